@@ -1,0 +1,62 @@
+"""From what curation settled to preference pairs (METHOD section 1: D_t and D_v)."""
+
+from __future__ import annotations
+
+from mmedpo.errors import CurationError
+from mmedpo.records import Example, Grounding, NoiseSpec, PreferencePair, Verdict
+
+
+def text_pair(example: Example, verdict: Verdict) -> PreferencePair:
+    """Ground truth over the settled dispreferred answer, same image; unscored until the debate.
+
+    Raises:
+        CurationError: the verdict dropped the question or speaks of another one.
+    """
+    if verdict.example_id != example.example_id:
+        raise CurationError(f"verdict on {verdict.example_id!r} offered for {example.example_id!r}; join by example_id")
+    if verdict.outcome == "dropped":
+        raise CurationError(
+            f"{example.example_id!r} was dropped ({verdict.reason}); only picked or injected make a pair"
+        )
+    return PreferencePair(
+        pair_id=f"{example.example_id}/text",
+        example_id=example.example_id,
+        kind="text",
+        image=example.image,
+        question=example.question,
+        chosen=example.answer,
+        rejected=verdict.rejected,
+        error_type=verdict.error_type,
+        origin=verdict.outcome,
+        unscored_reason="not debated yet",
+    )
+
+
+def visual_pair(example: Example, grounding: Grounding, noise: NoiseSpec, noised_path: str) -> PreferencePair:
+    """The same answer to the clean image over the noised one; the tool's confidence is the raw score.
+
+    Raises:
+        CurationError: the grounding speaks of another image.
+    """
+    if grounding.image_sha256 != example.image.sha256:
+        raise CurationError(
+            f"grounding of image {grounding.image_sha256[:12]} offered for {example.example_id!r}, "
+            f"whose image is {example.image.sha256[:12]}; join groundings by image_sha256"
+        )
+    scored = grounding.confidence is not None
+    return PreferencePair(
+        pair_id=f"{example.example_id}/visual",
+        example_id=example.example_id,
+        kind="visual",
+        image=example.image,
+        question=example.question,
+        chosen=example.answer,
+        rejected=example.answer,
+        rejected_noise=noise,
+        rejected_image_path=noised_path,
+        error_type=example.error_type,
+        origin=grounding.tool,
+        score=grounding.confidence,
+        score_source=grounding.tool if scored else "",
+        unscored_reason="" if scored else grounding.reason or "the tool gives no confidence",
+    )

@@ -1,0 +1,147 @@
+"""The injector: writes a plausible wrong answer in the style and length of the ground truth.
+
+METHOD section 1: where no candidate conflicts, the judge writes the dispreferred answer itself. This
+one changes one clinically meaningful thing and nothing else. Length must not tell the sides apart
+(the published pairs have 13 words against 2), so an edit may change a short answer by one word and a
+report by a tenth at most, and most edits keep the number of words.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+import numpy as np
+
+from mmedpo.clinical import conflict, extract_facts
+from mmedpo.clinical.lexicon import find_terms, words
+from mmedpo.curate.edits import edits, match_case
+from mmedpo.curate.validators import STAGE, validate
+from mmedpo.records import Drop, ErrorType, Example, Record
+
+NOTHING_TO_PERTURB = "nothing-to-perturb"
+_LONG = 12
+"""Answers of more words than this may change by a tenth; shorter ones by one word."""
+
+_YES_NO = re.compile(r"^(\W*)(yes|no)\b", re.IGNORECASE)
+_DENY = (
+    (re.compile(r"\b(there (?:is|are|was|were)) an?\b", re.IGNORECASE), r"\1 no"),
+    (re.compile(r"\b(is|are|was|were|does|do|has|have|can)\b(?! not\b)", re.IGNORECASE), r"\1 not"),
+)
+_AFFIRM = (
+    (re.compile(r"\b(there (?:is|was)) no\b", re.IGNORECASE), r"\1 a"),
+    (re.compile(r"\b(there (?:are|were)) no\b", re.IGNORECASE), r"\1"),
+    (re.compile(r"\b(is|are|was|were|does|do|has|have|can) not\b", re.IGNORECASE), r"\1"),
+)
+
+
+class Perturbation(Record):
+    """A wrong answer written from the ground truth."""
+
+    example_id: str
+    """The question it answers."""
+    text: str
+    """The wrong answer."""
+    error_type: ErrorType
+    """What it gets wrong."""
+    conflict: float
+    """Its contradiction with the ground truth in (0, 1]."""
+    reason: str
+    """What was changed, in one line."""
+
+
+def perturb(example: Example, seed: int) -> Perturbation | Drop:
+    """A wrong answer for `example`, the same for the same example and seed whatever else was drawn.
+
+    Tried in turn: another of the closed question's choices, the opposite polarity, an edit of the kind
+    the question asks for, any other edit. In a report the kind is drawn first, so that common words
+    do not crowd out rare ones.
+
+    Returns:
+        The perturbation, or a `Drop` with reason `nothing-to-perturb`.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(example.example_id.encode())])
+    for text, kind in _proposals(example, rng):
+        made = _accept(example, text, kind)
+        if made:
+            return made
+    detail = f"no term of {example.answer[:60]!r} can be exchanged"
+    return Drop(stage=STAGE, item=example.example_id, reason=NOTHING_TO_PERTURB, detail=detail)
+
+
+def allowed_change(n_words: int) -> int:
+    """How many words a wrong answer may be longer or shorter than a truth of `n_words` words."""
+    return 1 if n_words <= _LONG else max(1, n_words // 10)
+
+
+def _proposals(example: Example, rng: np.random.Generator) -> list[tuple[str, ErrorType]]:
+    proposals = [(text, example.error_type) for text in _choices(example, rng)]
+    opposite = _opposite(example.answer)
+    if opposite is not None:
+        return [*proposals, (opposite, "presence" if example.error_type == "other" else example.error_type)]
+    report = example.answer_type == "report"
+    by_kind: dict[ErrorType, list[str]] = {}
+    for edit in edits(example.answer, example.question, report, _regions(example)):
+        by_kind.setdefault(edit.error_type, []).append(edit.apply(example.answer))
+    kinds = [sorted(by_kind)[i] for i in rng.permutation(len(by_kind))]
+    if not report:
+        kinds.sort(key=lambda kind: kind != example.error_type)  # stable: the asked kind first
+    for kind in kinds:
+        proposals += [(by_kind[kind][i], kind) for i in rng.permutation(len(by_kind[kind]))]
+    return proposals
+
+
+def _choices(example: Example, rng: np.random.Generator) -> list[str]:
+    truth = words(example.answer)
+    if truth not in [words(choice) for choice in example.choices]:
+        return []
+    others = [c for c in example.choices if words(c) != truth]
+    others = [others[i] for i in rng.permutation(len(others))]
+    others.sort(key=lambda c: abs(len(c.split()) - len(example.answer.split())))
+    end = example.answer[len(example.answer.rstrip(".")) :]
+    return [match_case(example.answer, c, at_start=True) + ("" if c.endswith(".") else end) for c in others]
+
+
+def _opposite(answer: str) -> str | None:
+    """The answer with the other polarity; None when it opens with neither yes nor no."""
+    m = _YES_NO.match(answer)
+    if not m or (m.group(2).lower() == "no" and re.match(r" +(?!there|it|the)\w", answer[m.end() :])):
+        return None
+    yes = m.group(2).lower() == "yes"
+    flipped = m.group(1) + match_case(m.group(2), "no" if yes else "yes", at_start=True)
+    if m.group(2).isupper():
+        flipped = flipped.upper()
+    rest = answer[m.end() :]
+    if not words(rest):
+        return flipped + rest
+    for pattern, replacement in _DENY if yes else _AFFIRM:
+        if pattern.search(rest):
+            return flipped + pattern.sub(replacement, rest, count=1)
+    return None
+
+
+def _regions(example: Example) -> frozenset[str]:
+    """Body regions named by the tags, else by question and answer."""
+    text = " ".join([*(t.partition(":")[2] for t in example.tags if t.startswith(("organ:", "region:")))])
+    for source in (text, f"{example.question} {example.answer}"):
+        found = {m.term.name if m.term.group == "body-region" else m.term.group for m in find_terms(source)}
+        named = {
+            "chest" if n in ("chest", "chest-organ") else "abdomen" if n == "abdominal-organ" else n for n in found
+        }
+        named |= {"head"} if "brain-part" in found else set()
+        if named & {"chest", "head", "abdomen"}:
+            return frozenset(named & {"chest", "head", "abdomen"})
+    return frozenset()
+
+
+def _accept(example: Example, text: str, kind: ErrorType) -> Perturbation | None:
+    n = len(example.answer.split())
+    if abs(len(text.split()) - n) > allowed_change(n) or validate(example, text):
+        return None
+    truth = extract_facts(example.answer, example.question, example.error_type)
+    found = conflict(truth, extract_facts(text, example.question, example.error_type))
+    if found.score <= 0.0:
+        return None
+    return Perturbation(
+        example_id=example.example_id, text=text, error_type=kind, conflict=found.score, reason=found.reason
+    )

@@ -1,0 +1,168 @@
+"""The `curate` stage: from training examples to unscored preference pairs (paper, section 3.1)."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmedpo.curate.judge import Judge
+from mmedpo.curate.pairs import text_pair, visual_pair
+from mmedpo.curate.sample import sample_candidates
+from mmedpo.engine import FeatureStore
+from mmedpo.errors import CurationError
+from mmedpo.imaging.images import read_image
+from mmedpo.imaging.noise import noise_image
+from mmedpo.models.hub import load_model
+from mmedpo.records import (
+    Candidate,
+    Drop,
+    Example,
+    Grounding,
+    NoiseSpec,
+    PreferencePair,
+    Verdict,
+)
+from mmedpo.registry import lookup
+from mmedpo.run import Run
+from mmedpo.seeds import derive_seed
+from mmedpo.tables import write_bytes
+
+IMAGES = "images"
+CHUNK = 32
+
+
+def curate(run: Run) -> list[PreferencePair]:
+    """Makes text pairs (D_t) and visual pairs (D_v) from the training examples.
+
+    Reads examples and groundings; writes `candidates.parquet`, `verdicts.parquet`, `images/` (noised
+    views) and `curated.parquet`. Every example that gives no pair is a counted drop.
+
+    Raises:
+        CurationError: not a single pair could be made.
+    """
+    kinds = run.settings.curate.kinds
+    examples = [example for example in run.read("examples.parquet", Example) if example.split == "train"]
+    drops: list[Drop] = []
+    candidates: list[Candidate] = []
+    verdicts: list[Verdict] = []
+    text: list[PreferencePair] = []
+    visual: list[PreferencePair] = []
+    if "text" in kinds:
+        candidates = _sample(run, examples)
+        verdicts = _judge(run, examples, candidates)
+        text, dropped = _text_pairs(examples, verdicts)
+        drops += dropped
+    shutil.rmtree(run.file(IMAGES), ignore_errors=True)
+    run.file(IMAGES).mkdir()
+    if "visual" in kinds:
+        visual, dropped = _visual_pairs(run, examples)
+        drops += dropped
+    if not text and not visual:
+        raise CurationError(f"no pair could be made from {len(examples)} training examples: {_reasons(drops)}")
+    run.write("candidates.parquet", Candidate, candidates)
+    run.write("verdicts.parquet", Verdict, verdicts)
+    run.write("curated.parquet", PreferencePair, [*text, *visual])
+    run.write_drops(drops)
+    run.message(f"{len(text)} text and {len(visual)} visual pairs, {len(drops)} drops ({_reasons(drops) or 'none'})")
+    return [*text, *visual]
+
+
+def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
+    vlm = load_model(run.target_model)
+    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    return run.chunks(
+        "sampling answers",
+        examples,
+        CHUNK,
+        lambda chunk: sample_candidates(
+            vlm, chunk, features, run.image_root, run.settings.curate, run.settings.seed
+        ),
+        Candidate,
+    )
+
+
+def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate]) -> list[Verdict]:
+    judge: Judge = lookup("judge", run.settings.curate.judge)()
+    of_example: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        of_example.setdefault(candidate.example_id, []).append(candidate)
+    advance = run.track("judging")
+    verdicts = []
+    for number, example in enumerate(examples, start=1):
+        seed = derive_seed(run.settings.seed, "judge", example.example_id)
+        verdicts.append(judge.judge(example, of_example.get(example.example_id, []), seed))
+        advance(number, len(examples))
+    return verdicts
+
+
+def _text_pairs(
+    examples: Sequence[Example], verdicts: Sequence[Verdict]
+) -> tuple[list[PreferencePair], list[Drop]]:
+    by_id = {example.example_id: example for example in examples}
+    pairs, drops = [], []
+    for verdict in verdicts:
+        if verdict.outcome == "dropped":
+            drops.append(Drop(stage="curate", item=f"{verdict.example_id}/text", reason=verdict.reason))
+        else:
+            pairs.append(text_pair(by_id[verdict.example_id], verdict))
+    return pairs, drops
+
+
+def _visual_pairs(run: Run, examples: Sequence[Example]) -> tuple[list[PreferencePair], list[Drop]]:
+    groundings = {grounding.image_sha256: grounding for grounding in run.read("groundings.parquet", Grounding)}
+    advance = run.track("noising lesions")
+    pairs, drops, views = [], [], {}
+    for number, example in enumerate(examples, start=1):
+        sha = example.image.sha256
+        reason = _no_visual_pair(groundings.get(sha), run.settings.ground.minimum_confidence)
+        if reason:
+            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
+        else:
+            if sha not in views:
+                views[sha] = _noised_view(run, example, groundings[sha])
+            spec, path = views[sha]
+            pairs.append(visual_pair(example, groundings[sha], spec, path))
+        advance(number, len(examples))
+    return pairs, drops
+
+
+def _no_visual_pair(grounding: Grounding | None, minimum_confidence: float) -> str:
+    if grounding is None:
+        return "no-grounding"
+    if grounding.heatmap_path is None:
+        return grounding.reason or "no-heatmap"
+    if minimum_confidence and (grounding.confidence is None or grounding.confidence < minimum_confidence):
+        return "confidence-below-minimum"
+    return ""
+
+
+def _noised_view(run: Run, example: Example, grounding: Grounding) -> tuple[NoiseSpec, str]:
+    """One noised view per image: its questions share it, and policy and reference see the same pixels."""
+    from PIL import Image
+
+    settings = run.settings.curate.noise
+    spec = NoiseSpec(
+        kind=settings.kind,
+        region=settings.region,
+        step=settings.step,
+        schedule=settings.schedule,
+        seed=derive_seed(run.settings.seed, "noise", example.image.sha256),
+    )
+    assert grounding.heatmap_path is not None
+    heatmap = np.load(run.file(grounding.heatmap_path), allow_pickle=False)
+    noised = noise_image(read_image(run.image_root, example.image.path), heatmap, spec)
+    buffer = io.BytesIO()
+    Image.fromarray(noised).save(buffer, format="PNG")
+    path = f"{IMAGES}/{example.image.sha256[:16]}.png"
+    write_bytes(run.file(path), buffer.getvalue())
+    return spec, path
+
+
+def _reasons(drops: Sequence[Drop]) -> str:
+    counts: dict[str, int] = {}
+    for drop in drops:
+        counts[drop.reason] = counts.get(drop.reason, 0) + 1
+    return ", ".join(f"{reason}: {count}" for reason, count in sorted(counts.items()))

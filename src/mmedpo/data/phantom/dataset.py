@@ -1,0 +1,101 @@
+"""Phantom cases on disk, as the examples every stage reads."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmedpo.data.phantom.case import PhantomCase, generate_case
+from mmedpo.data.phantom.priors import Priors
+from mmedpo.errors import DataError
+from mmedpo.records import Example, ImageRef
+
+DATASET = "phantom"
+_TAGS = {"x-ray": "modality:xray", "CT": "modality:ct", "MRI": "modality:mri"}
+
+
+def case_seed(seed: int, split: str, index: int) -> int:
+    """Seed of one case: a 63-bit hash of (seed, split, index), so that splits never share a picture."""
+    digest = hashlib.sha256(f"{seed}/{split}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def write_phantoms(
+    root: Path,
+    split: str,
+    count: int,
+    seed: int,
+    priors: Priors,
+    size: int = 128,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Example]:
+    """Write `count` cases under `root` and return their examples, in order.
+
+    Pictures go to `images/<split>/<case>.png`, union lesion masks (0 or 255) to
+    `masks/<split>/<case>.png`. A file that already holds the expected bytes is left alone; any other
+    is replaced atomically. `progress(done, total)` is called after each case. Raises DataError for a
+    split name that is not a plain folder name and when the folder cannot be written.
+    """
+    if not split or not all(c.isalnum() or c in "-_" for c in split):
+        raise DataError(f"split name is {split!r}; allowed: letters, digits, - and _; rename the split")
+    examples: list[Example] = []
+    for index in range(count):
+        case = generate_case(case_seed(seed, split, index), priors, size)
+        examples.extend(_write_case(root, split, index, case))
+        if progress is not None:
+            progress(index + 1, count)
+    return examples
+
+
+def _write_case(root: Path, split: str, index: int, case: PhantomCase) -> list[Example]:
+    case_id = f"{DATASET}-{split}-{index:05d}"
+    image_path, mask_path = f"images/{split}/{case_id}.png", f"masks/{split}/{case_id}.png"
+    data = _png(case.image)
+    _write(root / image_path, data)
+    _write(root / mask_path, _png(np.where(case.mask, np.uint8(255), np.uint8(0))))
+    height, width = case.image.shape
+    reference = ImageRef(path=image_path, sha256=hashlib.sha256(data).hexdigest(), width=width, height=height)
+    return [
+        Example(
+            example_id=f"{case_id}-q{number:02d}",
+            dataset=DATASET,
+            split=split,
+            image=reference,
+            question=question.question,
+            answer=question.answer,
+            answer_type=question.answer_type,
+            error_type=question.error_type,
+            choices=question.choices,
+            patient_id=case_id,
+            boxes=tuple(finding.box for finding in case.findings if finding.box is not None),
+            annotated=True,
+            mask_path=mask_path,
+            tags=(_TAGS[case.modality], "organ:chest"),
+        )
+        for number, question in enumerate(case.questions)
+    ]
+
+
+def _png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write under a temporary name, then rename; nothing is written when the bytes are there already."""
+    try:
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; choose a writable folder") from error

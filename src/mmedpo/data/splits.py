@@ -1,0 +1,180 @@
+"""Splits that share neither patient nor image, and a report of what a given split shares. Pure.
+
+Images are compared by the hash of their bytes: a re-encoded copy counts as another image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal, TypeVar
+
+from mmedpo.errors import ConfigError
+from mmedpo.records import Example
+
+SplitKey = Literal["patient", "image"]
+K = TypeVar("K", bound=Hashable)
+
+
+def disjoint_split(
+    examples: Sequence[Example],
+    fractions: Mapping[str, float],
+    seed: int,
+    by: Sequence[SplitKey] = ("patient", "image"),
+) -> list[Example]:
+    """Assigns every example a split such that no two splits share a patient or an image.
+
+    Examples linked by a patient or an image (through any chain) form one group. A group goes where the
+    hash of `seed` and its smallest patient id (image hash, if it has no patient) falls, so neither the
+    order of the examples nor further patients move an existing group. Sizes are therefore only close to
+    the fractions, and closer the more groups there are.
+
+    Args:
+        examples: their present `split` is ignored.
+        fractions: split name to share of the groups; they sum to 1.
+        seed: another seed gives another split.
+        by: what must not be shared; at least one of `patient` and `image`.
+
+    Returns:
+        The examples in their given order, `split` replaced.
+
+    Raises:
+        ConfigError: fractions are negative or do not sum to 1, or `by` names nothing known.
+    """
+    _check(fractions, by)
+    groups = linked([_keys(example, by) for example in examples])
+    return [
+        example.model_copy(update={"split": _draw(group, seed, fractions)})
+        for example, group in zip(examples, groups, strict=True)
+    ]
+
+
+def linked(keys: Sequence[Sequence[K]]) -> list[K]:
+    """Groups items that share a key, through any chain; each item gets the smallest key of its group.
+
+    Args:
+        keys: for every item its keys, at least one each, all mutually comparable.
+    """
+    parent: dict[K, K] = {}
+
+    def root(key: K) -> K:
+        top = parent.setdefault(key, key)
+        while parent[top] != top:
+            top = parent[top]
+        while parent[key] != top:
+            parent[key], key = top, parent[key]
+        return top
+
+    for item in keys:
+        for key in item:
+            low, high = sorted((root(item[0]), root(key)))  # type: ignore[type-var]
+            parent[high] = low
+    return [root(item[0]) for item in keys]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two splits share."""
+
+    fit: str
+    """The split a model learns from (`train` whenever it is one of the two)."""
+    held: str
+    """The split it is judged on."""
+    images: int
+    """Images of `held` that also occur in `fit`."""
+    held_images: int
+    """Images of `held` in all."""
+    patients: int
+    """Patients of `held` that also occur in `fit`."""
+    held_patients: int
+    """Patients of `held` in all; examples without a patient id are not counted."""
+    questions: int
+    """Pairs of image and question (case and spacing ignored) of `held` that also occur in `fit`."""
+
+    @property
+    def clean(self) -> bool:
+        """True when nothing is shared."""
+        return self.images == self.patients == self.questions == 0
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What every two splits of a dataset share."""
+
+    overlaps: tuple[Overlap, ...]
+    """One per pair of splits."""
+
+    @property
+    def clean(self) -> bool:
+        """True when no two splits share an image, a patient or a question on an image."""
+        return all(overlap.clean for overlap in self.overlaps)
+
+    def lines(self) -> list[str]:
+        """One sentence for every pair of splits that shares something."""
+        return [
+            f"{o.images} of the {o.held_images} images of split {o.held!r} also occur in {o.fit!r}, "
+            f"as do {o.patients} of its {o.held_patients} patients and {o.questions} of its questions word for word"
+            for o in self.overlaps
+            if not o.clean
+        ]
+
+
+def leak_report(examples: Sequence[Example]) -> LeakReport:
+    """Counts images, patients and questions that occur in more than one split."""
+    images: dict[str, set[str]] = {}
+    patients: dict[str, set[str]] = {}
+    questions: dict[str, set[tuple[str, str]]] = {}
+    for example in examples:
+        images.setdefault(example.split, set()).add(example.image.sha256)
+        patients.setdefault(example.split, set())
+        if example.patient_id is not None:
+            patients[example.split].add(example.patient_id)
+        asked = " ".join(example.question.casefold().split())
+        questions.setdefault(example.split, set()).add((example.image.sha256, asked))
+    names = sorted(images, key=lambda name: (name != "train", name != "validation", name))
+    return LeakReport(
+        tuple(
+            Overlap(
+                fit=fit,
+                held=held,
+                images=len(images[fit] & images[held]),
+                held_images=len(images[held]),
+                patients=len(patients[fit] & patients[held]),
+                held_patients=len(patients[held]),
+                questions=len(questions[fit] & questions[held]),
+            )
+            for fit, held in combinations(names, 2)
+        )
+    )
+
+
+def _keys(example: Example, by: Sequence[SplitKey]) -> list[tuple[int, str]]:
+    keys = []
+    if "patient" in by and example.patient_id is not None:
+        keys.append((0, example.patient_id))  # 0 sorts first: a group is known by a patient when it has one
+    if "image" in by or not keys:
+        keys.append((1, example.image.sha256))
+    return keys
+
+
+def _draw(group: tuple[int, str], seed: int, fractions: Mapping[str, float]) -> str:
+    digest = hashlib.sha256(f"{seed}/{group[0]}/{group[1]}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    top = 0.0
+    usable = [(name, share) for name, share in fractions.items() if share > 0]
+    for name, share in usable:
+        top += share
+        if point < top:
+            return name
+    return usable[-1][0]  # the shares sum to a rounding error less than 1
+
+
+def _check(fractions: Mapping[str, float], by: Sequence[SplitKey]) -> None:
+    shares = list(fractions.values())
+    if not shares or not all(math.isfinite(s) and s >= 0 for s in shares) or abs(sum(shares) - 1) > 1e-6:
+        raise ConfigError(f"split fractions {dict(fractions)} must be at least 0 each and sum to 1; correct them")
+    if not by or not set(by) <= {"patient", "image"}:
+        raise ConfigError(f"a split by {list(by)} is unknown; allowed: patient, image, or both")

@@ -1,0 +1,88 @@
+"""What every visual tool offers: `ground(image, boxes, mask) -> Region`.
+
+A tool is registered with `@register("grounder", name)`. It never invents: where it cannot mark a
+region the heatmap is None, where it cannot say how sure it is the confidence is None, and `reason`
+names why. The shell around it stores the heatmap and makes a `records.Grounding` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmedpo.errors import GroundingError
+from mmedpo.records import Box
+
+Pixels = NDArray[np.uint8]
+"""[H, W] grey or [H, W, 3] RGB, 0..255."""
+Heatmap = NDArray[np.float32]
+"""[H, W], 0..1."""
+Mask = NDArray[np.bool_]
+"""[H, W], True = lesion."""
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """What a tool marked in one image."""
+
+    heatmap: Heatmap | None
+    """float32 [H, W] in 0..1 with the image's height and width; None when nothing can be marked."""
+    confidence: float | None
+    """The tool's confidence in 0..1 for this region; None when it gives none."""
+    boxes: tuple[Box, ...] = ()
+    """The marked regions as boxes, pixels of the image."""
+    label: str = ""
+    """Finding the tool was asked for or names."""
+    calibrated: bool = False
+    """True when the confidence was calibrated on held-out labels."""
+    reason: str = ""
+    """Why heatmap or confidence is None; empty otherwise."""
+
+
+@runtime_checkable
+class Grounder(Protocol):
+    """A visual tool T of METHOD section 1."""
+
+    name: str
+    """Name under which it is registered; goes into `Grounding.tool`."""
+
+    def ground(self, image: Pixels, example_boxes: Sequence[Box] = (), mask: Mask | None = None) -> Region:
+        """Marks the lesion in one image.
+
+        Args:
+            image: uint8 [H, W] or [H, W, 3].
+            example_boxes: the boxes that came with the example; only annotation tools look at them.
+            mask: the lesion mask that came with the example, [H, W]; only annotation tools look at it.
+
+        Raises:
+            GroundingError: image or mask of a wrong type or shape.
+        """
+        ...
+
+
+def to_grey(image: Pixels) -> NDArray[np.float64]:
+    """float64 [H, W] in 0..255 from a grey or RGB image (ITU-R 601 luma).
+
+    Raises:
+        GroundingError: not uint8 [H, W] or [H, W, 3], or empty.
+    """
+    if image.dtype != np.uint8 or image.size == 0 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise GroundingError(
+            f"image is {image.dtype} {list(image.shape)}; allowed: non-empty uint8 [H, W] or [H, W, 3]; "
+            "convert it to 8-bit grey or RGB"
+        )
+    if image.ndim == 2:
+        return image.astype(np.float64)
+    grey: NDArray[np.float64] = image @ np.array([0.299, 0.587, 0.114])
+    return grey
+
+
+def resize_map(values: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
+    """A float map [h, w] resized to [height, width]: bilinear upwards, area-weighted downwards."""
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)

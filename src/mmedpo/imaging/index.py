@@ -1,0 +1,61 @@
+"""Indexing images: hashed and decoded once each, on all cores, without holding pixels in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+from mmedpo.errors import ImageError
+from mmedpo.imaging.images import MAX_PIXELS, index_image
+from mmedpo.progress import Advance
+from mmedpo.records import ImageRef
+
+
+class ImageIndex(NamedTuple):
+    """The images of a dataset, each decoded once."""
+
+    images: dict[str, ImageRef]
+    """Relative path to reference, for every usable image."""
+    failures: dict[str, str]
+    """Relative path to what is wrong, for every other one."""
+
+
+def index_images(
+    root: Path,
+    paths: Iterable[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 0,
+    progress: Advance | None = None,
+) -> ImageIndex:
+    """Hashes and decodes every distinct image once, in threads (decoding releases the interpreter lock).
+
+    Args:
+        root: folder of the dataset.
+        paths: relative paths; repeated ones (many questions share an image) cost nothing.
+        max_pixels: largest image that is decoded.
+        workers: threads; 0 for one per core, at most 8.
+        progress: called after every image.
+    """
+    distinct = list(dict.fromkeys(paths))
+    found: dict[str, ImageRef] = {}
+    failed: dict[str, str] = {}
+    pool = ThreadPoolExecutor(max_workers=workers if workers > 0 else min(8, os.cpu_count() or 1))
+    try:
+        futures = {pool.submit(index_image, root, path, max_pixels=max_pixels): path for path in distinct}
+        for done, future in enumerate(as_completed(futures), start=1):
+            try:
+                found[futures[future]] = future.result()
+            except ImageError as error:
+                failed[futures[future]] = str(error)
+            if progress is not None:
+                progress(done, len(distinct))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for thousands of images
+    return ImageIndex(
+        images={path: found[path] for path in distinct if path in found},
+        failures={path: failed[path] for path in distinct if path in failed},
+    )

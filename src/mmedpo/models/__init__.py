@@ -1,0 +1,1 @@
+"""Med-LVLMs: loading, prompts, image tokens, generation, and the tiny one that ships in the package."""

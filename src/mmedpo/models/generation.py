@@ -1,0 +1,105 @@
+"""Answers of a Med-LVLM: greedy or sampled, batched, each sample from its own seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmedpo.models.vlm import VisionLanguageModel
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are decoded."""
+
+    max_new_tokens: int
+    """Length limit, tokens; an answer cut by it is marked unfinished."""
+    temperature: float = 0.0
+    """0 decodes greedily."""
+    top_p: float = 1.0
+    """Nucleus; 1 keeps the whole vocabulary."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One decoded answer."""
+
+    text: str
+    """Stripped, special tokens removed."""
+    finished: bool
+    """False when the length limit came before the end-of-sequence token."""
+
+
+class _SeededGumbel:
+    """Sampling as an argmax: logits / T plus Gumbel noise drawn from one generator per row.
+
+    argmax(z + Gumbel) is a draw from softmax(z), and with a generator per row a sample does not
+    depend on which other questions happened to share its batch.
+    """
+
+    def __init__(self, decoding: Decoding, seeds: Sequence[int]) -> None:
+        self.decoding = decoding
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logits = scores.float() / self.decoding.temperature
+        if self.decoding.top_p < 1.0:
+            ordered, index = logits.softmax(-1).sort(-1, descending=True)
+            # Keep every token whose predecessors hold less than top_p: never empty.
+            outside = ordered.cumsum(-1) - ordered >= self.decoding.top_p
+            logits = logits.masked_fill(outside.scatter(-1, index, outside), float("-inf"))
+        uniform = torch.stack([torch.rand(logits.shape[-1], generator=generator) for generator in self.generators])
+        noise = -(-uniform.clamp_min(1e-20).log()).clamp_min(1e-20).log()
+        return logits + noise.to(logits.device)
+
+
+@torch.no_grad()
+def generate_answers(
+    vlm: VisionLanguageModel,
+    questions: Sequence[str],
+    features: Tensor,
+    decoding: Decoding,
+    seeds: Sequence[int] | None = None,
+) -> list[Generated]:
+    """Decodes one batch of answers.
+
+    Args:
+        vlm: the model, with or without adapter.
+        questions: plain texts.
+        features: projected image features, [len(questions), image tokens, hidden].
+        decoding: limits and temperature.
+        seeds: one per question; needed when the temperature is above 0.
+
+    Returns:
+        One answer per question, in order.
+    """
+    from transformers import LogitsProcessorList
+
+    prompts = [vlm.prompt_ids(question) for question in questions]
+    width = max(len(prompt) for prompt in prompts)
+    pad = int(vlm.tokenizer.pad_token_id)
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=vlm.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=vlm.device)
+    processors = LogitsProcessorList()
+    if decoding.temperature > 0.0:
+        if seeds is None or len(seeds) != len(questions):
+            raise ValueError("sampling needs one seed per question")
+        processors.append(_SeededGumbel(decoding, seeds))
+    eos = int(vlm.tokenizer.eos_token_id)
+    output = vlm.model.generate(
+        inputs_embeds=vlm.embed(ids, features.to(vlm.device)),
+        attention_mask=mask,
+        do_sample=False,
+        max_new_tokens=decoding.max_new_tokens,
+        logits_processor=processors,
+        pad_token_id=pad,
+        eos_token_id=eos,
+    )
+    answers = []
+    for row in output.tolist():
+        finished = eos in row
+        answers.append(Generated(text=vlm.decode(row[: row.index(eos)] if finished else row), finished=finished))
+    return answers

@@ -1,0 +1,134 @@
+"""Loading checkpoints and attaching adapters."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from mmedpo.config import LoraSettings, ModelSettings
+from mmedpo.errors import ModelError
+from mmedpo.models.vlm import VisionLanguageModel
+
+TINY = "tiny"
+"""Name under which the checkpoint that ships in the package is known."""
+
+
+def checkpoint_path(name: str) -> Path:
+    """Folder of a checkpoint: the shipped one for `tiny`, else the local folder that `name` is.
+
+    Raises:
+        ModelError: no such folder, or it holds no safetensors.
+    """
+    path = Path(__file__).parent / "tiny" / "checkpoint" if name == TINY else Path(name).expanduser()
+    if not (path / "config.json").exists():
+        raise ModelError(
+            f"no checkpoint at {name!r}: expected {TINY!r} or a local folder with config.json and *.safetensors"
+        )
+    if not list(path.glob("*.safetensors")):
+        raise ModelError(f"checkpoint {path} holds no *.safetensors; convert it (pickled weights are never loaded)")
+    return path
+
+
+def checkpoint_hash(name: str) -> str:
+    """SHA-256 over the checkpoint's files: the identity of a model in a run."""
+    digest = hashlib.sha256()
+    path = checkpoint_path(name)
+    for file in sorted(path.iterdir()):
+        if file.suffix in {".json", ".safetensors", ".jinja"}:
+            digest.update(file.name.encode())
+            with file.open("rb") as handle:
+                for block in iter(lambda: handle.read(1 << 20), b""):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def load_model(settings: ModelSettings) -> VisionLanguageModel:
+    """Loads a LLaVA checkpoint with its tokenizer and image processor, in evaluation mode.
+
+    Raises:
+        ModelError: not a LLaVA architecture, no chat template, or no image token.
+    """
+    import torch
+    from transformers import (
+        AutoConfig,
+        AutoTokenizer,
+        CLIPImageProcessorPil,
+        LlavaForConditionalGeneration,
+    )
+
+    path = checkpoint_path(settings.name)
+    config = AutoConfig.from_pretrained(path)
+    if config.model_type != "llava":
+        raise ModelError(f"checkpoint {settings.name!r} is of type {config.model_type!r}; supported: llava")
+    device = _device(settings.device)
+    model: Any = LlavaForConditionalGeneration.from_pretrained(path, dtype=getattr(torch, settings.dtype))
+    model = model.to(device).eval()
+    model.requires_grad_(False)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.chat_template is None:
+        raise ModelError(f"checkpoint {settings.name!r} has no chat template; add chat_template.jinja to its folder")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    vision = config.vision_config
+    tokens = (vision.image_size // vision.patch_size) ** 2
+    if config.vision_feature_select_strategy == "full":
+        tokens += 1
+    return VisionLanguageModel(
+        model=model,
+        tokenizer=tokenizer,
+        image_processor=CLIPImageProcessorPil.from_pretrained(path),
+        image_token_id=int(config.image_token_id),
+        image_tokens=tokens,
+        name=settings.name,
+    )
+
+
+def attach_adapter(vlm: VisionLanguageModel, settings: LoraSettings, seed: int) -> None:
+    """Wraps the model with a fresh LoRA adapter on every linear layer of the language model, in place.
+
+    The vision tower and the projector stay frozen; the head that predicts tokens is left alone
+    (paper, implementation details: r = 128, alpha = 256).
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    targets = [
+        name
+        for name, module in vlm.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "language_model" in name and not name.endswith("lm_head")
+    ]
+    if not targets:
+        raise ModelError(f"{vlm.name!r} has no linear layers under `language_model`; cannot attach an adapter")
+    # A generator of its own: the adapter's start must not depend on what was drawn before.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vlm.model = get_peft_model(
+            vlm.model,
+            LoraConfig(
+                r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets
+            ),
+        )
+
+
+def load_adapter(vlm: VisionLanguageModel, folder: Path) -> None:
+    """Wraps the model with a trained adapter, in place.
+
+    Raises:
+        ModelError: the folder holds no adapter.
+    """
+    from peft import PeftModel
+
+    if not (folder / "adapter_model.safetensors").exists():
+        raise ModelError(f"no adapter at {folder}: expected adapter_model.safetensors; run `mmedpo train RUN` first")
+    vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).eval()
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device {wanted!r} was asked for, but no CUDA device is visible; use cpu or auto")
+    return wanted

@@ -1,0 +1,87 @@
+"""Names to things: datasets, grounders, judges, agents, protocols, objectives.
+
+A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
+outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
+Built-in modules are listed by room and imported only when somebody asks for that kind, so that
+`import mmedpo` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar
+
+from mmedpo.errors import ConfigError
+
+Kind = Literal["dataset", "grounder", "judge", "agent", "protocol", "preference-format"]
+
+_ROOMS: dict[Kind, str] = {
+    "dataset": "mmedpo.data",
+    "grounder": "mmedpo.grounding",
+    "judge": "mmedpo.curate",
+    "agent": "mmedpo.score",
+    "protocol": "mmedpo.evaluate",
+    "preference-format": "mmedpo.preferences",
+}
+"""Where the built-in pieces of each kind live: every module of that package is imported on demand."""
+
+_TABLE: dict[tuple[str, str], Any] = {}
+_LOADED: set[str] = set()
+
+T = TypeVar("T")
+
+
+def register(kind: Kind, name: str) -> Callable[[T], T]:
+    """Decorator: makes the decorated object available as `lookup(kind, name)`.
+
+    Raises:
+        ConfigError: the name is taken by another object of the same kind.
+    """
+
+    def wrap(thing: T) -> T:
+        known = _TABLE.get((kind, name))
+        if known is not None and _origin(known) != _origin(thing):
+            raise ConfigError(f"{kind} {name!r} is registered twice: by {_origin(known)} and by {_origin(thing)}")
+        _TABLE[kind, name] = thing
+        return thing
+
+    return wrap
+
+
+def lookup(kind: Kind, name: str) -> Any:
+    """The object registered as `name`.
+
+    Raises:
+        ConfigError: no such name; the message lists the allowed ones.
+    """
+    _load(kind)
+    try:
+        return _TABLE[kind, name]
+    except KeyError:
+        raise ConfigError(f"unknown {kind} {name!r}; known: {', '.join(names(kind)) or 'none'}") from None
+
+
+def names(kind: Kind) -> list[str]:
+    """Every registered name of one kind, sorted."""
+    _load(kind)
+    return sorted(name for k, name in _TABLE if k == kind)
+
+
+def _load(kind: Kind) -> None:
+    if kind in _LOADED:
+        return
+    _LOADED.add(kind)
+    room = importlib.import_module(_ROOMS[kind])
+    for module in pkgutil.iter_modules(room.__path__, prefix=f"{room.__name__}."):
+        importlib.import_module(module.name)
+    if "plugins" not in _LOADED:
+        _LOADED.add("plugins")
+        for entry in entry_points(group="mmedpo.plugins"):
+            entry.load()
+
+
+def _origin(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', repr(thing))}"

@@ -1,0 +1,88 @@
+"""The sentence a reader takes away, written from intervals and from nothing else.
+
+A change is claimed only when its interval lies wholly on one side of 0. Otherwise the sentence says that no
+difference was shown, which is not the same as saying that there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mmedpo.report.content import Comparison, Metric, ReportContent, all_headlines
+from mmedpo.report.formatting import interval, level, measured
+
+Direction = Literal["up", "down", "none", "unknown"]
+
+NOTHING_STORED = "No evaluation is stored in this run, so nothing is claimed."
+NO_COMPARISON = "No arm was compared with a baseline, so no change is claimed."
+RELIANCE = Metric(
+    key="reliance", name="the extra drop of log \N{GREEK SMALL LETTER PI}(y_w) from noise in the lesion rather than elsewhere",
+    percent=False, decimals=2,
+)  # fmt: skip
+
+
+def direction(comparison: Comparison) -> Direction:
+    """`up` or `down` when the interval excludes 0, `none` when it includes 0, `unknown` without an interval."""
+    low, high = comparison.difference.low, comparison.difference.high
+    if low is None or high is None or comparison.difference.value is None:
+        return "unknown"
+    return "up" if low > 0 else "down" if high < 0 else "none"
+
+
+def tone(comparison: Comparison, metric: Metric) -> Literal["better", "worse", "plain"]:
+    """Whether a shown change is good; `plain` when none is shown or neither direction is good."""
+    shown = direction(comparison)
+    if metric.higher_is_better is None or shown in ("none", "unknown"):
+        return "plain"
+    return "better" if (shown == "up") == metric.higher_is_better else "worse"
+
+
+def comparison_sentence(comparison: Comparison, metric: Metric, coverage: float = 0.95) -> str:
+    """One comparison as a clause without capital or full stop; the direction comes from the interval alone."""
+    place = f"{metric.name} on {metric.split}" if metric.split else metric.name
+    before, after = (measured(value, metric) for value in (comparison.before, comparison.after))
+    change = measured(comparison.difference.value, metric, sign=True)
+    bounds = interval(comparison.difference, metric, sign=True)
+    shown = direction(comparison)
+    if shown == "unknown":
+        return f"no interval for the change of {place} ({before} to {after}), so no change is claimed"
+    if shown == "none":
+        return f"no difference shown in {place}: {before} to {after} ({change}, {level(coverage)} interval {bounds} includes 0)"
+    verb = "rose" if shown == "up" else "fell"
+    worse = ", which is worse" if tone(comparison, metric) == "worse" else ""
+    return f"{place} {verb} from {before} to {after} ({change}, {level(coverage)} interval {bounds}){worse}"
+
+
+def verdict(content: ReportContent) -> str:
+    """The paragraph under the title: the headline comparisons, then lesion reliance when it was compared."""
+    sentences: list[str] = []
+    if content.results is None and (content.reliance is None or content.reliance.contrast is None):
+        return NOTHING_STORED
+    if content.results is not None:
+        headlines = all_headlines(content.results.comparisons)
+        if not headlines:
+            sentences.append(NO_COMPARISON)
+        several = len({(item.arm, item.baseline) for item in headlines}) > 1
+        for item in headlines:
+            clause = comparison_sentence(item, content.results.metric(item.metric), content.results.level)
+            sentences.append(f"{item.arm} against {item.baseline}: {clause}." if several else _sentence(clause))
+    if content.reliance is not None and content.reliance.contrast is not None:
+        sentences.append(_sentence(comparison_sentence(content.reliance.contrast, RELIANCE, content.reliance.level)))
+    return " ".join(sentences)
+
+
+def multiplicity_note(comparisons: tuple[Comparison, ...], coverage: float) -> str:
+    """How many intervals exclude 0, and how many would by chance; empty below five comparisons."""
+    judged = [direction(item) for item in comparisons if direction(item) != "unknown"]
+    if len(judged) < 5:
+        return ""
+    outside = sum(item != "none" for item in judged)
+    expected = len(judged) * (1 - coverage)
+    return (
+        f"{outside} of {len(judged)} intervals exclude 0; about {expected:.1f} would by chance if nothing had changed. "
+        "The intervals are not adjusted for the number of comparisons."
+    )
+
+
+def _sentence(clause: str) -> str:
+    return clause[0].upper() + clause[1:] + "."

@@ -1,0 +1,1 @@
+"""Weighted preference optimization: objectives, reference, trainer, collapse watch."""

@@ -1,0 +1,98 @@
+"""Watching a run while it trains: a validation probe, the best adapter, and collapse.
+
+A preference loss can fall to nothing while the model stops answering at all (the margin grows, and
+both log-probabilities sink). So the run looks, every few steps, at log pi(y_w) and at what the model
+really answers on validation questions, keeps the best adapter, and stops when the model degenerates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from mmedpo.config import WatchSettings
+
+Probe = Callable[[], Mapping[str, float]]
+"""Measures the current model; `probe_score` (0..1, higher is better) and `probe_logprob_per_token`
+(nats) are needed, anything else is logged beside them."""
+
+SCORE, LOGPROB = "probe_score", "probe_logprob_per_token"
+
+
+class Watch(TrainerCallback):
+    """Runs the probe at the start and every `settings.every` steps.
+
+    Everything it decides is derived from the trainer's own log, which checkpoints carry: a resumed
+    run decides as an uninterrupted one.
+    """
+
+    def __init__(self, probe: Probe, settings: WatchSettings, best_folder: Path) -> None:
+        self.probe = probe
+        self.settings = settings
+        self.best_folder = best_folder
+        self.trainer: Any = None
+        """Set by the trainer that owns this watch."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Measures the start, against which collapse is judged."""
+        if state.global_step == 0:
+            self._look(state)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Measures, keeps the best adapter, and asks to stop on collapse."""
+        if state.global_step % self.settings.every and state.global_step != state.max_steps:
+            return
+        self._look(state)
+        looks = watch_log(state.log_history)
+        if best_look(looks) is looks[-1]:
+            self.trainer.model.save_pretrained(str(self.best_folder))
+        if collapse(looks, self.settings):
+            control.should_training_stop = True
+
+    def _look(self, state: TrainerState) -> None:
+        model = self.trainer.model
+        training = model.training
+        model.eval()
+        # A look must not touch the random numbers that training draws from.
+        measured = dict(self.probe())
+        model.train(training)
+        state.log_history.append({**measured, "step": state.global_step})
+
+
+def watch_log(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The probe's entries of a trainer's log."""
+    return [entry for entry in history if SCORE in entry]
+
+
+def best_look(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first entry with the highest score among the trained steps; None before the first."""
+    trained = [look for look in looks if look["step"] > 0]
+    return max(trained, key=lambda look: float(look[SCORE])) if trained else None
+
+
+def collapse(looks: Sequence[Mapping[str, Any]], settings: WatchSettings) -> str:
+    """One line that says how the model degenerated since the start, or an empty string."""
+    start, now = looks[0], looks[-1]
+    if now[SCORE] < settings.collapse_drop * start[SCORE]:
+        return (
+            f"at step {now['step']} the validation probe fell from {start[SCORE]:.3f} to {now[SCORE]:.3f}, "
+            f"below {settings.collapse_drop:g} of its start"
+        )
+    if now[LOGPROB] < start[LOGPROB] - settings.collapse_logprob:
+        return (
+            f"at step {now['step']} log pi(y_w) per token fell from {start[LOGPROB]:.2f} to {now[LOGPROB]:.2f} nats, "
+            f"by more than {settings.collapse_logprob:g}"
+        )
+    return ""

@@ -1,0 +1,301 @@
+"""A rich report, filled with made-up but plausible numbers, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmedpo.records import Drop, ImageRef, NoiseSpec, PreferencePair, Turn
+from mmedpo.report import content as c
+from mmedpo.report import count_drops
+
+
+def radiograph(seed: int, *, lesion: bool = False, noise: bool = False, overlay: bool = False) -> bytes:
+    """PNG bytes of two dark lungs on a bright ground, with a lesion, its overlay or noise on it when asked."""
+    generator = np.random.default_rng([seed])
+    y, x = np.mgrid[0:128, 0:128] / 128
+    body = 0.72 - 0.5 * ((y - 0.5) ** 2 + (x - 0.5) ** 2)
+    for centre in (0.3, 0.7):
+        body -= 0.5 * np.exp(-(((x - centre) / 0.14) ** 4) - (((y - 0.48) / 0.33) ** 4))
+    where = np.exp(-((x - 0.3 - 0.05 * seed % 0.4) ** 2 + (y - 0.55) ** 2) / 0.006)
+    picture = body + (0.3 * where if lesion else 0) + generator.normal(0, 0.015, body.shape)
+    if noise:
+        picture = picture * (1 - 0.5 * where) + 0.6 * where * generator.normal(0.3, 0.6, body.shape)
+    grey = np.clip(picture, 0, 1)
+    rgb = np.stack([grey, grey, grey], axis=-1)
+    if overlay:
+        rgb = np.clip(rgb + where[..., None] * np.array([0.7, 0.15, -0.2]), 0, 1)
+    buffer = io.BytesIO()
+    Image.fromarray((rgb * 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def interval(value: float, half: float) -> c.Interval:
+    return c.Interval(value=value, low=value - half, high=value + half)
+
+
+def head() -> c.Head:
+    return c.Head(
+        run_name="phantom-mmedpo-seed0",
+        recipe="phantom/mmedpo",
+        date="2026-03-14 09:12 UTC",
+        dataset="phantom 2,400 questions on 800 images",
+        facts=(
+            c.Fact(label="Model", value="tiny-llava 3.1 M parameters"),
+            c.Fact(label="Adapter", value="LoRA r = 16, alpha = 32, language model only"),
+            c.Fact(label="Objective", value="mmedpo, beta 0.1"),
+            c.Fact(label="Pairs", value="812 text, 790 visual"),
+            c.Fact(label="Seeds", value="data 0, curate 0, train 0, bootstrap 7"),
+            c.Fact(label="Device", value="CPU, 2 threads, float32"),
+            c.Fact(label="Splits", value="by image; no image is in two splits"),
+            c.Fact(label="Reference", value="SFT checkpoint, adapter merged"),
+        ),
+        versions=(
+            c.Fact(label="mmedpo", value="0.1.0"),
+            c.Fact(label="torch", value="2.13.0"),
+            c.Fact(label="peft", value="0.21.2"),
+        ),
+        stages=(
+            c.StageTime(stage="ground", seconds=4.21),
+            c.StageTime(stage="curate", seconds=192.4),
+            c.StageTime(stage="score", seconds=61.0, note="from cache"),
+            c.StageTime(stage="train", seconds=3912.0),
+            c.StageTime(stage="evaluate", seconds=410.3),
+            c.StageTime(stage="review", seconds=None),
+        ),
+    )
+
+
+def results() -> c.Results:
+    metrics = tuple(
+        c.Metric(key=f"{name}/{split}", name=f"{name} {what}", split=split, protocol="strict", n=n)
+        for split, n_closed, n_open in (("test", 318, 282), ("test-balanced", 240, 200))
+        for name, what, n in (("closed", "accuracy", n_closed), ("open", "recall", n_open))
+    )
+    base = {"closed/test": 0.642, "open/test": 0.401, "closed/test-balanced": 0.612, "open/test-balanced": 0.388}
+    gains = {
+        "sft": (0.031, 0.052, 0.012, 0.041),
+        "dpo": (0.022, 0.031, 0.019, 0.012),
+        "tuned": (0.051, 0.044, 0.048, 0.021),
+    }
+    arms = [
+        c.Arm(name="base", values={key: interval(value, 0.05) for key, value in base.items()}, note="before tuning")
+    ]
+    comparisons = []
+    for arm, deltas in gains.items():
+        values = dict(zip(base, deltas, strict=True))
+        cells = {key: interval(base[key] + delta, 0.05) for key, delta in values.items()}
+        if arm == "dpo":
+            del cells["open/test-balanced"]
+        arms.append(c.Arm(name=arm, values=cells))
+        for key, delta in values.items():
+            half = 0.0265 if key.startswith("closed") else 0.034
+            missing = arm == "dpo" and key == "open/test-balanced"
+            comparisons.append(
+                c.Comparison(
+                    metric=key, arm=arm, before=base[key], after=None if missing else base[key] + delta,
+                    difference=c.Interval() if missing else interval(delta, half), n=240,
+                    headline=arm == "tuned" and key in ("closed/test-balanced", "open/test-balanced"),
+                )
+            )  # fmt: skip
+    kinds = {"presence": 0.06, "side": 0.11, "zone": 0.02, "count": -0.09, "size": -0.01}
+    by_error = tuple(
+        c.Comparison(
+            metric="closed/test-balanced", error_type=kind, before=0.6, after=0.6 + delta, n=40 + 3 * i,
+            difference=interval(delta, 0.05 + 0.01 * i),
+        )
+        for i, (kind, delta) in enumerate(kinds.items())
+    )  # fmt: skip
+    return c.Results(
+        metrics=metrics, arms=tuple(arms), comparisons=tuple(comparisons), by_error_type=by_error,
+        interval_method="paired bootstrap over images, 10,000 resamples",
+        notes=("Closed answers that name both alternatives get no credit (protocol strict).",),
+    )  # fmt: skip
+
+
+def training() -> c.Training:
+    steps = range(0, 1200, 4)
+    generator = np.random.default_rng([3])
+    loss = tuple((float(s), 0.45 + 0.25 * math.exp(-s / 250) + float(generator.normal(0, 0.02))) for s in steps)
+    rate = tuple((float(s), 1e-6 * min(s / 40, 0.5 * (1 + math.cos(math.pi * s / 1200)))) for s in steps)
+    probe = range(0, 1200, 100)
+    chosen = tuple((float(s), -4.1 + 0.9 * (1 - math.exp(-s / 300)) - max(0, s - 800) * 0.001) for s in probe)
+    rejected = tuple((float(s), -6.0 - 2.2 * s / 1200) for s in probe)
+    accuracy = tuple((float(s), None if s == 300 else 0.61 + 0.05 * math.sin(s / 500)) for s in probe)
+    return c.Training(
+        panels=(
+            c.CurvePanel(title="Training loss", y_label="batch mean, nats", series=(c.CurveSeries(name="loss", points=loss),)),
+            c.CurvePanel(
+                title="Validation probe", y_label="mean log π, nats",
+                series=(
+                    c.CurveSeries(name="log π(y_w)", points=chosen),
+                    c.CurveSeries(name="log π(y_l)", points=rejected),
+                ),
+            ),
+            c.CurvePanel(
+                title="Generation probe", y_label="closed accuracy", series=(c.CurveSeries(name="accuracy", points=accuracy),)
+            ),
+            c.CurvePanel(title="Learning rate", series=(c.CurveSeries(name="lr", points=rate),)),
+        ),
+        markers=(
+            c.CurveMarker(step=800, label="best checkpoint, step 800", kind="best"),
+            c.CurveMarker(step=1150, label="collapse warning", kind="collapse"),
+        ),
+        notes=("The adapter written to the run is that of step 800, chosen on the validation probe.",),
+    )  # fmt: skip
+
+
+def scores() -> c.Scores:
+    generator = np.random.default_rng([5])
+    raw = [round(float(x), 1) for x in np.clip(generator.normal(0.62, 0.2, 400), 0, 1)]
+    weights = [float(np.clip(1 + 0.316 * (s - 0.62) / 0.2, 0.75, 1.25)) for s in raw]
+    tool = [float(x) for x in generator.beta(5, 2, 380)]
+    turns = (
+        Turn(pair_id="q17/text", agent="med42-8b", round=1, position=1, score=0.7, agreed=False, reason="The side is swapped: a wrong side may send the needle to the wrong lung."),
+        Turn(pair_id="q17/text", agent="med42-70b", round=1, position=2, score=0.9, agreed=False, reason="A laterality error in a pneumothorax is dangerous; it deserves more."),
+        Turn(pair_id="q17/text", agent="biomistral-7b", round=1, position=3, score=None, agreed=False, reason="unparsable reply"),
+        Turn(pair_id="q17/text", agent="med42-8b", round=2, position=4, score=0.9, agreed=True, reason="Agreed."),
+        Turn(pair_id="q17/text", agent="med42-70b", round=2, position=5, score=0.9, agreed=True, reason="No change."),
+    )  # fmt: skip
+    return c.Scores(
+        mode="rescale to mean 1, variance 0.1, clipped to [0.75, 1.25], statistics per source",
+        sources=(
+            c.ScoreSource(
+                source="debate (text pairs)", scores=(*raw, None, None, None), weights=tuple(weights),
+                lower=0.75, upper=1.25, at_lower=0.22, at_upper=0.24,
+            ),
+            c.ScoreSource(
+                source="annotation confidence (visual pairs)", scores=tuple(tool), weights=tuple(0.75 + 0.5 * t for t in tool),
+                lower=0.75, upper=1.25, at_lower=0.0, at_upper=None, warnings=("The tool's confidence is not calibrated.",),
+            ),
+        ),
+        debates=(
+            c.Debate(
+                pair_id="q17/text", question="Which side is the pneumothorax on?", chosen="It is on the right side.",
+                rejected="It is on the left side.", turns=turns, score=0.9, weight=1.25, outcome="consensus in round 2",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def pair(kind: str, index: int) -> PreferencePair:
+    visual = kind == "visual"
+    return PreferencePair(
+        pair_id=f"phantom-{index:05d}/{kind}",
+        example_id=f"phantom-{index:05d}",
+        kind="visual" if visual else "text",
+        image=ImageRef(path=f"images/{index}.png", sha256="0" * 64, width=128, height=128),
+        question="Where is the opacity?",
+        chosen="The opacity is in the lower zone of the right lung.",
+        rejected="The opacity is in the lower zone of the right lung." if visual else "The opacity is in the upper zone of the left lung, and a fracture is seen.",
+        rejected_noise=NoiseSpec(step=500, seed=index) if visual else None,
+        rejected_image_path=f"images/{index}-noised.png" if visual else None,
+        error_type="zone",
+        origin="annotation" if visual else "picked",
+        score=None if index == 3 else 0.7,
+        score_source="" if index == 3 else "debate",
+        unscored_reason="no agent gave a parsable score" if index == 3 else "",
+        weight=None if index == 3 else 1.08,
+    )  # fmt: skip
+
+
+def predictions() -> tuple[c.PredictionSample, ...]:
+    rows = [
+        ("Is there an effusion?", "no", ("yes", False), ("no", True), "presence"),
+        ("Which side is the opacity on?", "right", ("left", False), ("right", True), "side"),
+        ("How many nodules are there?", "two", ("two", True), ("one", False), "count"),
+        ("What does the image show?", "An opacity in the right lower zone.", ("An opacity.", None), ("An opacity in the right zone.", None), "other"),
+    ]  # fmt: skip
+    return tuple(
+        c.PredictionSample(
+            example_id=f"phantom-{900 + i}", question=question, answer=answer, split="test-balanced", error_type=kind,
+            image=radiograph(i, lesion=True),
+            answers=(
+                c.ModelAnswer(model="base", text=base[0], right=base[1], score=None if base[1] is not None else 0.33),
+                c.ModelAnswer(model="tuned", text=tuned[0], right=tuned[1], score=None if tuned[1] is not None else 0.83),
+            ),
+        )
+        for i, (question, answer, base, tuned, kind) in enumerate(rows)
+    )  # fmt: skip
+
+
+def rich() -> c.ReportContent:
+    drops = [Drop(stage="data", item=f"row {i}", reason="unreadable-image", detail="truncated PNG") for i in range(4)]
+    drops += [
+        Drop(stage="curate", item=f"phantom-{i:05d}", reason="no-conflict", detail="all 5 samples right")
+        for i in range(61)
+    ]
+    drops += [Drop(stage="score", item="phantom-00003/text", reason="unparsable-verdict")]
+    return c.ReportContent(
+        title="Clinically weighted preference tuning on phantom radiographs",
+        head=head(),
+        caveats=(
+            "The model is tiny (3.1 M parameters) and the radiographs are generated: nothing here speaks of clinical use.",
+            "One training seed: the intervals hold sampling of test questions, not the variance of training.",
+        ),
+        warnings=(c.StageWarning(stage="score", message="3 of 403 pairs are unscored and do not train."),),
+        drops=count_drops(drops),
+        results=results(),
+        reliance=c.Reliance(
+            rows=(
+                c.RelianceRow(model="base", lesion=interval(0.31, 0.09), elsewhere=interval(0.22, 0.08), n=190),
+                c.RelianceRow(model="tuned", lesion=interval(0.84, 0.12), elsewhere=interval(0.19, 0.07), n=190),
+            ),
+            contrast=c.Comparison(metric="reliance", before=0.09, after=0.65, difference=interval(0.56, 0.13)),
+        ),
+        training=training(),
+        curation=c.Curation(
+            counts=(
+                c.CurationCount(label="picked from samples", count=604),
+                c.CurationCount(label="injected by the judge", count=208),
+                c.CurationCount(label="dropped", count=61, note="no sample conflicts"),
+                c.CurationCount(label="reviewed by people", count=None),
+            ),
+            lengths=(
+                c.LengthRow(group="picked", n=604, chosen_words=2.1, rejected_words=2.4, rejected_longer=0.31),
+                c.LengthRow(group="injected", n=208, chosen_words=2.2, rejected_words=9.7, rejected_longer=0.94),
+            ),
+            conflicts=(
+                c.ConflictRow(error_type="presence", n=320, picked=260, injected=60, conflict=interval(0.91, 0.02)),
+                c.ConflictRow(error_type="side", n=180, picked=150, injected=30, conflict=c.Interval(value=0.95)),
+                c.ConflictRow(error_type="zone", n=112),
+            ),
+        ),
+        scores=scores(),
+        groundings=tuple(
+            c.GroundingSample(
+                name=f"phantom-{i:05d}", clean=radiograph(i, lesion=True), overlay=radiograph(i, lesion=True, overlay=True),
+                noised=None if i == 3 else radiograph(i, lesion=True, noise=True), tool="annotation", label="opacity",
+                confidence=None if i == 3 else 0.7 + 0.05 * i, calibrated=True, step=None if i == 3 else 500, region="lesion",
+                kind="diffusion", reason="no lesion marked, so no noised view" if i == 3 else "",
+            )
+            for i in range(4)
+        ),
+        groundings_note="4 of 790 visual pairs, drawn with seed 0.",
+        pairs=tuple(
+            c.PairSample(
+                pair=pair(kind, i), image=radiograph(i, lesion=True),
+                rejected_image=radiograph(i, lesion=True, noise=True) if kind == "visual" else None,
+                wrong="Names the wrong lung and the wrong zone, and adds a fracture." if kind == "text" else "",
+            )
+            for i, kind in enumerate(("text", "visual", "visual", "text"))
+        ),
+        pairs_note="4 of 1,602 pairs, drawn with seed 0.",
+        predictions=predictions(),
+        predictions_note="4 of 440 questions of test-balanced, drawn with seed 0 among those where the answers differ.",
+        reproduce=c.Reproduce(
+            commands=("mmedpo run phantom/mmedpo --set train.seed=0 --out runs/phantom-mmedpo-seed0", "mmedpo report runs/phantom-mmedpo-seed0"),
+            config="dataset: phantom\ntrain:\n  beta: 0.1\n  learning_rate: 1.0e-6\n",
+            hashes=(c.Fact(label="examples.parquet", value="9f2c" * 16), c.Fact(label="pairs.parquet", value="01ab" * 16)),
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def rich_content() -> c.ReportContent:
+    """The made-up report; its numbers are hand-known to the tests."""
+    return rich()
