@@ -21,10 +21,11 @@ SOURCE = (
     "Only coefficients are shipped, no image."
 )
 NOTES = """
-Limits. The features and the penalty were chosen while looking at cross-validation on these images with other fold
-seeds, so the numbers are slightly optimistic. Most boxed images are AP (bed-side), most normals PA, and part of the
-AUC against normals reads that; the AUC against other abnormal images is the harder and more telling one. The
-confidence is calibrated for the share of lesions among the fitting images, not for a screening population.
+Limits. The features were chosen while looking at cross-validation on these images with other fold seeds, and the
+two levels of the heatmap while looking at held-out maps of the 27 large ones, so the numbers are slightly
+optimistic (the penalty is chosen inside the fitting folds). Most boxed images are AP (bed-side), most normals PA,
+and part of the AUC against normals reads that; the AUC against other abnormal images is the harder and more telling
+one. The confidence is calibrated for the share of lesions among the fitting images, not for a screening population.
 """
 
 

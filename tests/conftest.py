@@ -17,3 +17,31 @@ def shared_data() -> Path:
     if not (folder / "README.md").exists():
         pytest.skip(f"no real test data at {folder}; set MMEDPO_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LLaVA of the tiny architecture with random weights and a tokenizer of its own, as a checkpoint."""
+    import torch
+
+    from mmedpo.models.tiny.architecture import build_model, build_tokenizer, save_checkpoint
+
+    texts = ["is there a nodule in the left upper zone?", "yes", "no", "a small mass in the right lower zone", "AP"]
+    tokenizer = build_tokenizer(texts * 20)
+    torch.manual_seed(0)
+    model = build_model(tokenizer)
+    for parameter in model.parameters():
+        # Larger than the usual start, so that images and texts make a difference one can measure.
+        parameter.data.mul_(3.0) if parameter.dim() > 1 else None
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_checkpoint(model, tokenizer, folder, dtype="float32")
+    return folder
+
+
+@pytest.fixture
+def small_vlm(small_vlm_folder: Path):
+    """That checkpoint, loaded anew for every test."""
+    from mmedpo.config import ModelSettings
+    from mmedpo.models.hub import load_model
+
+    return load_model(ModelSettings(name=str(small_vlm_folder), device="cpu"))

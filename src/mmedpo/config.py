@@ -127,10 +127,10 @@ class NoiseSettings(Settings):
     """`diffusion` is the paper."""
     region: NoiseRegion = "lesion"
     """`global` is the ablation of the paper's Table 4."""
-    step: int = Field(700, ge=1, le=1000)
+    step: int = Field(700, ge=0, le=999)
     """k; the paper does not give it. At 700 the schedule keeps 35 % of the signal's variance."""
     schedule: str = "povid-sigmoid"
-    """xi_1..xi_1000; the paper does not give it, this is the lineage's (POVID)."""
+    """The 1000 factors xi; the paper does not give it, this is the lineage's (POVID)."""
 
 
 class CurateSettings(Settings):
@@ -177,7 +177,7 @@ class ImportSettings(Settings):
 class ScoreSettings(Settings):
     """Clinical relevance scores and weights (paper, section 3.2; METHOD section 2)."""
 
-    agents: tuple[str, ...] = ("radiologist", "internist", "language-reviewer")
+    agents: tuple[str, ...] = ("rubric-radiologist", "rubric-internist", "rubric-language")
     """Registered names of the debating agents, in speaking order."""
     rounds: int = Field(5, ge=1)
     """r, rounds without consensus after which the history is averaged."""
@@ -191,7 +191,7 @@ class ScoreSettings(Settings):
     """Lower clip of s'."""
     upper: float = 1.25
     """Upper clip of s'."""
-    unscored: Literal["exclude", "mu"] = "exclude"
+    unscored: Literal["drop", "mu"] = "drop"
     """What to do with a pair that has no score."""
 
     @model_validator(mode="after")
@@ -355,7 +355,7 @@ def dump_settings(settings: RunSettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
-def _read_recipe(recipe: str | Path) -> dict[str, Any]:
+def _read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, Any]:
     path = Path(recipe)
     if path.suffix in {".yaml", ".yml"}:
         if not path.exists():
@@ -371,7 +371,25 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
         raise ConfigError(f"recipe {recipe} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {recipe} must be a mapping of settings, found {type(raw).__name__}")
-    return raw
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    if len(chain) > 4:
+        raise ConfigError(f"recipe {recipe} extends itself: {' -> '.join((*chain, str(parent)))}")
+    return _merge(_read_recipe(parent, (*chain, str(recipe))), raw)
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """The base with the changes of a recipe that extends it; a null takes a setting (back to its default) out."""
+    merged = dict(base)
+    for name, value in change.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, dict) and isinstance(merged.get(name), dict):
+            merged[name] = _merge(merged[name], value)
+        else:
+            merged[name] = value
+    return merged
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

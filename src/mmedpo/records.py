@@ -174,9 +174,9 @@ class NoiseSpec(Record):
     region: NoiseRegion = "lesion"
     """`lesion`: inside the heatmap; `global`: h = 1 everywhere."""
     step: int = 500
-    """Noise step k of 1..1000; xi_bar_k is the share of the signal's variance that is kept."""
+    """Noise step k, 0..999 (index into the schedule); xi_bar_k is the share of the signal's variance that is kept."""
     schedule: str = "povid-sigmoid"
-    """Name of the schedule that gives xi_1..xi_1000."""
+    """Name of the schedule that gives the 1000 factors xi."""
     seed: int = 0
     """Seed of eps (and of the crop)."""
 

@@ -351,9 +351,17 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
         staging = target.with_name(f".{target.name}.partial-{os.getpid()}")
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(source, staging)
+        shutil.copytree(source, staging, copy_function=_link)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(staging, target)
     else:
         with atomic_path(target) as partial:
-            shutil.copyfile(source, partial)
+            _link(str(source), str(partial))
+
+
+def _link(source: str, target: str) -> None:
+    """Shares a finished file (files of a run are replaced whole, never changed in place), or copies it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

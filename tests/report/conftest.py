@@ -97,24 +97,35 @@ def results() -> c.Results:
             missing = arm == "dpo" and key == "open/test-balanced"
             comparisons.append(
                 c.Comparison(
-                    metric=key, arm=arm, before=base[key], after=None if missing else base[key] + delta,
-                    difference=c.Interval() if missing else interval(delta, half), n=240,
+                    metric=key,
+                    arm=arm,
+                    before=base[key],
+                    after=None if missing else base[key] + delta,
+                    difference=c.Interval() if missing else interval(delta, half),
+                    n=240,
                     headline=arm == "tuned" and key in ("closed/test-balanced", "open/test-balanced"),
                 )
-            )  # fmt: skip
+            )
     kinds = {"presence": 0.06, "side": 0.11, "zone": 0.02, "count": -0.09, "size": -0.01}
     by_error = tuple(
         c.Comparison(
-            metric="closed/test-balanced", error_type=kind, before=0.6, after=0.6 + delta, n=40 + 3 * i,
+            metric="closed/test-balanced",
+            error_type=kind,
+            before=0.6,
+            after=0.6 + delta,
+            n=40 + 3 * i,
             difference=interval(delta, 0.05 + 0.01 * i),
         )
         for i, (kind, delta) in enumerate(kinds.items())
-    )  # fmt: skip
+    )
     return c.Results(
-        metrics=metrics, arms=tuple(arms), comparisons=tuple(comparisons), by_error_type=by_error,
+        metrics=metrics,
+        arms=tuple(arms),
+        comparisons=tuple(comparisons),
+        by_error_type=by_error,
         interval_method="paired bootstrap over images, 10,000 resamples",
         notes=("Closed answers that name both alternatives get no credit (protocol strict).",),
-    )  # fmt: skip
+    )
 
 
 def training() -> c.Training:
@@ -128,16 +139,21 @@ def training() -> c.Training:
     accuracy = tuple((float(s), None if s == 300 else 0.61 + 0.05 * math.sin(s / 500)) for s in probe)
     return c.Training(
         panels=(
-            c.CurvePanel(title="Training loss", y_label="batch mean, nats", series=(c.CurveSeries(name="loss", points=loss),)),
             c.CurvePanel(
-                title="Validation probe", y_label="mean log π, nats",
+                title="Training loss", y_label="batch mean, nats", series=(c.CurveSeries(name="loss", points=loss),)
+            ),
+            c.CurvePanel(
+                title="Validation probe",
+                y_label="mean log π, nats",
                 series=(
                     c.CurveSeries(name="log π(y_w)", points=chosen),
                     c.CurveSeries(name="log π(y_l)", points=rejected),
                 ),
             ),
             c.CurvePanel(
-                title="Generation probe", y_label="closed accuracy", series=(c.CurveSeries(name="accuracy", points=accuracy),)
+                title="Generation probe",
+                y_label="closed accuracy",
+                series=(c.CurveSeries(name="accuracy", points=accuracy),),
             ),
             c.CurvePanel(title="Learning rate", series=(c.CurveSeries(name="lr", points=rate),)),
         ),
@@ -146,7 +162,7 @@ def training() -> c.Training:
             c.CurveMarker(step=1150, label="collapse warning", kind="collapse"),
         ),
         notes=("The adapter written to the run is that of step 800, chosen on the validation probe.",),
-    )  # fmt: skip
+    )
 
 
 def scores() -> c.Scores:
@@ -155,31 +171,72 @@ def scores() -> c.Scores:
     weights = [float(np.clip(1 + 0.316 * (s - 0.62) / 0.2, 0.75, 1.25)) for s in raw]
     tool = [float(x) for x in generator.beta(5, 2, 380)]
     turns = (
-        Turn(pair_id="q17/text", agent="med42-8b", round=1, position=1, score=0.7, agreed=False, reason="The side is swapped: a wrong side may send the needle to the wrong lung."),
-        Turn(pair_id="q17/text", agent="med42-70b", round=1, position=2, score=0.9, agreed=False, reason="A laterality error in a pneumothorax is dangerous; it deserves more."),
-        Turn(pair_id="q17/text", agent="biomistral-7b", round=1, position=3, score=None, agreed=False, reason="unparsable reply"),
+        Turn(
+            pair_id="q17/text",
+            agent="med42-8b",
+            round=1,
+            position=1,
+            score=0.7,
+            agreed=False,
+            reason="The side is swapped.",
+        ),
+        Turn(
+            pair_id="q17/text",
+            agent="med42-70b",
+            round=1,
+            position=2,
+            score=0.9,
+            agreed=False,
+            reason="A laterality error in a pneumothorax is dangerous; it deserves more.",
+        ),
+        Turn(
+            pair_id="q17/text",
+            agent="biomistral-7b",
+            round=1,
+            position=3,
+            score=None,
+            agreed=False,
+            reason="unparsable reply",
+        ),
         Turn(pair_id="q17/text", agent="med42-8b", round=2, position=4, score=0.9, agreed=True, reason="Agreed."),
         Turn(pair_id="q17/text", agent="med42-70b", round=2, position=5, score=0.9, agreed=True, reason="No change."),
-    )  # fmt: skip
+    )
     return c.Scores(
         mode="rescale to mean 1, variance 0.1, clipped to [0.75, 1.25], statistics per source",
         sources=(
             c.ScoreSource(
-                source="debate (text pairs)", scores=(*raw, None, None, None), weights=tuple(weights),
-                lower=0.75, upper=1.25, at_lower=0.22, at_upper=0.24,
+                source="debate (text pairs)",
+                scores=(*raw, None, None, None),
+                weights=tuple(weights),
+                lower=0.75,
+                upper=1.25,
+                at_lower=0.22,
+                at_upper=0.24,
             ),
             c.ScoreSource(
-                source="annotation confidence (visual pairs)", scores=tuple(tool), weights=tuple(0.75 + 0.5 * t for t in tool),
-                lower=0.75, upper=1.25, at_lower=0.0, at_upper=None, warnings=("The tool's confidence is not calibrated.",),
+                source="annotation confidence (visual pairs)",
+                scores=tuple(tool),
+                weights=tuple(0.75 + 0.5 * t for t in tool),
+                lower=0.75,
+                upper=1.25,
+                at_lower=0.0,
+                at_upper=None,
+                warnings=("The tool's confidence is not calibrated.",),
             ),
         ),
         debates=(
             c.Debate(
-                pair_id="q17/text", question="Which side is the pneumothorax on?", chosen="It is on the right side.",
-                rejected="It is on the left side.", turns=turns, score=0.9, weight=1.25, outcome="consensus in round 2",
+                pair_id="q17/text",
+                question="Which side is the pneumothorax on?",
+                chosen="It is on the right side.",
+                rejected="It is on the left side.",
+                turns=turns,
+                score=0.9,
+                weight=1.25,
+                outcome="consensus in round 2",
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def pair(kind: str, index: int) -> PreferencePair:
@@ -191,7 +248,9 @@ def pair(kind: str, index: int) -> PreferencePair:
         image=ImageRef(path=f"images/{index}.png", sha256="0" * 64, width=128, height=128),
         question="Where is the opacity?",
         chosen="The opacity is in the lower zone of the right lung.",
-        rejected="The opacity is in the lower zone of the right lung." if visual else "The opacity is in the upper zone of the left lung, and a fracture is seen.",
+        rejected="The opacity is in the lower zone of the right lung."
+        if visual
+        else "The opacity is in the upper zone of the left lung, and a fracture is seen.",
         rejected_noise=NoiseSpec(step=500, seed=index) if visual else None,
         rejected_image_path=f"images/{index}-noised.png" if visual else None,
         error_type="zone",
@@ -200,7 +259,7 @@ def pair(kind: str, index: int) -> PreferencePair:
         score_source="" if index == 3 else "debate",
         unscored_reason="no agent gave a parsable score" if index == 3 else "",
         weight=None if index == 3 else 1.08,
-    )  # fmt: skip
+    )
 
 
 def predictions() -> tuple[c.PredictionSample, ...]:
@@ -208,19 +267,31 @@ def predictions() -> tuple[c.PredictionSample, ...]:
         ("Is there an effusion?", "no", ("yes", False), ("no", True), "presence"),
         ("Which side is the opacity on?", "right", ("left", False), ("right", True), "side"),
         ("How many nodules are there?", "two", ("two", True), ("one", False), "count"),
-        ("What does the image show?", "An opacity in the right lower zone.", ("An opacity.", None), ("An opacity in the right zone.", None), "other"),
-    ]  # fmt: skip
+        (
+            "What does the image show?",
+            "An opacity in the right lower zone.",
+            ("An opacity.", None),
+            ("An opacity in the right zone.", None),
+            "other",
+        ),
+    ]
     return tuple(
         c.PredictionSample(
-            example_id=f"phantom-{900 + i}", question=question, answer=answer, split="test-balanced", error_type=kind,
+            example_id=f"phantom-{900 + i}",
+            question=question,
+            answer=answer,
+            split="test-balanced",
+            error_type=kind,
             image=radiograph(i, lesion=True),
             answers=(
                 c.ModelAnswer(model="base", text=base[0], right=base[1], score=None if base[1] is not None else 0.33),
-                c.ModelAnswer(model="tuned", text=tuned[0], right=tuned[1], score=None if tuned[1] is not None else 0.83),
+                c.ModelAnswer(
+                    model="tuned", text=tuned[0], right=tuned[1], score=None if tuned[1] is not None else 0.83
+                ),
             ),
         )
         for i, (question, answer, base, tuned, kind) in enumerate(rows)
-    )  # fmt: skip
+    )
 
 
 def rich() -> c.ReportContent:
@@ -234,7 +305,7 @@ def rich() -> c.ReportContent:
         title="Clinically weighted preference tuning on phantom radiographs",
         head=head(),
         caveats=(
-            "The model is tiny (3.1 M parameters) and the radiographs are generated: nothing here speaks of clinical use.",
+            "The model is tiny (3.1 M parameters) and the radiographs are generated: nothing here is clinical.",
             "One training seed: the intervals hold sampling of test questions, not the variance of training.",
         ),
         warnings=(c.StageWarning(stage="score", message="3 of 403 pairs are unscored and do not train."),),
@@ -268,17 +339,26 @@ def rich() -> c.ReportContent:
         scores=scores(),
         groundings=tuple(
             c.GroundingSample(
-                name=f"phantom-{i:05d}", clean=radiograph(i, lesion=True), overlay=radiograph(i, lesion=True, overlay=True),
-                noised=None if i == 3 else radiograph(i, lesion=True, noise=True), tool="annotation", label="opacity",
-                confidence=None if i == 3 else 0.7 + 0.05 * i, calibrated=True, step=None if i == 3 else 500, region="lesion",
-                kind="diffusion", reason="no lesion marked, so no noised view" if i == 3 else "",
+                name=f"phantom-{i:05d}",
+                clean=radiograph(i, lesion=True),
+                overlay=radiograph(i, lesion=True, overlay=True),
+                noised=None if i == 3 else radiograph(i, lesion=True, noise=True),
+                tool="annotation",
+                label="opacity",
+                confidence=None if i == 3 else 0.7 + 0.05 * i,
+                calibrated=True,
+                step=None if i == 3 else 500,
+                region="lesion",
+                kind="diffusion",
+                reason="no lesion marked, so no noised view" if i == 3 else "",
             )
             for i in range(4)
         ),
         groundings_note="4 of 790 visual pairs, drawn with seed 0.",
         pairs=tuple(
             c.PairSample(
-                pair=pair(kind, i), image=radiograph(i, lesion=True),
+                pair=pair(kind, i),
+                image=radiograph(i, lesion=True),
                 rejected_image=radiograph(i, lesion=True, noise=True) if kind == "visual" else None,
                 wrong="Names the wrong lung and the wrong zone, and adds a fracture." if kind == "text" else "",
             )
@@ -288,11 +368,17 @@ def rich() -> c.ReportContent:
         predictions=predictions(),
         predictions_note="4 of 440 questions of test-balanced, drawn with seed 0 among those where the answers differ.",
         reproduce=c.Reproduce(
-            commands=("mmedpo run phantom/mmedpo --set train.seed=0 --out runs/phantom-mmedpo-seed0", "mmedpo report runs/phantom-mmedpo-seed0"),
+            commands=(
+                "mmedpo run phantom/mmedpo --set train.seed=0 --out runs/phantom-mmedpo-seed0",
+                "mmedpo report runs/phantom-mmedpo-seed0",
+            ),
             config="dataset: phantom\ntrain:\n  beta: 0.1\n  learning_rate: 1.0e-6\n",
-            hashes=(c.Fact(label="examples.parquet", value="9f2c" * 16), c.Fact(label="pairs.parquet", value="01ab" * 16)),
+            hashes=(
+                c.Fact(label="examples.parquet", value="9f2c" * 16),
+                c.Fact(label="pairs.parquet", value="01ab" * 16),
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

@@ -204,9 +204,22 @@ def _denials(truth: Facts, other: Facts) -> list[Conflict]:
     return found
 
 
-_PARTS = {"chest": {"lung", "heart", "mediastinum", "rib", "aorta", "hilum", "trachea", "diaphragm", "clavicle"},
-          "abdomen": {"liver", "spleen", "pancreas", "kidney", "stomach", "small bowel", "colon", "appendix", "gallbladder",
-                      "bladder", "adrenal gland"}}  # fmt: skip
+_PARTS = {
+    "chest": {"lung", "heart", "mediastinum", "rib", "aorta", "hilum", "trachea", "diaphragm", "clavicle"},
+    "abdomen": {
+        "liver",
+        "spleen",
+        "pancreas",
+        "kidney",
+        "stomach",
+        "small bowel",
+        "colon",
+        "appendix",
+        "gallbladder",
+        "bladder",
+        "adrenal gland",
+    },
+}
 
 
 def _organs(a: frozenset[str], b: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
@@ -218,7 +231,7 @@ def _organs(a: frozenset[str], b: frozenset[str]) -> tuple[frozenset[str], froze
 
 
 def _differ(weight: str, kind: ErrorType, a: frozenset[str], b: frozenset[str], of: str = "") -> Conflict | None:
-    if not a or not b or a == b or ("multiple" in a | b and not "1" in a | b):
+    if not a or not b or a == b or ("multiple" in a | b and "1" not in a | b):
         return None
     factor = PARTIAL if a & b else 1.0
     if kind in ("modality", "plane", "attribute") and a & b:
@@ -254,7 +267,24 @@ def _lengths(a: frozenset[float], b: frozenset[float]) -> Conflict | None:
     return Conflict(WEIGHTS["size"], "size", f"size: {min(b):g} mm instead of {min(a):g} mm")
 
 
+def _comparable(truth: Facts, other: Facts) -> bool:
+    """True when some aspect is stated by both."""
+    return bool(
+        (truth.findings and other.findings)
+        or (truth.sides and other.sides)
+        or (truth.organs and other.organs)
+        or (truth.sizes and other.sizes)
+        or (truth.counts and other.counts)
+        or (truth.modalities and other.modalities)
+        or (truth.planes and other.planes)
+        or (truth.measures_mm and other.measures_mm)
+        or _by_axis(truth.zones | truth.attributes, other.zones | other.attributes)
+    )
+
+
 def _words(truth: Facts, other: Facts) -> list[Conflict]:
+    if not truth.unknown and _comparable(truth, other):
+        return []
     if not truth.content or not other.content or len(truth.content) > _LONGEST_FALLBACK or truth.polarity is not None:
         return []
     shared = len(truth.content & other.content)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mmedpo.clinical.lexicon import Match, find_terms, is_yes_no_question, words
 from mmedpo.clinical.negation import Clause, clauses, joins
@@ -24,6 +25,11 @@ _MEASURE = re.compile(r"(\d+(?:\.\d+)?)\s*-?\s*(cm|mm)\b", re.IGNORECASE)
 _LEVEL = re.compile(r"\b(?:[TLCS]\d{1,2}|\d{1,2}(?:st|nd|rd|th))\b", re.IGNORECASE)
 _STOP_WORDS = frozenset(
     [
+        "zone",
+        "lobe",
+        "region",
+        "area",
+        "side",
         "a",
         "an",
         "the",
@@ -125,6 +131,8 @@ class Facts:
     """Vertebral levels and ordinals: `t5`, `4th`."""
     content: frozenset[str] = frozenset()
     """Content words without plural s, for answers the lexicon does not know."""
+    unknown: frozenset[str] = frozenset()
+    """Those of `content` that belong to no term of the lexicon."""
 
     @property
     def present(self) -> frozenset[str]:
@@ -176,6 +184,7 @@ def _opening(text: str, question: str) -> tuple[bool | None, str]:
     return (polarity if is_yes_no_question(question) else None), text if not polarity else text[m.end(1) :]
 
 
+@lru_cache(maxsize=8192)
 def _statement(text: str, asked: ErrorType) -> Facts:
     findings: list[FindingFact] = []
     values: dict[str, set[str]] = {}
@@ -202,6 +211,7 @@ def _statement(text: str, asked: ErrorType) -> Facts:
         measures_mm=frozenset(round(float(n) * (10 if u.lower() == "cm" else 1), 3) for n, u in _MEASURE.findall(text)),
         levels=frozenset(m.lower() for m in _LEVEL.findall(text)) - values.get("sequence", set()),
         content=content_words(text),
+        unknown=content_words(text) - content_words(" ".join(text[m.start : m.end] for m in find_terms(text))),
     )  # fmt: skip
 
 

@@ -217,7 +217,7 @@ def _digit(tokens: list[Token], i: int) -> Form | None:
 
 def _abbreviation(tokens: list[Token], i: int, text: str, form: Form) -> bool:
     """True when a one-letter form is no side: "R frontal lobe" is, "L2" and "r" alone are not."""
-    if len(form.text) > 1:
+    if form.term.kind != "side" or len(form.text) > 1:
         return False
     token = tokens[i]
     return i + 1 >= len(tokens) or not text[token.start].isupper()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mmedpo.clinical.conflict import related
 from mmedpo.clinical.lexicon import NUMBER_WORDS, Form, Match, find_terms, forms
@@ -41,16 +42,62 @@ _PAIRED = frozenset({"lung", "rib", "kidney", "clavicle", "adrenal gland", "diap
 _RARE = frozenset({"pet"})
 """Never offered instead: nobody would take a radiograph for a PET image."""
 _LOBES = frozenset({"frontal", "temporal", "parietal", "occipital"})
-_SPREAD = frozenset({"cardiomegaly", "pulmonary edema", "emphysema", "pericardial effusion", "scoliosis", "mediastinal shift",
-                     "bronchiectasis", "pulmonary fibrosis"})  # fmt: skip
-_COMMON = frozenset({"opacity", "nodule", "mass", "pleural effusion", "pneumothorax", "atelectasis", "fracture", "pacemaker",
-                     "cardiomegaly", "hemorrhage", "infarct", "tumor", "abscess", "cyst", "edema", "hydrocephalus", "gallstone",
-                     "appendicitis", "diverticulitis", "ascites", "aneurysm", "metastasis", "pneumonia", "emphysema",
-                     "pericardial effusion", "hernia", "cirrhosis", "atrophy"})  # fmt: skip
+_SPREAD = frozenset(
+    {
+        "cardiomegaly",
+        "pulmonary edema",
+        "emphysema",
+        "pericardial effusion",
+        "scoliosis",
+        "mediastinal shift",
+        "bronchiectasis",
+        "pulmonary fibrosis",
+    }
+)
+_COMMON = frozenset(
+    {
+        "opacity",
+        "nodule",
+        "mass",
+        "pleural effusion",
+        "pneumothorax",
+        "atelectasis",
+        "fracture",
+        "pacemaker",
+        "cardiomegaly",
+        "hemorrhage",
+        "infarct",
+        "tumor",
+        "abscess",
+        "cyst",
+        "edema",
+        "hydrocephalus",
+        "gallstone",
+        "appendicitis",
+        "diverticulitis",
+        "ascites",
+        "aneurysm",
+        "metastasis",
+        "pneumonia",
+        "emphysema",
+        "pericardial effusion",
+        "hernia",
+        "cirrhosis",
+        "atrophy",
+    }
+)
 _KINDS: dict[str, ErrorType] = {
-    "side": "side", "zone": "zone", "organ": "organ", "size": "size", "modality": "modality", "sequence": "modality",
-    "plane": "plane", "attribute": "attribute", "finding": "abnormality", "count": "count",
-}  # fmt: skip
+    "side": "side",
+    "zone": "zone",
+    "organ": "organ",
+    "size": "size",
+    "modality": "modality",
+    "sequence": "modality",
+    "plane": "plane",
+    "attribute": "attribute",
+    "finding": "abnormality",
+    "count": "count",
+}
 _LENGTH = re.compile(r"\b(\d+(?:\.\d+)?)(?=\s*-?\s*(?:cm|mm)\b)", re.IGNORECASE)
 _ORDINAL = re.compile(r"\b(\d{1,2})(st|nd|rd|th)\b", re.IGNORECASE)
 _VERTEBRA = re.compile(r"\b([TLC])([2-9]|1[0-2])\b(?!-)")
@@ -70,25 +117,25 @@ class Edit:
     """What the edited answer gets wrong."""
 
     def apply(self, text: str) -> str:
-        """The edited text, with a/an and the capital at the start put right."""
+        """The edited text, with a/an and capitals put right."""
         before, after = text[: self.start], text[self.end :]
         m = re.search(r"\b(an?)( +)$", before, re.IGNORECASE)
         if m and self.replacement:
             article = "an" if _vowel(self.replacement) else "a"
             article = article.capitalize() if m.group(1)[0].isupper() else article
             before = before[: m.start()] + article + m.group(2)
-        return before + match_case(text[self.start : self.end], self.replacement, at_start=not before.strip()) + after
+        return before + match_case(text[self.start : self.end], self.replacement) + after
 
 
-def match_case(model: str, text: str, at_start: bool = False) -> str:
-    """`text` written like `model`: acronyms upper, capitals where the model has them."""
+def match_case(model: str, text: str) -> str:
+    """`text` written like `model`: acronyms upper, a capital where the model has one that is no acronym's."""
     text = " ".join(w.upper() if w.lower() in _ACRONYMS else w for w in text.split(" "))
     shouting = model.isupper() and len(model) > 2 and model.lower() not in _ACRONYMS
     if shouting or (len(model) == 1 and model.isupper()):
         return text.upper()
     first = model.lstrip()[:1]
     acronym = any(w in _ACRONYMS for w in model.lower().split())
-    if first.isupper() and (at_start or not acronym):
+    if first.isupper() and not acronym:
         return text[:1].upper() + text[1:]
     return text
 
@@ -130,7 +177,8 @@ def _edit(match: Match, replacement: str) -> Edit:
     return Edit(match.start, match.end, replacement, _KINDS[match.term.kind])
 
 
-def _siblings(form: Form) -> list[Form]:
+@lru_cache(maxsize=1024)
+def _siblings(form: Form) -> tuple[Form, ...]:
     """Forms of the other terms of the swap group written alike: same words, number and part of speech."""
     mine = _spellings(form)
     index = next((i for i, f in enumerate(mine) if f.text == form.text), 0)
@@ -139,15 +187,16 @@ def _siblings(form: Form) -> list[Form]:
         alike = f.term.kind == form.term.kind and f.term.group == form.term.group and f.term.name != form.term.name
         if f.plural and f.term.kind == "organ" and f.term.name not in _PAIRED:
             continue
-        if alike and f.plural == form.plural and (f.term.name in _LOBES) == (form.term.name in _LOBES):
-            if len(f.text.split()) == len(form.text.split()) and _adjective(f.text) == _adjective(form.text):
-                others.setdefault(f.term.name, []).append(f)
+        alike = alike and f.plural == form.plural and (f.term.name in _LOBES) == (form.term.name in _LOBES)
+        same_shape = len(f.text.split()) == len(form.text.split()) and _adjective(f.text) == _adjective(form.text)
+        if alike and same_shape:
+            others.setdefault(f.term.name, []).append(f)
     best = []
     for candidates in others.values():
         same_index = [f for f in candidates if _position(f) == index]
         best.append((same_index or candidates)[0])
     extremes = [f for f in best if {f.term.name, form.term.name} == {"small", "large"}]
-    return extremes or best
+    return tuple(extremes or best)
 
 
 def _spellings(form: Form) -> list[Form]:
@@ -216,9 +265,10 @@ def _swap_finding(text: str, match: Match, matches: list[Match], regions: frozen
         options.setdefault(t.name, []).append(form)
     if _adjectival(match.form.text):
         return []
-    best = [min(fs, key=lambda f: (abs(len(f.text.split()) - words), fs.index(f))) for fs in options.values()]
-    least = min((abs(len(f.text.split()) - words) for f in best), default=0)
-    return [_edit(match, f.text) for f in best if abs(len(f.text.split()) - words) == least]
+    # The preferred spelling of each, one word longer or shorter at most: drawing uniformly among them is
+    # as likely to lengthen as to shorten, while insisting on equal length would force rare synonyms.
+    best = [fs[0] for fs in options.values()]
+    return [_edit(match, f.text) for f in best if abs(len(f.text.split()) - words) <= 1]
 
 
 def _adjectival(text: str) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from mmedpo.clinical import Conflict, conflict, extract_facts
-from mmedpo.curate.perturb import perturb
+from mmedpo.curate.perturb import perturb, vocabulary_of
 from mmedpo.curate.validators import validate_candidate
 from mmedpo.errors import CurationError
 from mmedpo.records import Candidate, Drop, Example, Verdict
@@ -37,8 +37,14 @@ class ContradictionJudge:
 
     minimum: float = 0.3
     """Least conflict a candidate must show to be picked."""
+    vocabulary: frozenset[str] | None = None
+    """Words the injector prefers (`perturb.vocabulary_of` the training examples); None for all."""
     name: str = "contradiction"
     """Name recorded in the verdict."""
+
+    def prepare(self, examples: Iterable[Example]) -> ContradictionJudge:
+        """The same judge, whose injector prefers words that occur in these examples' ground truths."""
+        return replace(self, vocabulary=vocabulary_of(examples))
 
     def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
         """Settles one question.
@@ -60,14 +66,21 @@ class ContradictionJudge:
             return self._inject(example, seed)
         candidate, found = best
         return Verdict(
-            example_id=example.example_id, judge=self.name, outcome="picked", rejected=candidate.text.strip(),
-            candidate_index=candidate.index, error_type=found.error_type, conflict=found.score, reason=found.reason,
-        )  # fmt: skip
+            example_id=example.example_id,
+            judge=self.name,
+            outcome="picked",
+            rejected=candidate.text.strip(),
+            candidate_index=candidate.index,
+            error_type=found.error_type,
+            conflict=found.score,
+            reason=found.reason,
+        )
 
     def _conflict(self, example: Example, candidate: Candidate) -> Conflict:
         if candidate.example_id != example.example_id:
             raise CurationError(
-                f"candidate of {candidate.example_id!r} offered for {example.example_id!r}; join candidates by example_id"
+                f"candidate of {candidate.example_id!r} offered for {example.example_id!r}; "
+                "join candidates by example_id"
             )
         if validate_candidate(example, candidate):
             return Conflict(0.0)
@@ -75,13 +88,22 @@ class ContradictionJudge:
         return conflict(truth, extract_facts(candidate.text, example.question, example.error_type))
 
     def _inject(self, example: Example, seed: int) -> Verdict:
-        made = perturb(example, seed)
+        made = perturb(example, seed, self.vocabulary)
         if isinstance(made, Drop):
             return Verdict(
-                example_id=example.example_id, judge=self.name, outcome="dropped", rejected="",
-                error_type=example.error_type, reason=made.reason,
-            )  # fmt: skip
+                example_id=example.example_id,
+                judge=self.name,
+                outcome="dropped",
+                rejected="",
+                error_type=example.error_type,
+                reason=made.reason,
+            )
         return Verdict(
-            example_id=example.example_id, judge=self.name, outcome="injected", rejected=made.text,
-            error_type=made.error_type, conflict=made.conflict, reason=made.reason,
-        )  # fmt: skip
+            example_id=example.example_id,
+            judge=self.name,
+            outcome="injected",
+            rejected=made.text,
+            error_type=made.error_type,
+            conflict=made.conflict,
+            reason=made.reason,
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterable, Set
 
 import numpy as np
 
@@ -50,23 +51,37 @@ class Perturbation(Record):
     """What was changed, in one line."""
 
 
-def perturb(example: Example, seed: int) -> Perturbation | Drop:
+def perturb(example: Example, seed: int, vocabulary: Set[str] | None = None) -> Perturbation | Drop:
     """A wrong answer for `example`, the same for the same example and seed whatever else was drawn.
 
     Tried in turn: another of the closed question's choices, the opposite polarity, an edit of the kind
     the question asks for, any other edit. In a report the kind is drawn first, so that common words
     do not crowd out rare ones.
 
+    Args:
+        example: the question with its ground truth.
+        seed: drives every draw, together with the example's id.
+        vocabulary: words of the dataset's ground truths (lower case, see `vocabulary_of`). Proposals
+            within it come first: a word that never is the truth would give the answer away.
+
     Returns:
         The perturbation, or a `Drop` with reason `nothing-to-perturb`.
     """
     rng = np.random.default_rng([seed, zlib.crc32(example.example_id.encode())])
-    for text, kind in _proposals(example, rng):
+    proposals = _proposals(example, rng)
+    if vocabulary is not None:
+        proposals.sort(key=lambda proposal: not set(words(proposal[0])) <= vocabulary)
+    for text, kind in proposals:
         made = _accept(example, text, kind)
         if made:
             return made
     detail = f"no term of {example.answer[:60]!r} can be exchanged"
     return Drop(stage=STAGE, item=example.example_id, reason=NOTHING_TO_PERTURB, detail=detail)
+
+
+def vocabulary_of(examples: Iterable[Example]) -> frozenset[str]:
+    """Lower-case words of all ground truths."""
+    return frozenset(word for example in examples for word in words(example.answer))
 
 
 def allowed_change(n_words: int) -> int:
@@ -98,8 +113,10 @@ def _choices(example: Example, rng: np.random.Generator) -> list[str]:
     others = [c for c in example.choices if words(c) != truth]
     others = [others[i] for i in rng.permutation(len(others))]
     others.sort(key=lambda c: abs(len(c.split()) - len(example.answer.split())))
+    if example.answer in example.choices:
+        return others
     end = example.answer[len(example.answer.rstrip(".")) :]
-    return [match_case(example.answer, c, at_start=True) + ("" if c.endswith(".") else end) for c in others]
+    return [match_case(example.answer, c) + ("" if c.endswith(".") else end) for c in others]
 
 
 def _opposite(answer: str) -> str | None:
@@ -108,7 +125,7 @@ def _opposite(answer: str) -> str | None:
     if not m or (m.group(2).lower() == "no" and re.match(r" +(?!there|it|the)\w", answer[m.end() :])):
         return None
     yes = m.group(2).lower() == "yes"
-    flipped = m.group(1) + match_case(m.group(2), "no" if yes else "yes", at_start=True)
+    flipped = m.group(1) + match_case(m.group(2), "no" if yes else "yes")
     if m.group(2).isupper():
         flipped = flipped.upper()
     rest = answer[m.end() :]
@@ -116,7 +133,7 @@ def _opposite(answer: str) -> str | None:
         return flipped + rest
     for pattern, replacement in _DENY if yes else _AFFIRM:
         if pattern.search(rest):
-            return flipped + pattern.sub(replacement, rest, count=1)
+            return flipped + re.sub(r"\ba(?= [aeiou])", "an", pattern.sub(replacement, rest, count=1))
     return None
 
 

@@ -86,6 +86,9 @@ def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
 
 def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate]) -> list[Verdict]:
     judge: Judge = lookup("judge", run.settings.curate.judge)()
+    if hasattr(judge, "prepare"):
+        # What it writes itself should use words that true answers use, or the word gives the answer away.
+        judge = judge.prepare(examples)
     of_example: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         of_example.setdefault(candidate.example_id, []).append(candidate)

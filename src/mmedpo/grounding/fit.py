@@ -223,14 +223,15 @@ def measure(
 
     peak hit: the map's peak lies in the lesion (pointing game). energy: share of the heatmap's sum
     inside the lesion, for the heatmap the noise uses; `raw energy`: the same for the patch
-    probabilities themselves. AUC: images with a lesion against normals, and against the others.
+    probabilities themselves. mean heat: how much of the lesion the noise covers. AUC: images with a
+    lesion against normals, and against the others.
     """
     rows = np.flatnonzero(cases.positive)
     groups = cases.groups
     found = np.array([_localisation(maps[row], cases.lesions[row]) for row in rows])
     usual = np.array([_localisation(priors[row], cases.lesions[row]) for row in rows])
     out: dict[str, Measure] = {}
-    for column, what in enumerate(("peak hit", "energy in lesion", "raw energy in lesion")):
+    for column, what in enumerate(("peak hit", "energy in lesion", "raw energy in lesion", "mean heat in lesion")):
         for who, values in (("probe", found), ("position prior", usual), ("difference", found - usual)):
             out[f"{what}: {who}"] = _bootstrap(_mean_of(values[:, column]), groups[rows], seed)
     area = cases.lesions[rows].mean(axis=(1, 2))
@@ -277,13 +278,15 @@ def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
     return float((below + not_above).mean() / (2 * len(order)))
 
 
-def _localisation(probabilities: Floats, lesion: Mask) -> tuple[float, float, float]:
-    """Peak hit, heatmap energy and raw energy of one map."""
+def _localisation(probabilities: Floats, lesion: Mask) -> tuple[float, float, float, float]:
+    """Peak hit, heatmap energy, raw energy and mean heat in the lesion of one map."""
     raw = resize_map(probabilities, *lesion.shape)
     heatmap = upsample(probabilities, *lesion.shape)
     peak = np.unravel_index(int(raw.argmax()), raw.shape)
-    energy = 0.0 if heatmap is None else float(heatmap[lesion].sum() / heatmap.sum())
-    return float(lesion[peak]), energy, float(raw[lesion].sum() / raw.sum())
+    raw_energy = float(raw[lesion].sum() / raw.sum())
+    if heatmap is None:
+        return float(lesion[peak]), 0.0, raw_energy, 0.0
+    return float(lesion[peak]), float(heatmap[lesion].sum() / heatmap.sum()), raw_energy, float(heatmap[lesion].mean())
 
 
 Statistic = Callable[[NDArray[np.int64]], float]

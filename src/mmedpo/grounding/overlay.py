@@ -16,7 +16,7 @@ _STOPS = np.array(
 )
 """Position and RGB of a dark-violet to pale-yellow scale whose lightness only rises, so that more heat looks
 like more in grey print and to colour-blind eyes too."""
-OPACITY = 0.6
+OPACITY = 0.45
 """Opacity at full heat; it falls to 0 with the heat, so that anatomy without heat is left as it is."""
 BOX_COLOUR = (64, 224, 208)
 """Turquoise: occurs neither in the radiograph nor in the heat scale."""

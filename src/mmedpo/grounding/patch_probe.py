@@ -6,9 +6,10 @@ their products enter one logistic model of "this patch lies in a lesion". It run
 has no dependency on a network, and its coefficients are a readable JSON file.
 
 Heatmap: patch probabilities p, upsampled bilinearly to the image, then
-h = clip((p - q) / (max p - q), 0, 1) with q the 75th percentile of the patch probabilities. The
-peak is 1 and three quarters of the patches are 0 whatever the probability is, since Eq. 2 needs
-a region; how sure the probe is that there is a lesion at all is the confidence.
+h = clip((p - q) / (top - q), 0, 1) with q the 85th percentile of the patch probabilities and
+top = min(max p, max(0.3, q + 0.1)). So the peak is always 1, every place more likely than 0.3 (about
+three times the usual share of lesion) is noised in full, and 85 % of the patches stay untouched.
+How sure the probe is that there is a lesion at all is the confidence, not the heat.
 
 Confidence: sigmoid(slope * s + offset), s the mean of the 20 highest patch logits, slope and
 offset fitted by Platt's method on images held out by patient. It holds for the share of lesions in
@@ -51,10 +52,15 @@ PAIRS = tuple(np.stack(np.triu_indices(len(INPUTS))).T.tolist())
 """Index pairs (i <= j) of the squares and products."""
 REACH = 4.0
 """Standardised inputs are clipped to +-REACH: products of outliers must not rule the map."""
-PENALTY = 100.0
+PENALTIES = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+"""L2 strengths tried; the one with the least held-out cross-entropy per patch is taken."""
 POOLED = 20
 """Number of highest patch logits whose mean is the image's score (a tenth of the patches)."""
-BACKGROUND_QUANTILE = 0.75
+BACKGROUND_QUANTILE = 0.85
+FULL_HEAT = 0.3
+"""Patch probability from which on the heat is 1; chosen for lesion coverage against spill outside."""
+LEAST_RANGE = 0.1
+"""Full heat lies at least this far above the background, where the peak allows."""
 BOX_LEVEL = 0.5
 """Heat from which on a pixel belongs to a marked box."""
 INNER_FOLDS = 5
@@ -76,6 +82,8 @@ class Coefficients(BaseModel):
     """Finding the boxes of the fitting images named."""
     inputs: tuple[str, ...] = INPUTS
     """Names of the inputs; must be those this version computes."""
+    penalty: FiniteFloat
+    """L2 strength of the fit."""
     prior: list[list[FiniteFloat]]
     """[GRID][GRID] log-odds of the smoothed mean lesion map of the fitting images."""
     centre: Finite
@@ -289,9 +297,10 @@ def upsample(probabilities: Floats, height: int, width: int) -> Heatmap | None:
     floor = float(np.quantile(probabilities, BACKGROUND_QUANTILE))
     large = resize_map(probabilities, height, width)
     peak = float(large.max())
-    if peak - floor < 1e-9:
+    top = min(peak, max(FULL_HEAT, floor + LEAST_RANGE))
+    if top - floor < 1e-9:
         return None
-    return np.asarray(np.clip((large - floor) / (peak - floor), 0.0, 1.0), dtype=np.float32)
+    return np.asarray(np.clip((large - floor) / (top - floor), 0.0, 1.0), dtype=np.float32)
 
 
 def fit_features(
@@ -304,19 +313,28 @@ def fit_features(
     name: str = "own",
     label: str = "lesion",
 ) -> Coefficients:
-    """The fit behind `PatchProbe.fit`, from the arrays of `design`; calibrated on patients held out in turn."""
-    fold = group_folds(groups, labels, INNER_FOLDS, seed)
-    scores = np.zeros(len(labels))
-    for number in range(INNER_FOLDS):
-        train, test = fold != number, fold == number
-        held_out = PatchProbe(_fit_patches(features[train], targets[train], labels[train], name, label))
-        scores[test] = pooled(held_out.logits(features[test]))
-    platt = fit_platt(scores, labels)
-    fitted = _fit_patches(features, targets, labels, name, label)
-    return fitted.model_copy(update={"platt": platt, "prevalence": float(labels.mean())})
+    """The fit behind `PatchProbe.fit`, from the arrays of `design`.
+
+    Penalty and calibration both come from patients held out in turn, none from the images scored.
+    """
+    folds = min(INNER_FOLDS, len(np.unique(groups[labels])))
+    fold = group_folds(groups, labels, folds, seed)
+    best, penalty, logits = np.inf, PENALTIES[0], np.zeros(targets.shape)
+    for candidate in PENALTIES:
+        held_out = np.zeros(targets.shape)
+        for number in range(folds):
+            train, test = fold != number, fold == number
+            part = _fit_patches(features[train], targets[train], labels[train], candidate)
+            held_out[test] = PatchProbe(part).logits(features[test])
+        loss = float(np.mean(np.logaddexp(0.0, held_out) - targets * held_out))
+        if loss < best:
+            best, penalty, logits = loss, candidate, held_out
+    fitted = _fit_patches(features, targets, labels, penalty)
+    calibration = {"platt": fit_platt(pooled(logits), labels), "prevalence": float(labels.mean())}
+    return fitted.model_copy(update={"name": name, "label": label, **calibration})
 
 
-def _fit_patches(features: Floats, targets: Floats, labels: NDArray[np.bool_], name: str, label: str) -> Coefficients:
+def _fit_patches(features: Floats, targets: Floats, labels: NDArray[np.bool_], penalty: float) -> Coefficients:
     """The patch model alone, uncalibrated."""
     prior = position_prior(targets[labels])
     inputs = with_prior(features, prior).reshape(-1, len(INPUTS))
@@ -324,11 +342,12 @@ def _fit_patches(features: Floats, targets: Floats, labels: NDArray[np.bool_], n
     expanded = expand((inputs - centre) / scale)
     # Products are standardised for a fair penalty; this is folded back into the weights.
     middle, width = expanded.mean(axis=0), expanded.std(axis=0) + 1e-9
-    weights, intercept = fit_logistic((expanded - middle) / width, targets.reshape(-1), PENALTY)
+    weights, intercept = fit_logistic((expanded - middle) / width, targets.reshape(-1), penalty)
     weights = weights / width
     return Coefficients(
-        name=name,
-        label=label,
+        name="uncalibrated",
+        label="",
+        penalty=penalty,
         prior=prior.tolist(),
         centre=centre.tolist(),
         scale=scale.tolist(),

@@ -44,8 +44,8 @@ CROP_SHARE = (0.01, 0.20)
 """Share of the image's area an mDPO crop keeps, drawn uniformly."""
 RELEASED_STD = 10.0
 """Standard deviation of the released code's noise, grey values."""
-CORE_LEVEL = 0.1
-"""Heat above this belongs to the lesion's core when a place elsewhere is sought."""
+CORE_LEVELS = (0.1, 0.3, 0.5)
+"""Heat above this belongs to the lesion's core when a place elsewhere is sought; the first level that finds one."""
 SHARE_NEARLY_NOTHING = 0.001
 """Below this share of the area a noised image is hardly different: warn."""
 SHARE_NEARLY_EVERYTHING = 0.6
@@ -205,40 +205,75 @@ def _region(shape: tuple[int, ...], heatmap: Heatmap | None, spec: NoiseSpec, bo
 def elsewhere_heatmap(heatmap: Heatmap, seed: int, body: NDArray[np.bool_] | None = None) -> Heatmap | None:
     """The same heat in another place: the control region of the lesion-reliance probe.
 
-    The core (heat > 0.1) keeps its shape and area, lies wholly inside the image (and inside `body`
-    where given) and does not touch the old core. First choice is the mirror image about the vertical
-    midline, the same tissue of the other side; where that overlaps, one of the free places is drawn
-    with `seed`. The map is only moved (heat of at most 0.1 may wrap round the border), so the
-    summed heat is equal, value by value.
+    The map is only mirrored or shifted, so the summed heat is equal, value by value. Its core keeps
+    its shape, lies wholly inside the image (and inside `body` where given) and does not touch the
+    old core. The core is the heat above 0.1; where that is too scattered to be placed, above 0.3,
+    then 0.5 (weaker heat may then overlap or wrap round the border). First choice is the mirror image
+    about the vertical midline, the same tissue of the other side; where that is not free, one of the
+    free places is drawn with `seed`.
 
     Args:
         heatmap: [H, W] in 0..1.
-        body: True where the control may lie, e.g. the inside of the patient; None: anywhere.
+        body: bool [H, W], True where the control may lie (`inside_of_patient`); None: anywhere.
 
     Returns:
         float32 [H, W], or None when no free place exists (the lesion covers too much of the image)
-        or when the heatmap has no core at all: the caller then has no control for this image.
+        or the heatmap has no core at all: the caller then has no control for this image.
+
+    Raises:
+        CurationError: heatmap out of range, or a body of another size.
     """
     _check_heatmap(heatmap, heatmap.shape)
-    core = heatmap > CORE_LEVEL
-    if not core.any():
-        return None
-    blocked = core if body is None else core | ~body
-    mirrored = heatmap[:, ::-1]
-    if not bool((core[:, ::-1] & blocked).any()):
-        return np.ascontiguousarray(mirrored, dtype=np.float32)
+    if body is not None and body.shape != heatmap.shape:
+        raise CurationError(f"body has shape {list(body.shape)}, the heatmap {list(heatmap.shape)}; sizes must agree")
+    for level in CORE_LEVELS:
+        core = heatmap > level
+        if not core.any():
+            return None
+        blocked = core if body is None else core | ~body
+        if not bool((core[:, ::-1] & blocked).any()):
+            return np.ascontiguousarray(heatmap[:, ::-1], dtype=np.float32)
+        shift = _free_shift(core, blocked, np.random.default_rng([seed]))
+        if shift is not None:
+            return np.roll(heatmap, shift, axis=(0, 1)).astype(np.float32)
+    return None
+
+
+def _free_shift(
+    core: NDArray[np.bool_], blocked: NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[int, int] | None:
+    """A random (rows, columns) shift that keeps the core in the frame and off every blocked pixel."""
     rows, columns = np.flatnonzero(core.any(axis=1)), np.flatnonzero(core.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     window = core[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     # Entry [i, j] counts the blocked pixels under the core when its window starts at row i, column j.
     spectrum = np.fft.rfft2(blocked.astype(np.float64)) * np.conj(np.fft.rfft2(window, s=blocked.shape))
     collisions = np.fft.irfft2(spectrum, s=blocked.shape)
-    inside = collisions[: core.shape[0] - window.shape[0] + 1, : core.shape[1] - window.shape[1] + 1]
-    free = np.argwhere(inside < 0.5)
+    framed = collisions[: core.shape[0] - window.shape[0] + 1, : core.shape[1] - window.shape[1] + 1]
+    free = np.argwhere(framed < 0.5)
     if len(free) == 0:
         return None
-    row, column = free[int(np.random.default_rng([seed]).integers(len(free)))]
-    return np.roll(heatmap, (int(row) - top, int(column) - left), axis=(0, 1)).astype(np.float32)
+    row, column = free[int(rng.integers(len(free)))]
+    return int(row) - top, int(column) - left
+
+
+def inside_of_patient(image: Pixels) -> NDArray[np.bool_]:
+    """bool [H, W]: the largest bright part of the picture with its holes (air in the lungs) filled.
+
+    Bright means above a tenth of the picture's 99th percentile after a slight blur. All True where
+    less than a tenth of the picture would be left: then brightness does not tell the patient from air.
+    """
+    from scipy.ndimage import binary_fill_holes, gaussian_filter, label
+
+    _check_image(image)
+    grey = image.astype(np.float64) if image.ndim == 2 else image.mean(axis=2)
+    smooth = gaussian_filter(grey, max(1.0, min(grey.shape) / 100))
+    parts, count = label(smooth > 0.1 * np.percentile(smooth, 99))
+    if count == 0:
+        return np.ones(grey.shape, dtype=bool)
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    filled = np.asarray(binary_fill_holes(largest), dtype=bool)
+    return filled if filled.mean() >= 0.1 else np.ones(grey.shape, dtype=bool)
 
 
 def noised_share(heatmap: Heatmap) -> float:

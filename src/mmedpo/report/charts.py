@@ -52,7 +52,7 @@ def difference_plots(results: Results) -> list[tuple[str, str, str]]:
         ]
         what = f"{pairs[0][0]} minus {pairs[0][1]}" if len(pairs) == 1 else "arm minus baseline"
         title = f"Differences with {level(results.level)} intervals"
-        axis = f"{what}, {unit}"
+        axis = f"{unit}, {what}"
         wide = figures.forest(rows, title=title, axis=axis, width=WIDE)
         narrow = figures.forest(rows, title=title, axis=axis, width=NARROW, narrow=True)
         plots.append((unit, wide, narrow))
@@ -113,7 +113,7 @@ def training_plot(panel: CurvePanel, training: Training) -> str:
 
 
 def score_plot(source: ScoreSource) -> str:
-    """Histogram of raw scores; bins are centred on multiples of 0.05, so that x/10 scores stand in the middle of theirs."""
+    """Histogram of raw scores; bins are centred on multiples of 0.05, so that x/10 scores stand in their middle."""
     known = [value for value in source.scores if value is not None]
     first, last = math.floor(min([0.0, *known]) * 20 + 0.5), math.floor(max([1.0, *known]) * 20 + 0.5)
     edges = [(index - 0.5) / 20 for index in range(first, last + 2)]
@@ -125,10 +125,7 @@ def weight_plot(source: ScoreSource) -> str:
     bounds = [(source.lower, "lower bound"), (source.upper, "upper bound")]
     markers = [figures.Marker(bound, text) for bound, text in bounds if bound is not None]
     known = [x for x in source.weights if x is not None] + [marker.x for marker in markers]
-    lo, hi = (min(known), max(known)) if known else (0.0, 1.0)
-    if lo == hi:
-        lo, hi = lo - 0.5, hi + 0.5
-    edges = [lo + (hi - lo) * index / 20 for index in range(20)] + [hi]
+    edges = figures.equal_bins(min(known), max(known), 20) if known else [0.0, 1.0]
     return figures.histogram(
         source.weights, edges, title=f"Weights, {source.source}", x_label="weight s′", markers=markers, series=2
     )

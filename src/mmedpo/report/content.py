@@ -7,43 +7,13 @@ section does not appear.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import model_validator
 
 from mmedpo.records import Drop, PreferencePair, Turn
-
-
-def _finite_or_none(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _picture(value: bytes) -> bytes:
-    image_type(value)
-    return value
-
-
-def image_type(data: bytes) -> str:
-    """MIME type of PNG or JPEG bytes; raises `ValueError` for anything else, so that no other format is embedded."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    raise ValueError(f"image begins with {data[:8]!r}; a report embeds PNG or JPEG bytes only; encode it as PNG first")
-
-
-Measured = Annotated[float | None, BeforeValidator(_finite_or_none)]
-"""A finite number, or None when it was not measured."""
-Picture = Annotated[bytes, BeforeValidator(_picture)]
-"""PNG or JPEG file bytes."""
-
-
-class Part(BaseModel):
-    """A frozen piece of the report: unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from mmedpo.report.parts import Measured, Part, Picture
 
 
 class Fact(Part):
@@ -426,9 +396,3 @@ class ReportContent(Part):
     predictions_note: str = ""
     """How the samples were drawn."""
     reproduce: Reproduce | None = None
-
-
-def all_headlines(comparisons: Sequence[Comparison], limit: int = 4) -> tuple[Comparison, ...]:
-    """Comparisons the verdict speaks of: those marked `headline`, else the first `limit`."""
-    marked = tuple(comparison for comparison in comparisons if comparison.headline)
-    return marked or tuple(comparisons[:limit])

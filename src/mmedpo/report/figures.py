@@ -65,7 +65,8 @@ def _row_text(row: ForestRow, decimals: int) -> str:
         return MISSING
     if not (_finite(row.low) and _finite(row.high)):
         return f"{number(row.value, decimals, sign=True)} (no interval)"
-    return f"{number(row.value, decimals, sign=True)} ({number(row.low, decimals, sign=True)} to {number(row.high, decimals, sign=True)})"
+    value, low, high = (number(x, decimals, sign=True) for x in (row.value, row.low, row.high))
+    return f"{value} ({low} to {high})"
 
 
 def _mark(row: ForestRow, scale: Scale, y: float, radius: float = 4.0) -> str:
@@ -77,7 +78,8 @@ def _mark(row: ForestRow, scale: Scale, y: float, radius: float = 4.0) -> str:
     bar = ""
     bounded = _finite(row.low) and _finite(row.high)
     if bounded:
-        assert row.low is not None and row.high is not None
+        assert row.low is not None
+        assert row.high is not None
         bar = rule(scale(row.low), y, scale(row.high), y, stroke=colour, stroke_width=2.0, stroke_linecap="round")
     includes_zero = not bounded or (row.low or 0.0) <= 0 <= (row.high or 0.0)
     hollow = includes_zero if row.hollow is None else row.hollow
@@ -149,7 +151,18 @@ def _x_axis(scale: Scale, marks: Sequence[float], y: float, text: str, *, sign: 
         for index, mark in enumerate(marks)
         if index % every == 0
     )
-    name = label((scale.start + scale.stop) / 2, y + 29, text, anchor="middle", opacity=0.8) if text else ""
+    name = (
+        label(
+            (scale.start + scale.stop) / 2,
+            y + 29,
+            text,
+            anchor="middle",
+            opacity=0.8,
+            room=scale.stop - scale.start + 16,
+        )
+        if text
+        else ""
+    )
     return numbers + name
 
 
@@ -310,6 +323,13 @@ def _line_words(series: Sequence[Line], y_label: str) -> str:
     return (f"{y_label}. " if y_label else "") + "; ".join(words)
 
 
+def equal_bins(lo: float, hi: float, number_of_bins: int) -> list[float]:
+    """Edges of equal bins over [lo, hi], widened by 0.5 on both sides where the two are the same but for rounding."""
+    if hi - lo <= 1e-9 * max(abs(lo), abs(hi)):
+        lo, hi = lo - 0.5, hi + 0.5
+    return [*(lo + (hi - lo) * index / number_of_bins for index in range(number_of_bins)), hi]
+
+
 def bin_counts(values: Sequence[float], edges: Sequence[float]) -> list[int]:
     """How many values fall in [edge_i, edge_i+1), the last bin closed.
 
@@ -340,16 +360,14 @@ def histogram(
     width: float = 340,
     height: float = 170,
 ) -> str:
-    """Counts of finite values in `bins` (a number of equal bins over the data, or their edges); the rest is counted apart."""
+    """Counts of finite values in `bins`: a number of equal bins over the data, or their edges.
+
+    Values that are None or not finite are counted in the description.
+    """
     kept = [value for value in values if value is not None and math.isfinite(value)]
     if not kept:
         return drawing(width, 40, title, MISSING, [label(0.0, 24.0, f"{x_label or title}: {MISSING}", opacity=0.8)])
-    if isinstance(bins, int):
-        lo, hi = min(kept), max(kept)
-        lo, hi = (lo, hi) if hi > lo else (lo - 0.5, hi + 0.5)
-        edges = [lo + (hi - lo) * index / bins for index in range(bins + 1)]
-    else:
-        edges = [float(edge) for edge in bins]
+    edges = equal_bins(min(kept), max(kept), bins) if isinstance(bins, int) else [float(edge) for edge in bins]
     counts = bin_counts(kept, edges)
     y_marks = [mark for mark in ticks(0, max(counts), 3) if mark == round(mark)]
     left = 10 + CHARACTER * max(len(tick_text(mark, y_marks)) for mark in y_marks)
@@ -358,6 +376,7 @@ def histogram(
     rows, row_count = _markers(markers, across.lo, across.hi, left, width - 10)
     top, bottom = 8.0 + 14 * row_count, height - AXIS_ROOM + 14 * row_count
     down = Scale(0.0, y_marks[-1], bottom, top)
+    colour = COLOURS[series % len(COLOURS)]
     parts = []
     for mark in y_marks:
         parts.append(rule(left, down(mark), width - 10, down(mark), opacity=0.5 if mark == 0 else 0.10))
@@ -365,10 +384,9 @@ def histogram(
     for a, b, n in zip(edges, edges[1:], counts, strict=False):
         if n:
             x = across(a) + 0.75
-            parts.append(
-                tag("rect", tag("title", f"{a:.3g} to {b:.3g}: {n}"), x=x, y=down(n), width=max(across(b) - 0.75 - x, 0.5),
-                    height=bottom - down(n), fill=COLOURS[series % len(COLOURS)])
-            )  # fmt: skip
+            wide = max(across(b) - 0.75 - x, 0.5)
+            said = tag("title", f"{a:.3g} to {b:.3g}: {n}")
+            parts.append(tag("rect", said, x=x, y=down(n), width=wide, height=bottom - down(n), fill=colour))
     x_marks = [mark for mark in ticks(across.lo, across.hi, 5) if across.lo - 1e-9 <= mark <= across.hi + 1e-9]
     parts.append(_x_axis(across, x_marks if len(x_marks) > 1 else [across.lo, across.hi], bottom, x_label))
     parts += [_marker(m, across, top - 14 * (row_count - r), bottom, width) for m, r in zip(markers, rows, strict=True)]

@@ -9,7 +9,8 @@ import re
 import struct
 from typing import NamedTuple
 
-from mmedpo.report.content import Interval, Metric, image_type
+from mmedpo.report.content import Interval, Metric
+from mmedpo.report.parts import image_type
 
 MISSING = "not measured"
 MINUS = "\N{MINUS SIGN}"
@@ -105,8 +106,10 @@ def differing_words(text: str, other: str, least_common: float = 0.3) -> tuple[S
     spans = []
     for operation, start, stop, _, _ in matcher.get_opcodes():
         if start < stop:
-            spans.append(Span("".join(own[start:stop]), operation != "equal"))
-    return tuple(spans)
+            part = "".join(own[start:stop])
+            bare = part.rstrip()
+            spans += [Span(bare, operation != "equal"), Span(part[len(bare) :], False)]
+    return tuple(span for span in spans if span.text)
 
 
 def data_uri(data: bytes) -> str:

@@ -1,7 +1,8 @@
 """Bare SVG elements and linear scales: the ground `figures` stands on.
 
 No `xmlns` is written: the pictures live inside HTML, where none is needed, and the page then holds no address at all.
-Colours are CSS variables of the page with a fallback; text and axes take `currentColor`, so dark mode needs no second figure.
+Colours are CSS variables of the page with a fallback; text and axes take `currentColor`, so dark mode needs no second
+figure.
 """
 
 from __future__ import annotations
@@ -79,14 +80,14 @@ def label(
     halo: bool = False,
     **more: object,
 ) -> str:
-    """Text whose baseline is at y; cut with an ellipsis when it is longer than `room` pixels (the full text is its title).
+    """Text whose baseline is at y; the middle is cut (full text in its title) when it is longer than `room` pixels.
 
     `halo` keeps lines drawn before it from running through the letters.
     """
     fits = max(1, int(room / CHARACTER)) if room is not None else len(text)
     written = plain(text)
     if len(text) > fits:
-        written = tag("title", written) + tag("tspan", plain(text[: fits - 1].rstrip()) + "…")
+        written = tag("title", written) + tag("tspan", plain(_shortened(text, fits)))
     if halo:
         more |= {
             "paint_order": "stroke",
@@ -95,6 +96,13 @@ def label(
             "stroke_linejoin": "round",
         }
     return tag("text", written, x=x, y=y, text_anchor=None if anchor == "start" else anchor, **more)
+
+
+def _shortened(text: str, fits: int) -> str:
+    """`fits` characters with an ellipsis in the middle: names that begin alike often differ at their end."""
+    kept = max(fits - 1, 0)
+    tail = kept // 2
+    return f"{text[: kept - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
 
 
 def rule(x1: float, y1: float, x2: float, y2: float, *, opacity: float = 1.0, **more: object) -> str:

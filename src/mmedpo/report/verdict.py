@@ -6,9 +6,10 @@ difference was shown, which is not the same as saying that there is none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from mmedpo.report.content import Comparison, Metric, ReportContent, all_headlines
+from mmedpo.report.content import Comparison, Metric, ReportContent
 from mmedpo.report.formatting import interval, level, measured
 
 Direction = Literal["up", "down", "none", "unknown"]
@@ -16,9 +17,11 @@ Direction = Literal["up", "down", "none", "unknown"]
 NOTHING_STORED = "No evaluation is stored in this run, so nothing is claimed."
 NO_COMPARISON = "No arm was compared with a baseline, so no change is claimed."
 RELIANCE = Metric(
-    key="reliance", name="the extra drop of log \N{GREEK SMALL LETTER PI}(y_w) from noise in the lesion rather than elsewhere",
-    percent=False, decimals=2,
-)  # fmt: skip
+    key="reliance",
+    name="the extra drop of log π(y_w) from noise in the lesion rather than elsewhere",
+    percent=False,
+    decimals=2,
+)
 
 
 def direction(comparison: Comparison) -> Direction:
@@ -47,7 +50,8 @@ def comparison_sentence(comparison: Comparison, metric: Metric, coverage: float 
     if shown == "unknown":
         return f"no interval for the change of {place} ({before} to {after}), so no change is claimed"
     if shown == "none":
-        return f"no difference shown in {place}: {before} to {after} ({change}, {level(coverage)} interval {bounds} includes 0)"
+        numbers = f"{before} to {after} ({change}, {level(coverage)} interval {bounds} includes 0)"
+        return f"no difference shown in {place}: {numbers}"
     verb = "rose" if shown == "up" else "fell"
     worse = ", which is worse" if tone(comparison, metric) == "worse" else ""
     return f"{place} {verb} from {before} to {after} ({change}, {level(coverage)} interval {bounds}){worse}"
@@ -59,7 +63,7 @@ def verdict(content: ReportContent) -> str:
     if content.results is None and (content.reliance is None or content.reliance.contrast is None):
         return NOTHING_STORED
     if content.results is not None:
-        headlines = all_headlines(content.results.comparisons)
+        headlines = headlines_of(content.results.comparisons)
         if not headlines:
             sentences.append(NO_COMPARISON)
         several = len({(item.arm, item.baseline) for item in headlines}) > 1
@@ -69,6 +73,12 @@ def verdict(content: ReportContent) -> str:
     if content.reliance is not None and content.reliance.contrast is not None:
         sentences.append(_sentence(comparison_sentence(content.reliance.contrast, RELIANCE, content.reliance.level)))
     return " ".join(sentences)
+
+
+def headlines_of(comparisons: Sequence[Comparison], limit: int = 4) -> tuple[Comparison, ...]:
+    """Comparisons the verdict speaks of: those marked `headline`, else the first `limit`."""
+    marked = tuple(comparison for comparison in comparisons if comparison.headline)
+    return marked or tuple(comparisons[:limit])
 
 
 def multiplicity_note(comparisons: tuple[Comparison, ...], coverage: float) -> str:

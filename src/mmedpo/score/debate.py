@@ -135,9 +135,9 @@ class _Floor:
     def _checked(self, opinion: Opinion) -> Opinion:
         if opinion.kind == "agree" and self.standing is None:
             return abstain("agreed although no score stands", opinion.raw)
-        if opinion.kind == "rescore":
-            if opinion.score is None or not math.isfinite(opinion.score) or not 0.0 <= opinion.score <= 1.0:
-                return abstain(f"score {opinion.score} is outside [0, 1]", opinion.raw)
+        # A comparison with NaN is false, so NaN is refused here as well.
+        if opinion.kind == "rescore" and (opinion.score is None or not 0.0 <= opinion.score <= 1.0):
+            return abstain(f"score {opinion.score} is outside [0, 1]", opinion.raw)
         return opinion
 
 

@@ -36,23 +36,65 @@ _COMMAND = re.compile(
 )
 
 _READING: dict[ErrorType, int] = {
-    "presence": 9, "abnormality": 9, "side": 8, "organ": 7, "zone": 6, "modality": 6, "plane": 5,
-    "count": 5, "size": 5, "attribute": 5, "other": 5,
-}  # fmt: skip
+    "presence": 9,
+    "abnormality": 9,
+    "side": 8,
+    "organ": 7,
+    "zone": 6,
+    "modality": 6,
+    "plane": 5,
+    "count": 5,
+    "size": 5,
+    "attribute": 5,
+    "other": 5,
+}
 """Radiologist: gravity of a full misreading by kind of error, of 10."""
 
 _URGENCY: dict[str, int] = {
-    "pneumothorax": 9, "hydropneumothorax": 9, "hemorrhage": 9, "infarct": 9, "free air": 9, "aneurysm": 8, "midline shift": 9,
-    "mediastinal shift": 8, "bowel obstruction": 8, "appendicitis": 8, "abscess": 8, "tumor": 8, "metastasis": 8, "mass": 8,
-    "pulmonary edema": 8, "hydrocephalus": 8, "pneumonia": 7, "pleural effusion": 7, "opacity": 7, "nodule": 7, "edema": 7,
-    "fracture": 6, "cardiomegaly": 6, "atelectasis": 5, "cyst": 4, "gallstone": 5, "pacemaker": 4, "calcification": 3,
-}  # fmt: skip
+    "pneumothorax": 9,
+    "hydropneumothorax": 9,
+    "hemorrhage": 9,
+    "infarct": 9,
+    "free air": 9,
+    "aneurysm": 8,
+    "midline shift": 9,
+    "mediastinal shift": 8,
+    "bowel obstruction": 8,
+    "appendicitis": 8,
+    "abscess": 8,
+    "tumor": 8,
+    "metastasis": 8,
+    "mass": 8,
+    "pulmonary edema": 8,
+    "hydrocephalus": 8,
+    "pneumonia": 7,
+    "pleural effusion": 7,
+    "opacity": 7,
+    "nodule": 7,
+    "edema": 7,
+    "fracture": 6,
+    "cardiomegaly": 6,
+    "atelectasis": 5,
+    "cyst": 4,
+    "gallstone": 5,
+    "pacemaker": 4,
+    "calcification": 3,
+}
 """Internist: consequence of getting a finding wrong, of 10; others 5."""
 
 _CONSEQUENCE: dict[ErrorType, int] = {
-    "presence": 6, "abnormality": 6, "side": 7, "organ": 6, "zone": 4, "modality": 2, "plane": 1, "count": 4, "size": 4,
-    "attribute": 4, "other": 4,
-}  # fmt: skip
+    "presence": 6,
+    "abnormality": 6,
+    "side": 7,
+    "organ": 6,
+    "zone": 4,
+    "modality": 2,
+    "plane": 1,
+    "count": 4,
+    "size": 4,
+    "attribute": 4,
+    "other": 4,
+}
 """Internist: consequence by kind of error where no finding is named."""
 
 _GRADED = frozenset({"zone", "count", "size", "attribute"})
@@ -114,7 +156,9 @@ class RadiologistRubric(_RubricAgent):
         if reading.found.score == 0.0:
             return 1, "no contradiction found in what is seen"
         full = _READING[reading.found.error_type]
-        partial = 2 if reading.found.score < 0.5 and reading.found.error_type not in ("size", "attribute") else 0
+        partial = (
+            2 if reading.found.score < 0.5 and reading.found.error_type in ("other", "presence", "abnormality") else 0
+        )
         return full - partial, reading.found.reason
 
 

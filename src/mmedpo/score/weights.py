@@ -5,7 +5,7 @@ sample of it) of the scores of one source:
 
     rescale   clip(mu + sigma * (s - mean) / std, lower, upper)     the default: mean mu, variance sigma^2
     zscore    clip((s - mean) / std, lower, upper)                  the plain reading; puts most on the lower bound
-    literal   clip((s - mu) / sigma, lower, upper)                  the formula as printed; every s <= 1 gives the lower bound
+    literal   clip((s - mu) / sigma, lower, upper)                  as printed; every s <= 1 gives the lower bound
     raw       s                                                     what the released training used
     none      1                                                     unweighted; needs no score
 

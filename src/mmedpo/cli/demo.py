@@ -1,0 +1,30 @@
+"""`mmedpo demo`: the whole loop on the embedded default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RECIPE = "phantom-mmedpo"
+
+
+def demo(
+    runs: Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")] = Path("runs"),
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+) -> None:
+    """Run dataset, curation, scoring, training, evaluation and report on generated radiographs.
+
+    Example: mmedpo demo
+    """
+    from mmedpo.cli.pipeline import run_stages
+    from mmedpo.cli.summary import print_summary
+    from mmedpo.config import load_settings
+    from mmedpo.progress import LineReporter
+    from mmedpo.run import open_run
+
+    settings = load_settings(RECIPE, [f"seed={seed}"])
+    with open_run(runs / ("demo" if seed == 0 else f"demo-{seed}"), settings, LineReporter()) as opened:
+        run_stages(opened)
+        print_summary(opened)

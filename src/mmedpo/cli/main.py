@@ -1,0 +1,50 @@
+"""The command line. Every command is thin: it opens a run and calls the stages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+from mmedpo.cli import demo, reproduce, runs, tiny
+from mmedpo.cli import ground as ground_commands
+
+app = typer.Typer(
+    name="mmedpo",
+    help="Clinical-aware multimodal preference optimization for medical vision-language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("run")(runs.run)
+app.command("status")(runs.status)
+app.command("curate")(runs.curate)
+app.command("score")(runs.score)
+app.command("train")(runs.train)
+app.command("evaluate")(runs.evaluate)
+app.command("report")(runs.report)
+app.command("recipes")(runs.recipes)
+app.command("reproduce")(reproduce.reproduce)
+app.command("pretrain-tiny")(tiny.pretrain_tiny)
+app.add_typer(ground_commands.app, name="ground")
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point: user errors end in one clear line and a non-zero exit, everything else keeps its traceback."""
+    from mmedpo.errors import MMedPOError
+
+    # Nothing is ever downloaded: models and data come from local folders.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return app(arguments, standalone_mode=True)
+    except MMedPOError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on where it stopped", file=sys.stderr)
+        raise SystemExit(130) from None

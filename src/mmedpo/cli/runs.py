@@ -1,0 +1,127 @@
+"""`mmedpo run`, `status`, and the single stages of an existing run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one setting, e.g. --set train.beta=0.2 (repeatable).")
+]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/phantom-mmedpo.")]
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="Shipped recipe (see `mmedpo recipes`) or a .yaml file.")],
+    name: Annotated[str | None, typer.Option(help="Name of the run folder; default: the recipe's name.")] = None,
+    runs: RunsFolder = Path("runs"),
+    settings: Overrides = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    donors: Annotated[
+        Path | None, typer.Option(help="Folder of other runs whose stages with equal inputs may be taken over.")
+    ] = None,
+) -> None:
+    """Run a recipe from data to report; go on where an earlier run stopped.
+
+    Example: mmedpo run vqa-rad --set data.root=~/VQA_RAD
+    """
+    from mmedpo.cli.pipeline import run_stages
+    from mmedpo.cli.summary import print_summary
+    from mmedpo.config import load_settings
+    from mmedpo.progress import LineReporter
+    from mmedpo.run import open_run
+
+    resolved = load_settings(recipe, settings)
+    others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors and donors.is_dir() else []
+    with open_run(runs / (name or Path(recipe).stem), resolved, LineReporter(), donors=others) as opened:
+        run_stages(opened, until=until)
+        print_summary(opened)
+
+
+def status(folder: RunFolder) -> None:
+    """Show which stages of a run are done.
+
+    Example: mmedpo status runs/phantom-mmedpo
+    """
+    from mmedpo.cli.pipeline import plan
+    from mmedpo.progress import duration
+    from mmedpo.run import open_run
+
+    with open_run(folder) as opened:
+        for stage in plan(opened):
+            state = opened.manifest.stages.get(stage.name)
+            if opened.is_done(stage) and state is not None:
+                print(f"{stage.name:14} done in {duration(state.seconds)}")
+            elif state is not None:
+                print(f"{stage.name:14} out of date: settings or inputs changed")
+            elif (opened.file(".work") / stage.name).exists():
+                print(f"{stage.name:14} started, not finished")
+            else:
+                print(f"{stage.name:14} not started")
+
+
+def recipes() -> None:
+    """List the shipped recipes.
+
+    Example: mmedpo recipes
+    """
+    from mmedpo.config import load_settings, shipped_recipes
+
+    for recipe in shipped_recipes():
+        try:
+            print(f"{recipe:28} {load_settings(recipe, ['data.root=.'] if 'vqa' in recipe else []).description}")
+        except Exception:
+            print(recipe)
+
+
+def curate(folder: RunFolder) -> None:
+    """Make the preference pairs of a run (after `ground`).
+
+    Example: mmedpo curate runs/phantom-mmedpo
+    """
+    _stage(folder, "curate")
+
+
+def score(folder: RunFolder) -> None:
+    """Debate and weigh the pairs of a run.
+
+    Example: mmedpo score runs/phantom-mmedpo
+    """
+    _stage(folder, "score")
+
+
+def train(folder: RunFolder) -> None:
+    """Tune the model of a run on its weighted pairs.
+
+    Example: mmedpo train runs/phantom-mmedpo
+    """
+    _stage(folder, "train")
+
+
+def evaluate(folder: RunFolder) -> None:
+    """Answer the test questions with base and tuned model, and score them.
+
+    Example: mmedpo evaluate runs/phantom-mmedpo
+    """
+    for stage in ("predict-base", "predict-tuned", "evaluate"):
+        _stage(folder, stage)
+
+
+def report(folder: RunFolder) -> None:
+    """Write the report of an evaluated run.
+
+    Example: mmedpo report runs/phantom-mmedpo
+    """
+    _stage(folder, "report")
+
+
+def _stage(folder: Path, stage: str) -> None:
+    from mmedpo.cli.pipeline import run_stages
+    from mmedpo.progress import LineReporter
+    from mmedpo.run import open_run
+
+    with open_run(folder, reporter=LineReporter()) as opened:
+        run_stages(opened, only=stage)

@@ -1,0 +1,73 @@
+"""The `data` stage: a dataset's folder to examples with splits."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from mmedpo.data.dataset import Dataset, DatasetSettings
+from mmedpo.data.phantom_dataset import Phantom
+from mmedpo.errors import DataError
+from mmedpo.records import Drop, Example
+from mmedpo.registry import lookup
+from mmedpo.run import Run
+from mmedpo.seeds import derive_seed
+from mmedpo.tables import write_text
+
+MINIMUM_TRAIN = 8
+"""Fewer training questions than this are refused."""
+
+
+def load_data(run: Run) -> list[Example]:
+    """Reads the dataset of the recipe; writes `examples.parquet` and `data.json` (notes, counts).
+
+    Raises:
+        DataError: the folder is missing or not the dataset, or too few training examples are usable.
+    """
+    settings = run.settings.data
+    kind = lookup("dataset", settings.dataset)
+    dataset: Dataset = Phantom(settings.phantom) if kind is Phantom else kind()
+    reading = dataset.read(
+        run.image_root,
+        DatasetSettings(split=settings.split, seed=settings.split_seed),
+        run.track("reading images"),
+    )
+    examples, drops = reading.examples, list(reading.drops)
+    if settings.max_train_examples is not None:
+        examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)
+        drops += left_out
+    counts = Counter(example.split for example in examples)
+    if counts["train"] < MINIMUM_TRAIN:
+        raise DataError(
+            f"dataset {settings.dataset!r} has {counts['train']} usable training questions, at least {MINIMUM_TRAIN} "
+            f"are needed ({len(drops)} dropped); check data.root and data.max_train_examples"
+        )
+    for note in reading.notes:
+        run.message(note)
+    run.write("examples.parquet", Example, examples)
+    content = {"notes": reading.notes, "questions": counts, "data_use": dataset.data_use}
+    write_text(run.file("data.json"), json.dumps(content, indent=1))
+    run.write_drops(drops)
+    run.message(", ".join(f"{count} {split}" for split, count in counts.items()) + " questions")
+    return examples
+
+
+def limit_training(examples: Sequence[Example], most: int, seed: int) -> tuple[list[Example], list[Drop]]:
+    """Keeps whole images of the training split, in a seeded order, until `most` questions are reached."""
+    images = {example.image.sha256 for example in examples if example.split == "train"}
+    sizes = Counter(example.image.sha256 for example in examples if example.split == "train")
+    kept: set[str] = set()
+    total = 0
+    for image in sorted(images, key=lambda sha: derive_seed(seed, "limit", sha)):
+        if total + sizes[image] <= most:
+            kept.add(image)
+            total += sizes[image]
+    chosen, drops = [], []
+    for example in examples:
+        if example.split != "train" or example.image.sha256 in kept:
+            chosen.append(example)
+        else:
+            detail = f"data.max_train_examples={most}"
+            drops.append(Drop(stage="data", item=example.example_id, reason="over-the-limit", detail=detail))
+    return chosen, drops
