@@ -7,14 +7,14 @@ settings are refused, and so is a setting that would have no effect.
 from __future__ import annotations
 
 import difflib
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmedpo.errors import ConfigError
+from mmedpo.recipes import apply_override, read_recipe
 from mmedpo.records import AnswerType, NoiseKind, NoiseRegion, PairKind, Protocol
 
 
@@ -30,9 +30,18 @@ def _refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: s
         value = getattr(group, name)
         if value is None or value == type(group).model_fields[name].get_default():
             continue
-        if allow and isinstance(value, Settings) and value.model_fields_set <= allow:
+        if allow and isinstance(value, Settings) and _changed(value) <= allow:
             continue
         raise ValueError(f"{prefix + '.' if prefix else ''}{name} has no effect because {why}; remove it")
+
+
+def _changed(group: Settings) -> set[str]:
+    """Names of the settings that differ from their defaults."""
+    return {name for name, field in type(group).model_fields.items() if getattr(group, name) != field.get_default()}
+
+
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path in which `~` is the user's home, also where no shell has replaced it."""
 
 
 class PhantomSettings(Settings):
@@ -55,7 +64,7 @@ class DataSettings(Settings):
 
     dataset: str = "phantom"
     """Registered name."""
-    root: Path | None = None
+    root: UserPath | None = None
     """Folder as downloaded; None for a dataset that is generated."""
     split: Literal["image-disjoint", "official"] = "image-disjoint"
     """`image-disjoint`: no image or patient in two splits. `official`: as published, leaks reported."""
@@ -129,8 +138,16 @@ class NoiseSettings(Settings):
     """`global` is the ablation of the paper's Table 4."""
     step: int = Field(700, ge=0, le=999)
     """k; the paper does not give it. At 700 the schedule keeps 35 % of the signal's variance."""
-    schedule: str = "povid-sigmoid"
+    schedule: Literal["povid-sigmoid"] = "povid-sigmoid"
     """The 1000 factors xi; the paper does not give it, this is the lineage's (POVID)."""
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> Self:
+        if self.kind != "diffusion":
+            _refuse_set(self, {"step", "schedule"}, "curate.noise", f"curate.noise.kind is {self.kind!r}")
+        if self.kind == "crop":
+            _refuse_set(self, {"region"}, "curate.noise", "a crop concerns the whole image")
+        return self
 
 
 class CurateSettings(Settings):
@@ -166,18 +183,18 @@ class CurateSettings(Settings):
 class ImportSettings(Settings):
     """Ready-made preference pairs instead of curation."""
 
-    path: Path
+    path: UserPath
     """The preference file."""
     format: str = "mmedpo-json"
     """Registered name of the layout."""
-    image_root: Path
+    image_root: UserPath
     """Folder of the images the file names."""
 
 
 class ScoreSettings(Settings):
     """Clinical relevance scores and weights (paper, section 3.2; METHOD section 2)."""
 
-    agents: tuple[str, ...] = ("rubric-radiologist", "rubric-internist", "rubric-language")
+    agents: tuple[str, ...] = Field(("rubric-radiologist", "rubric-internist", "rubric-language"), min_length=1)
     """Registered names of the debating agents, in speaking order."""
     rounds: int = Field(5, ge=1)
     """r, rounds without consensus after which the history is averaged."""
@@ -272,7 +289,7 @@ class TrainSettings(Settings):
 class EvaluateSettings(Settings):
     """Generation, protocol and statistics."""
 
-    splits: tuple[str, ...] = ("test-balanced", "test")
+    splits: tuple[str, ...] = Field(("test-balanced", "test"), min_length=1)
     """Splits that are scored; the first is the headline."""
     protocol: Protocol = "strict"
     """Scoring protocol of the headline; every table names it."""
@@ -280,7 +297,7 @@ class EvaluateSettings(Settings):
     """Length limit of an answer."""
     batch_size: int = Field(96, ge=1)
     """Questions decoded at once."""
-    answer_types: tuple[AnswerType, ...] = ("closed", "open", "report")
+    answer_types: tuple[AnswerType, ...] = Field(("closed", "open", "report"), min_length=1)
     """Which questions are asked."""
     bootstrap_samples: int = Field(10_000, ge=100)
     """Resamples of the paired bootstrap over images."""
@@ -330,9 +347,9 @@ def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> Run
     Raises:
         ConfigError: unknown recipe or setting, a bad value, or a setting without effect.
     """
-    raw = _read_recipe(recipe)
+    raw = read_recipe(recipe)
     for override in overrides or []:
-        _apply(raw, override)
+        apply_override(raw, override)
     return validate_settings(raw, str(recipe))
 
 
@@ -344,78 +361,24 @@ def validate_settings(raw: dict[str, Any], source: str) -> RunSettings:
         raise ConfigError(f"{source}: {_explain(error)}") from None
 
 
-def shipped_recipes() -> list[str]:
-    """Names of the recipes in the package."""
-    folder = resources.files("mmedpo.recipes")
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-
-
 def dump_settings(settings: RunSettings) -> str:
     """YAML of the whole resolved configuration, every default written out; `load_settings` reads it back."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
-def _read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, Any]:
-    path = Path(recipe)
-    if path.suffix in {".yaml", ".yml"}:
-        if not path.exists():
-            raise ConfigError(f"recipe file {path} does not exist")
-        text = path.read_text()
-    elif str(recipe) in shipped_recipes():
-        text = resources.files("mmedpo.recipes").joinpath(f"{recipe}.yaml").read_text()
-    else:
-        raise ConfigError(f"unknown recipe {str(recipe)!r}; shipped: {', '.join(shipped_recipes())}; or a .yaml file")
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {recipe} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"recipe {recipe} must be a mapping of settings, found {type(raw).__name__}")
-    parent = raw.pop("extends", None)
-    if parent is None:
-        return raw
-    if len(chain) > 4:
-        raise ConfigError(f"recipe {recipe} extends itself: {' -> '.join((*chain, str(parent)))}")
-    return _merge(_read_recipe(parent, (*chain, str(recipe))), raw)
-
-
-def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """The base with the changes of a recipe that extends it; a null takes a setting (back to its default) out."""
-    merged = dict(base)
-    for name, value in change.items():
-        if value is None:
-            merged.pop(name, None)
-        elif isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = _merge(merged[name], value)
-        else:
-            merged[name] = value
-    return merged
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    name, separator, value = override.partition("=")
-    if not separator or not name:
-        raise ConfigError(f"--set {override!r} is not of the form group.setting=value")
-    *groups, last = name.strip().split(".")
-    target = raw
-    for group in groups:
-        if target.get(group) is None:
-            target[group] = {}
-        target = target[group]
-        if not isinstance(target, dict):
-            raise ConfigError(f"--set {override!r}: {group!r} is a value, not a group of settings")
-    target[last] = yaml.safe_load(value)
-
-
 def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
+    every = error.errors()
+    # A misspelt name explains why another one is missing, not the other way round.
+    first = next((item for item in every if item["type"] == "extra_forbidden"), every[0])
     where = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_settings(first["loc"][:-1])
         close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"unknown setting {where!r}{hint} Known here: {', '.join(known)}{more}"
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown setting {where!r}; {hint}known here: {', '.join(known)}{more}"
+    if first["type"] == "missing":
+        return f"{where} is needed; set it in the recipe or with --set {where}=...{more}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{message}{more}" if first["type"] == "value_error" else f"{where}={first['input']!r}: {message}{more}"
 

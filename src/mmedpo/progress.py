@@ -8,7 +8,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 Advance = Callable[[int, int], None]
-"""Called with (done, total) whenever some work is done; cheap enough for every item."""
+"""Called with (done, total) whenever some work is done; cheap enough for every item.
+
+Work that an earlier process has done is told in a first call before anything else, so that it does
+not count as speed.
+"""
 
 
 class Reporter(Protocol):
@@ -39,8 +43,8 @@ class LineReporter:
         self.terminal = sys.stderr.isatty()
 
     def message(self, text: str) -> None:
-        """Prints the line."""
-        print(text, file=sys.stderr, flush=True)
+        """Prints the line, in the place of an unfinished progress line."""
+        print(f"\r\x1b[2K{text}" if self.terminal else text, file=sys.stderr, flush=True)
 
     def track(self, label: str) -> Advance:
         """Opens a progress line with rate and time left."""
@@ -50,7 +54,8 @@ class LineReporter:
         def advance(done: int, total: int) -> None:
             now = time.monotonic()
             if state["first"] < 0:
-                state["first"] = done if done < total and done > 1 else 0
+                already = done > 1 and (done < total or now - started < 0.05)
+                state["first"] = done if already else 0
             interval = 0.2 if self.terminal else 10.0
             if done < total and now - state["shown"] < interval:
                 return

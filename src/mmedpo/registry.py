@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
 
 from mmedpo.errors import ConfigError
@@ -71,16 +71,25 @@ def names(kind: Kind) -> list[str]:
 
 
 def _load(kind: Kind) -> None:
-    if kind in _LOADED:
-        return
-    _LOADED.add(kind)
-    room = importlib.import_module(_ROOMS[kind])
-    for module in pkgutil.iter_modules(room.__path__, prefix=f"{room.__name__}."):
-        importlib.import_module(module.name)
+    if kind not in _LOADED:
+        room = importlib.import_module(_ROOMS[kind])
+        for module in pkgutil.iter_modules(room.__path__, prefix=f"{room.__name__}."):
+            importlib.import_module(module.name)
+        _LOADED.add(kind)
     if "plugins" not in _LOADED:
         _LOADED.add("plugins")
         for entry in entry_points(group="mmedpo.plugins"):
-            entry.load()
+            _load_plugin(entry)
+
+
+def _load_plugin(entry: EntryPoint) -> None:
+    try:
+        entry.load()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(
+            f"plug-in {entry.name!r} ({entry.value}) cannot be loaded: {why}; mend or remove it"
+        ) from error
 
 
 def _origin(thing: Any) -> str:

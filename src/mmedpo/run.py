@@ -4,10 +4,13 @@ A stage states what it reads and what it writes. Its fingerprint is a hash of it
 bytes it reads; when the fingerprint is the one under which its outputs were finished, the stage is
 done and costs nothing. Work in progress lives in `.work/<stage>/`, named by the fingerprint it
 belongs to, so a killed stage goes on where it stopped and a changed setting never mixes with it.
+Outputs of an earlier execution are set aside while a stage works, and put back when it fails or is
+killed, so the files of a run always belong to what its manifest says of them.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,50 +23,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from mmedpo.config import ModelSettings, RunSettings, dump_settings, load_settings
 from mmedpo.errors import RunFolderError
+from mmedpo.files import hash_path, move, share, stamp_path
+from mmedpo.manifest import FORMAT, MANIFEST, Manifest, StageState, new_manifest, read_manifest
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import Drop, Record
-from mmedpo.tables import atomic_path, read_table, write_table, write_text
+from mmedpo.tables import read_table, write_table, write_text
 
-FORMAT = 1
-"""Version of the run folder's layout; a folder of another version is refused."""
-
-MANIFEST = "manifest.json"
 RESOLVED = "config.resolved.yaml"
+STATE = ".state.json"
+EARLIER = ".earlier"
+"""In `.work`: `<stage>.earlier/` holds what a stage wrote before, and `.state.json` its record, while it works anew."""
 FINETUNED = "finetuned"
 """Folder of the supervised fine-tuned checkpoint, where a recipe asks for one."""
 
+_UNUSABLE = {
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "the disk quota is used up",
+}
+"""What a user can mend; any other error of the operating system inside a stage keeps its traceback."""
+
 R = TypeVar("R", bound=Record)
-
-
-class StageState(BaseModel):
-    """What the manifest keeps of a finished stage."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    fingerprint: str
-    """Hash of settings and inputs the outputs were made with."""
-    outputs: dict[str, str]
-    """Relative path -> SHA-256 (a folder's is the hash of its files' names and hashes)."""
-    seconds: float
-    """Wall time over all attempts of this process."""
-
-
-class Manifest(BaseModel):
-    """`manifest.json`: what this folder is and which stages are done."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: int = FORMAT
-    created: str = ""
-    """UTC time, ISO 8601."""
-    versions: dict[str, str] = {}
-    """Package versions the run was made with."""
-    stages: dict[str, StageState] = {}
-    """Finished stages by name."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +117,9 @@ class Run:
         self.write(f"drops/{self.current}.parquet", Drop, drops)
 
     def drops(self) -> list[Drop]:
-        """Everything any stage left out."""
-        files = sorted(self.file("drops").glob("*.parquet"))
-        return [drop for file in files for drop in read_table(file, Drop)]
+        """Everything any finished stage left out."""
+        every = sorted(name for state in self.manifest.stages.values() for name in state.outputs)
+        return [drop for name in every if name.startswith("drops/") for drop in self.read(name, Drop)]
 
     @property
     def work_folder(self) -> Path:
@@ -143,7 +127,12 @@ class Run:
         return self.file(".work") / self.current
 
     def chunks(
-        self, label: str, items: Sequence[Any], size: int, work: Callable[[Sequence[Any]], list[R]], record_type: type[R]
+        self,
+        label: str,
+        items: Sequence[Any],
+        size: int,
+        work: Callable[[Sequence[Any]], list[R]],
+        record_type: type[R],
     ) -> list[R]:
         """Runs `work` over fixed chunks of `items`, each saved when done, and returns all records.
 
@@ -151,17 +140,23 @@ class Run:
         chunks an uninterrupted one would.
         """
         advance = self.track(label)
-        results: list[R] = []
         slug = label.replace(" ", "-")
-        for start in range(0, len(items), size):
-            part = self.work_folder / f"{slug}-{start:08d}.parquet"
+        starts = range(0, len(items), size)
+        parts = [self.work_folder / f"{slug}-{start:08d}.parquet" for start in starts]
+        done = sum(min(size, len(items) - start) for start, part in zip(starts, parts, strict=True) if part.exists())
+        # What an earlier process did is told first, so that it does not count as this one's speed.
+        advance(done, len(items))
+        results: list[R] = []
+        for start, part in zip(starts, parts, strict=True):
             if part.exists():
                 results += read_table(part, record_type)
-            else:
-                records = work(items[start : start + size])
-                write_table(part, record_type, records)
-                results += records
-            advance(min(start + size, len(items)), len(items))
+                continue
+            chunk = items[start : start + size]
+            records = work(chunk)
+            write_table(part, record_type, records)
+            results += records
+            done += len(chunk)
+            advance(done, len(items))
         return results
 
     def fingerprint(self, stage: Stage) -> str:
@@ -175,7 +170,10 @@ class Run:
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     def is_done(self, stage: Stage) -> bool:
-        """True when the stage's outputs are there and were made from these settings and inputs."""
+        """True when the stage's outputs are there and were made from these settings and inputs.
+
+        An output that somebody edited stays (the stage is done), and what reads from it runs again.
+        """
         if any(not self.file(name).exists() for name in stage.reads):
             return False
         state = self.manifest.stages.get(stage.name)
@@ -192,7 +190,9 @@ class Run:
         """
         missing = [name for name in stage.reads if not self.file(name).exists()]
         if missing:
-            raise RunFolderError(f"stage {stage.name!r} reads {missing[0]}, which is not in {self.path}; run the stages before it")
+            raise RunFolderError(
+                f"stage {stage.name!r} reads {missing[0]}, which is not in {self.path}; run the stages before it"
+            )
         if self.is_done(stage):
             return False
         fingerprint = self.fingerprint(stage)
@@ -202,18 +202,23 @@ class Run:
         started = time.monotonic()
         try:
             self._prepare_work(fingerprint)
-            stage.work(self)
-            self._finish(stage, fingerprint, time.monotonic() - started)
-        except PermissionError as error:
-            raise RunFolderError(f"no permission to write {error.filename}; choose another --runs folder") from error
+            with self._earlier_outputs_aside(stage):
+                stage.work(self)
+                self._finish(stage, fingerprint, time.monotonic() - started)
+        except OSError as error:
+            if error.errno not in _UNUSABLE:
+                raise
+            raise _unusable(error, self.path) from error
         finally:
             self.current = ""
         return True
 
     def _finish(self, stage: Stage, fingerprint: str, seconds: float) -> None:
-        outputs = {name: hash_path(self.file(name)) for name in self._outputs(stage)}
-        self.manifest.stages[stage.name] = StageState(fingerprint=fingerprint, outputs=outputs, seconds=seconds)
-        self.save_manifest()
+        names = self._outputs(stage)
+        outputs = {name: hash_path(self.file(name)) for name in names}
+        stamps = {name: stamp_path(self.file(name)) for name in names}
+        state = StageState(fingerprint=fingerprint, outputs=outputs, stamps=stamps, seconds=seconds)
+        self._record(stage.name, state)
         shutil.rmtree(self.work_folder, ignore_errors=True)
         self.message(f"done in {duration(seconds)}")
 
@@ -226,9 +231,48 @@ class Run:
 
     def _input_hash(self, name: str) -> str:
         for state in self.manifest.stages.values():
-            if name in state.outputs:
+            if name in state.outputs and state.stamps.get(name) == stamp_path(self.file(name)):
                 return state.outputs[name]
         return hash_path(self.file(name))
+
+    def _record(self, name: str, state: StageState) -> None:
+        """Notes a finished stage; what it replaces is gone from here on."""
+        shutil.rmtree(self._aside(name), ignore_errors=True)
+        self.manifest.stages[name] = state
+        self.save_manifest()
+
+    def _aside(self, name: str) -> Path:
+        return self.file(".work") / f"{name}{EARLIER}"
+
+    @contextmanager
+    def _earlier_outputs_aside(self, stage: Stage) -> Iterator[None]:
+        """Moves what an earlier execution of the stage wrote out of the way; back again when this one fails."""
+        state = self.manifest.stages.get(stage.name)
+        aside = self._aside(stage.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            if state is not None:
+                write_text(aside / STATE, state.model_dump_json())
+                for name in state.outputs:
+                    if self.file(name).exists():
+                        move(self.file(name), aside / name)
+                del self.manifest.stages[stage.name]
+                self.save_manifest()
+            yield
+        except BaseException:
+            self.put_back(stage.name)
+            raise
+
+    def put_back(self, name: str) -> None:
+        """Restores the earlier outputs of a stage that failed or was killed while it replaced them, if any."""
+        aside = self._aside(name)
+        if (aside / STATE).exists():
+            state = StageState.model_validate_json((aside / STATE).read_text())
+            for output in state.outputs:
+                if (aside / output).exists():
+                    move(aside / output, self.file(output))
+            self._record(name, state)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _prepare_work(self, fingerprint: str) -> None:
         folder, marker = self.work_folder, self.work_folder / "fingerprint"
@@ -239,20 +283,37 @@ class Run:
 
     def _adopt(self, stage: Stage, fingerprint: str) -> bool:
         for donor in self.donors:
-            if not (donor / MANIFEST).exists() or donor == self.path:
+            state = self._offer(donor, stage, fingerprint)
+            if state is None:
                 continue
-            state = _read_manifest(donor).stages.get(stage.name)
-            if state is None or state.fingerprint != fingerprint:
-                continue
-            if not all((donor / name).exists() for name in state.outputs):
-                continue
-            for name in state.outputs:
-                _copy(donor / name, self.file(name))
-            self.manifest.stages[stage.name] = state
-            self.save_manifest()
+            try:
+                with self._earlier_outputs_aside(stage):
+                    for name in state.outputs:
+                        share(donor / name, self.file(name))
+                    if self._offer(donor, stage, fingerprint) != state:
+                        raise FileNotFoundError(f"{donor} changed while it was read")
+                    stamps = {name: stamp_path(self.file(name)) for name in state.outputs}
+                    self._record(stage.name, state.model_copy(update={"stamps": stamps}))
+            except OSError:
+                continue  # a donor is a shortcut: what cannot be taken over is computed
             self.message(f"stage {stage.name!r} taken from {donor.name}: same settings, same inputs")
             return True
         return False
+
+    def _offer(self, donor: Path, stage: Stage, fingerprint: str) -> StageState | None:
+        """The donor's record of the stage, if it is the same work and its files are as they were written."""
+        if not (donor / MANIFEST).exists() or donor.resolve() == self.path.resolve():
+            return None
+        try:
+            state = read_manifest(donor).stages.get(stage.name)
+        except RunFolderError:
+            return None  # a run of another version has nothing to give
+        if state is None or state.fingerprint != fingerprint:
+            return None
+        untouched = all(
+            (donor / name).exists() and state.stamps.get(name) == stamp_path(donor / name) for name in state.outputs
+        )
+        return state if untouched else None
 
     def save_manifest(self) -> None:
         """Writes the manifest, atomically."""
@@ -273,71 +334,63 @@ def open_run(
     """
     from filelock import FileLock, Timeout
 
-    if settings is None and not (path / MANIFEST).exists():
-        raise RunFolderError(f"{path} is not a run folder (no {MANIFEST}); start one with `mmedpo run RECIPE`")
+    if settings is None:
+        _require_manifest(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(path))
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        _refuse_foreign(path)
         lock = FileLock(path / ".lock")
         lock.acquire(timeout=0)
-    except PermissionError as error:
-        raise RunFolderError(f"no permission to write in {path}; choose another --runs folder") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise RunFolderError(f"{path} is a file, not a folder; choose another run name") from error
     except Timeout:
         raise RunFolderError(f"{path} is in use by {_holder(path)}; wait for it, or choose another run name") from None
+    except OSError as error:
+        raise _unusable(error, path) from error
     try:
         write_text(path / ".holder", f"process {os.getpid()} on {socket.gethostname()}")
-        manifest = _read_manifest(path) if (path / MANIFEST).exists() else _new_manifest(path)
-        if settings is None:
-            settings = load_settings(path / RESOLVED)
-        else:
-            write_text(path / RESOLVED, dump_settings(settings))
-        run = Run(path, settings, manifest, reporter or Silent(), tuple(donors))
+        manifest = read_manifest(path) if (path / MANIFEST).exists() else new_manifest()
+        resolved = load_settings(path / RESOLVED) if settings is None else settings
+        run = Run(path, resolved, manifest, reporter or Silent(), tuple(donors))
         run.save_manifest()
+        if settings is not None:
+            write_text(path / RESOLVED, dump_settings(settings))
+        for killed in path.glob(f".work/*{EARLIER}"):
+            run.put_back(killed.name.removesuffix(EARLIER))
         yield run
     finally:
         (path / ".holder").unlink(missing_ok=True)
         lock.release()
 
 
-def hash_path(path: Path) -> str:
-    """SHA-256 of a file, or of the names and hashes of a folder's files (hidden ones left out)."""
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{hash_path(file)}\n".encode())
-    else:
-        with path.open("rb") as handle:
-            for block in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()
+def read_run(path: Path) -> Run:
+    """A run to look at, without its lock, also while another process works on it; execute nothing in it.
+
+    Raises:
+        RunFolderError: no such run, or one of another version.
+    """
+    _require_manifest(path)
+    return Run(path, load_settings(path / RESOLVED), read_manifest(path))
 
 
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        raw = json.loads((path / MANIFEST).read_text())
-        version = raw.get("format")
-        if version != FORMAT:
-            raise RunFolderError(
-                f"{path} has run-folder format {version!r}, this mmedpo reads {FORMAT}; "
-                "choose another run name, or use the version of mmedpo that made it"
-            )
-        return Manifest.model_validate(raw)
-    except (json.JSONDecodeError, ValidationError, AttributeError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path / MANIFEST} is damaged ({type(error).__name__}); use a new run name") from None
+def _require_manifest(path: Path) -> None:
+    if not (path / MANIFEST).exists():
+        raise RunFolderError(f"{path} is not a run folder (no {MANIFEST}); start one with `mmedpo run RECIPE`")
 
 
-def _new_manifest(path: Path) -> Manifest:
-    from importlib.metadata import version
+def _refuse_foreign(path: Path) -> None:
+    """Leaves a folder alone that holds something else, before anything is written into it."""
+    foreign = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
+    if foreign and MANIFEST not in foreign:
+        found = f"found {foreign[0]!r}"
+        raise RunFolderError(f"{path} is not empty and not a run folder ({found}); choose another run name")
 
-    foreign = [item.name for item in path.iterdir() if not item.name.startswith(".")]
-    if foreign:
-        raise RunFolderError(f"{path} is not empty and not a run folder (found {foreign[0]!r}); choose another run name")
-    packages = ("mmedpo", "torch", "transformers", "peft", "numpy")
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Manifest(created=created, versions={name: version(name) for name in packages})
+
+def _unusable(error: OSError, folder: Path) -> RunFolderError:
+    why = _UNUSABLE.get(error.errno or 0, error.strerror)
+    return RunFolderError(f"{error.filename or folder} cannot be used: {why}; choose another --runs folder")
 
 
 def _holder(path: Path) -> str:
@@ -345,23 +398,3 @@ def _holder(path: Path) -> str:
         return (path / ".holder").read_text() or "another process"
     except OSError:
         return "another process"
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        staging = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(source, staging, copy_function=_link)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(staging, target)
-    else:
-        with atomic_path(target) as partial:
-            _link(str(source), str(partial))
-
-
-def _link(source: str, target: str) -> None:
-    """Shares a finished file (files of a run are replaced whole, never changed in place), or copies it."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from mmedpo.errors import RunFolderError
 from mmedpo.records import Record
 
@@ -35,7 +37,7 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
     """Reads the records that `write_table` wrote.
 
     Raises:
-        RunFolderError: the file is missing, or its columns are not those of the record type.
+        RunFolderError: the file is missing or damaged, or its columns or values are not those of the record type.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -44,16 +46,24 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
         raise RunFolderError(f"{path} is missing; run the stage that writes it, or `mmedpo status RUN`")
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RunFolderError(f"{path} is not a readable Parquet table ({error}); delete it and run again") from error
+        rows = table.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise RunFolderError(f"{path} is not a readable Parquet table ({why}); delete it and run again") from error
     expected = set(record_type.model_fields)
     if set(table.column_names) != expected:
         difference = ", ".join(sorted(expected ^ set(table.column_names)))
         raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
-    return [record_type.model_validate(row) for row in table.to_pylist()]
+    try:
+        return [record_type.model_validate(row) for row in rows]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        met = f"{where}={first['input']!r} ({first['msg']})"
+        raise RunFolderError(f"{path} holds {met}; delete it and run again") from None
 
 
-class atomic_path:  # noqa: N801 - a context manager, used like a function
+class atomic_path:
     """Gives a temporary name beside `path`; on success it is synced and renamed to `path`."""
 
     def __init__(self, path: Path) -> None:
@@ -65,12 +75,14 @@ class atomic_path:  # noqa: N801 - a context manager, used like a function
         return self.partial
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        try:
+            if kind is None:
+                with self.partial.open("rb") as handle:
+                    os.fsync(handle.fileno())
+                self.partial.replace(self.path)
+        finally:
+            # Also on success: renaming one hard link of a file to another of it leaves both names.
             self.partial.unlink(missing_ok=True)
-            return
-        with self.partial.open("rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(self.partial, self.path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 import typer
 
 from mmedpo.cli import demo, reproduce, runs, tiny
 from mmedpo.cli import ground as ground_commands
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells give it."""
 
 app = typer.Typer(
     name="mmedpo",
@@ -40,11 +44,19 @@ def main(arguments: list[str] | None = None) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Deprecations inside the libraries are for us to read in the tests, not for users.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         return app(arguments, standalone_mode=True)
     except MMedPOError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _last_line(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on where it stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
+            _last_line("stopped; run the same command again to go on where it stopped")
+        raise
+
+
+def _last_line(text: str) -> None:
+    """A line of its own, also where an unfinished progress line stands on the terminal."""
+    print(f"\r\x1b[2K{text}" if sys.stderr.isatty() else text, file=sys.stderr)

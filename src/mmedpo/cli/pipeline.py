@@ -9,7 +9,8 @@ from typing import Any
 
 from mmedpo.config import RunSettings
 from mmedpo.errors import ConfigError
-from mmedpo.run import FINETUNED, Run, Stage, hash_path
+from mmedpo.files import hash_path
+from mmedpo.run import FINETUNED, Run, Stage
 
 STAGES = (
     "data",

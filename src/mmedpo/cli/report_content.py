@@ -9,8 +9,9 @@ from pathlib import Path
 from mmedpo.cli import report_numbers as numbers
 from mmedpo.cli import report_samples as samples
 from mmedpo.cli.stored import Stored, best_step, looks, read_stored
-from mmedpo.config import RunSettings, dump_settings, load_settings, shipped_recipes
+from mmedpo.config import RunSettings, dump_settings, load_settings
 from mmedpo.errors import ConfigError
+from mmedpo.recipes import shipped_recipes
 from mmedpo.report import content as c
 from mmedpo.report import count_drops, render
 from mmedpo.report.formatting import count, share
@@ -69,11 +70,8 @@ def report_content(run: Run) -> c.ReportContent:
 
 def warnings(stored: Stored) -> list[c.StageWarning]:
     """What a reader must know before believing the numbers, in the order of the stages."""
-    found = [("score", f"{report.source} weights: {text}") for report in stored.weights for text in report.warnings]
-    for row in numbers.lengths(stored.pairs)[-1:]:
-        if row.rejected_longer is not None and row.rejected_longer > LENGTH_SHORTCUT:
-            text = f"the rejected answer is the longer one in {share(row.rejected_longer)} of the text pairs"
-            found.insert(0, ("curate", f"{text}: a model can win by being short"))
+    found = [("curate", text) for text in _curation_warnings(stored)]
+    found += [("score", f"{report.source} weights: {text}") for report in stored.weights for text in report.warnings]
     found += [("train", text) for text in _training_warnings(stored)]
     for scores in stored.evaluation.splits if stored.evaluation else ():
         for model, summary in scores.summaries.items():
@@ -89,16 +87,43 @@ def warnings(stored: Stored) -> list[c.StageWarning]:
     return [c.StageWarning(stage=stage, message=message) for stage, message in found]
 
 
+def _curation_warnings(stored: Stored) -> list[str]:
+    if stored.settings.train.method == "sft":
+        return []  # supervised fine-tuning never sees a rejected answer
+    found = []
+    text = [pair for pair in stored.pairs if pair.kind == "text"]
+    written = sum(pair.origin == "injected" for pair in text)
+    if 2 * written > len(text):
+        found.append(
+            f"{count(written)} of {count(len(text))} rejected answers were written by the judge, not given by the "
+            "model: they teach less about the model's own errors"
+        )
+    for row in numbers.lengths(text)[-1:]:
+        if row.rejected_longer is not None and row.rejected_longer > LENGTH_SHORTCUT:
+            found.append(
+                f"the rejected answer is the longer one in {share(row.rejected_longer)} of the text pairs: "
+                "a model can win by being short"
+            )
+    return found
+
+
 def _training_warnings(stored: Stored) -> list[str]:
     seen, best = looks(stored.log), best_step(stored.log)
-    if best is None:
+    if not seen or best is None:
         return []
+    start, top, end = seen[0]["probe_score"], max(look["probe_score"] for look in seen[1:]), seen[-1]["probe_score"]
     found = []
-    top = next(look for look in seen if look["step"] == best)
-    if top["probe_score"] <= seen[0]["probe_score"]:
+    if not stored.trained:
+        found.append(f"training stopped at step {seen[-1]['step']} without an adapter: it collapsed or was interrupted")
+    if top <= start:
         found.append("no look at the validation probe was better than the start: expect no gain")
     elif best == seen[-1]["step"] and len(seen) > 2:
         found.append(f"the last look (step {best}) was the best: longer training might still have gained")
+    if end < start:
+        found.append(
+            f"the validation probe ended at {share(end, 1)}, below its start of {share(start, 1)} (best: "
+            f"{share(top, 1)} at step {best}): the learning rate is too high or training too long"
+        )
     return found
 
 
@@ -134,6 +159,7 @@ def _facts(stored: Stored) -> tuple[c.Fact, ...]:
         "Objective": "SFT on the chosen answers" if train.method == "sft" else f"weighted DPO, beta {train.beta:g}",
         "Pairs": ", ".join(f"{count(kinds[kind])} {kind}" for kind in ("text", "visual") if kinds[kind]),
         **_origin_of_pairs(settings),
+        "Weights": numbers.weighting(settings.score),
         "Questions": ", ".join(f"{split} {count(number_of)}" for split, number_of in splits.items()),
         "Seeds": f"run {settings.seed}, data {_data_seed(settings)}",
         "Data use": str(stored.data.get("data_use", "")),

@@ -48,7 +48,7 @@ def results(evaluation: Evaluation) -> c.Results:
         level=evaluation.level,
         interval_method=f"paired bootstrap over images, {count(evaluation.bootstrap_samples)} resamples",
         notes=(
-            "The intervals hold the chance in drawing the test images. One run has one training seed; what another "
+            "The intervals cover the chance in which test images were drawn. A run has one training seed; what another "
             "seed would change is not in them.",
             *(note for scores in evaluation.splits for note in _answer_rates(scores)),
             *(note for scores in evaluation.splits for note in _other_protocols(scores)),
@@ -112,15 +112,21 @@ def training(stored: Stored) -> c.Training | None:
     if not drawn:
         return None
     best = best_step(log)
-    kept = best if settings.watch.keep == "best" else None
-    markers = () if best is None else (c.CurveMarker(step=best, label=f"best, step {best}", kind="best"),)
-    notes = []
-    if kept is not None:
-        notes.append(f"The adapter of this run is that of step {kept}, the best look at the validation probe.")
-    elif best is not None:
-        notes.append("The adapter of this run is that of the last step (train.watch.keep is 'last').")
+    kept = best if settings.watch.keep == "best" and stored.trained else None
+    markers = [] if best is None else [c.CurveMarker(step=best, label=f"best, step {best}", kind="best")]
+    if not stored.trained:
+        markers.append(c.CurveMarker(step=_last_step(log), label=f"stopped, step {_last_step(log)}", kind="collapse"))
+        note = "Training did not finish, so this run has no adapter."
+    elif kept is not None:
+        note = f"The adapter of this run is that of step {kept}, the best look at the validation probe."
+    else:
+        note = "The adapter of this run is that of the last step."
     return c.Training(
-        panels=drawn, markers=markers, x_label="optimizer step", facts=_training_facts(stored, kept), notes=tuple(notes)
+        panels=drawn,
+        markers=tuple(markers),
+        x_label="optimizer step",
+        facts=_training_facts(stored, kept),
+        notes=(note,),
     )
 
 
@@ -131,7 +137,9 @@ def curation(stored: Stored) -> c.Curation | None:
         return None
     kinds = Counter(pair.kind for pair in pairs)
     counts = [
-        c.CurationCount(label=f"{kind} pairs", count=kinds[kind], note=_origins(pairs, kind))
+        c.CurationCount(
+            label=f"{kind} pairs", count=kinds[kind], note="" if kind == "text" and verdicts else _origins(pairs, kind)
+        )
         for kind in ("text", "visual")
         if kinds[kind]
     ]
@@ -182,11 +190,15 @@ def score_sources(stored: Stored) -> tuple[c.ScoreSource, ...]:
         given = " and ".join(sorted({pair.score_source for pair in pairs if pair.score_source}))
         report = reports.get(kind)
         scored = any(pair.score is not None for pair in pairs)
+        if not scored and settings.weights == "none":
+            continue
         sources.append(
             c.ScoreSource(
                 source=f"{kind} pairs: {given or 'not scored'}",
                 scores=tuple(pair.score for pair in pairs) if scored else (),
-                weights=tuple(pair.weight for pair in pairs if pair.pair_id in final),
+                weights=tuple(pair.weight for pair in pairs if pair.pair_id in final)
+                if settings.weights != "none"
+                else (),
                 lower=settings.lower if clipped else None,
                 upper=settings.upper if clipped else None,
                 at_lower=report.at_lower / report.pairs if report and report.pairs and clipped else None,
@@ -284,6 +296,10 @@ def _panel(log: Sequence[Mapping[str, Any]], title: str, unit: str, fields: Mapp
     return c.CurvePanel(title=title, y_label=unit, series=tuple(series))
 
 
+def _last_step(log: Sequence[Mapping[str, Any]]) -> int:
+    return max(int(entry["step"]) for entry in log)
+
+
 def _training_facts(stored: Stored, kept: int | None) -> tuple[c.Fact, ...]:
     settings, seen = stored.settings.train, looks(stored.log)
     objective = "SFT on the chosen answers, no reference" if settings.method == "sft" else (
@@ -292,7 +308,7 @@ def _training_facts(stored: Stored, kept: int | None) -> tuple[c.Fact, ...]:
     facts = [
         c.Fact(label="Objective", value=objective),
         c.Fact(label="Learning rate", value=f"{settings.learning_rate:g}, {settings.schedule}"),
-        c.Fact(label="Steps", value=count(max(int(entry["step"]) for entry in stored.log))),
+        c.Fact(label="Steps", value=count(_last_step(stored.log))),
     ]
     if seen:
         end = next((look for look in seen if look["step"] == kept), seen[-1])
@@ -309,6 +325,8 @@ def _training_facts(stored: Stored, kept: int | None) -> tuple[c.Fact, ...]:
 
 def _origins(pairs: Sequence[PreferencePair], kind: str) -> str:
     origins = Counter(pair.origin for pair in pairs if pair.kind == kind and pair.origin)
+    if len(origins) == 1:
+        return next(iter(origins))
     return ", ".join(f"{count(number_of)} {origin}" for origin, number_of in origins.most_common())
 
 

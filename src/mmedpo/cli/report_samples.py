@@ -154,11 +154,13 @@ def prediction_samples(run: Run, stored: Stored) -> tuple[tuple[c.PredictionSamp
     drawn += same[: PREDICTIONS - len(drawn)]
     if not drawn:
         return (), ""
+    unchanged = len(drawn) - gains - losses
+    shown = [f"{n} {what}" for n, what in ((gains, "gains"), (losses, "losses"), (unchanged, "without change")) if n]
+    proportion = " with gains and losses in about this proportion" if gains and losses else ""
     note = (
         f"Of {count(len(known))} questions of {split}, the tuned model scores higher on {count(len(rose))}, lower on "
-        f"{count(len(fell))} and the same on {count(len(same))}. Shown are {gains} gains and {losses} losses"
-        + (f" and {len(drawn) - gains - losses} without change" if len(drawn) > gains + losses else "")
-        + f", drawn with seed {seed} in about this proportion of gains to losses."
+        f"{count(len(fell))} and the same on {count(len(same))}. Shown: {', '.join(shown)}, drawn with seed {seed}"
+        f"{proportion}."
     )
     return tuple(_prediction(run, stored, name, values[name]) for name in drawn), note
 

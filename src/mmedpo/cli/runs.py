@@ -31,11 +31,14 @@ def run(
     from mmedpo.cli.pipeline import run_stages
     from mmedpo.cli.summary import print_summary
     from mmedpo.config import load_settings
+    from mmedpo.errors import ConfigError
     from mmedpo.progress import LineReporter
     from mmedpo.run import open_run
 
     resolved = load_settings(recipe, settings)
-    others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors and donors.is_dir() else []
+    if donors is not None and not donors.is_dir():
+        raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
+    others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
     with open_run(runs / (name or Path(recipe).stem), resolved, LineReporter(), donors=others) as opened:
         run_stages(opened, until=until)
         print_summary(opened)
@@ -48,19 +51,19 @@ def status(folder: RunFolder) -> None:
     """
     from mmedpo.cli.pipeline import plan
     from mmedpo.progress import duration
-    from mmedpo.run import open_run
+    from mmedpo.run import read_run
 
-    with open_run(folder) as opened:
-        for stage in plan(opened):
-            state = opened.manifest.stages.get(stage.name)
-            if opened.is_done(stage) and state is not None:
-                print(f"{stage.name:14} done in {duration(state.seconds)}")
-            elif state is not None:
-                print(f"{stage.name:14} out of date: settings or inputs changed")
-            elif (opened.file(".work") / stage.name).exists():
-                print(f"{stage.name:14} started, not finished")
-            else:
-                print(f"{stage.name:14} not started")
+    run = read_run(folder)
+    for stage in plan(run):
+        state = run.manifest.stages.get(stage.name)
+        if run.is_done(stage) and state is not None:
+            print(f"{stage.name:14} done in {duration(state.seconds)}")
+        elif state is not None:
+            print(f"{stage.name:14} out of date: settings or inputs changed")
+        elif (run.file(".work") / stage.name).exists():
+            print(f"{stage.name:14} started, not finished")
+        else:
+            print(f"{stage.name:14} not started")
 
 
 def recipes() -> None:
@@ -68,13 +71,10 @@ def recipes() -> None:
 
     Example: mmedpo recipes
     """
-    from mmedpo.config import load_settings, shipped_recipes
+    from mmedpo.recipes import recipe_description, shipped_recipes
 
     for recipe in shipped_recipes():
-        try:
-            print(f"{recipe:28} {load_settings(recipe, ['data.root=.'] if 'vqa' in recipe else []).description}")
-        except Exception:
-            print(recipe)
+        print(f"{recipe:28} {recipe_description(recipe)}")
 
 
 def curate(folder: RunFolder) -> None:

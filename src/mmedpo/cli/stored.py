@@ -51,6 +51,8 @@ class Stored:
     weights: Sequence[SourceWeights]
     log: Sequence[Mapping[str, Any]]
     """The trainer's log with the looks at the validation probe."""
+    trained: bool
+    """False when training stopped (it collapsed, or was killed) and so left a log but no adapter."""
     evaluation: Evaluation | None
     predictions: Mapping[str, Mapping[str, Prediction]]
     """Model -> example id -> answer."""
@@ -75,7 +77,7 @@ def read_stored(run: Run) -> Stored:
         settings=run.settings,
         examples={example.example_id: example for example in _table(run, "examples.parquet", Example)},
         data=_json(run, "data.json") or {},
-        groundings=_table(run, "groundings.parquet", Grounding),
+        groundings=_table(run, "groundings.parquet", Grounding) if _is_grounded(run.settings) else [],
         candidates=_table(run, "candidates.parquet", Candidate),
         verdicts={verdict.example_id: verdict for verdict in _table(run, "verdicts.parquet", Verdict)},
         curated=_table(run, "curated.parquet", PreferencePair),
@@ -83,6 +85,7 @@ def read_stored(run: Run) -> Stored:
         turns=_table(run, "debates.parquet", Turn),
         weights=_table(run, "weights.parquet", SourceWeights),
         log=_json(run, "train/log.json") or [],
+        trained="train" in run.manifest.stages,
         evaluation=checked,
         predictions={
             model: {answer.example_id: answer for answer in _table(run, f"predictions/{model}.parquet", Prediction)}
@@ -101,6 +104,11 @@ def best_step(log: Sequence[Mapping[str, Any]]) -> int | None:
     """Step of the first look with the highest score among the trained steps: the adapter that `keep: best` keeps."""
     trained = [look for look in looks(log) if look["step"] > 0]
     return int(max(trained, key=lambda look: float(look["probe_score"]))["step"]) if trained else None
+
+
+def _is_grounded(settings: RunSettings) -> bool:
+    """Whether groundings in the folder are this recipe's; an earlier one may have left some there."""
+    return settings.preferences is None and "visual" in settings.curate.kinds
 
 
 def _table(run: Run, name: str, kind: type[R]) -> list[R]:

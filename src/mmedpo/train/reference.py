@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from mmedpo.engine import Branch, FeatureStore, logprobs_in_batches
 from mmedpo.errors import TrainingError
+from mmedpo.files import hash_path
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.progress import Advance
-from mmedpo.run import hash_path
 from mmedpo.tables import atomic_path
 
 ReferenceLogprobs = dict[Branch, float]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mmedpo.config import TrainSettings
 from mmedpo.engine import FeatureStore, branch_logprobs
@@ -65,6 +65,7 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             # The watch comes first: what it logs at a step must be in that step's checkpoint.
             callbacks=[watch, _Progress(advance), _MarkComplete()],
         )
+        self.remove_callback(PrinterCallback)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -148,7 +149,7 @@ class _MarkComplete(TrainerCallback):  # type: ignore[misc]
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
-    """Moves our progress line; the trainer's own bar is off. Its logger's printing is, too."""
+    """Moves our progress line in place of the trainer's own bar."""
 
     def __init__(self, advance: Advance) -> None:
         self.advance = advance

@@ -287,7 +287,7 @@ def render_chest(anatomy: Anatomy) -> Chest:
     airway = soft(np.float32(0.040) - np.abs(u + 0.01), 0.03) * soft(-0.18 - v, 0.08)
     belly = inside * (1.0 - above[0] * halves[0] - above[1] * halves[1])
     bubble = np.exp(-(((u - 0.36) / 0.13) ** 2 + ((v - anatomy.dome[1] - 0.14) / 0.06) ** 2))
-    breast = np.exp(-(((away - 0.42) / 0.27) ** 2 + ((v - 0.34) / 0.22) ** 2) ** 2)
+    breast = np.exp(-((((away - 0.42) / 0.27) ** 2 + ((v - 0.34) / 0.22) ** 2) ** 2))
     cage = soft(wall + 0.045 - away, 0.03) * soft(v - np.float32(anatomy.apex), 0.1)
     body = _body(anatomy, u, v)
     total = body * (0.74 - 0.10 * away + 0.8 * anatomy.fat)

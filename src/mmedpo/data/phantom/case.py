@@ -22,6 +22,9 @@ NOTICEABLE = 6.0
 """Display levels (of 255, before noise) that a finding must change a pixel by to count as lesion."""
 
 MIN_SIZE = 96
+_SLICE_NOISE = 0.02
+"""Noise of an axial slice at full display range; radiographs vary theirs."""
+
 _STRUCTURE, _ANATOMY, _LESION, _NOISE, _QUESTIONS, _VESSELS = range(1, 7)
 
 Mask = npt.NDArray[np.bool_]
@@ -85,12 +88,14 @@ def render_structure(structure: Structure, seed: int, size: int = 128) -> Render
     The mask of a finding holds exactly the pixels where the noise-free pictures with and without
     this finding (all others present) differ by at least `NOTICEABLE` levels.
     """
-    clean, without = render_levels(structure, seed, size)
+    base = _normal(structure, seed, size)
+    clean, without = _levels(base, structure, seed)
     masks = tuple(np.abs(clean - other) >= NOTICEABLE for other in without)
     rng = np.random.default_rng([seed, _NOISE])
     grain = rng.standard_normal((size, size), dtype=np.float32)
     # Quanta: the noise shrinks where more light reaches the film, plus a floor from the detector.
-    spread = _noise(structure, seed, size) * np.sqrt(0.35 + 0.65 * clean / 255.0)
+    noise = base.anatomy.noise if isinstance(base, Chest) else _SLICE_NOISE
+    spread = noise * np.sqrt(0.35 + 0.65 * clean / 255.0)
     image = clean + 255.0 * spread * grain
     if structure.modality == "x-ray":
         image = np.maximum(image, _marker(size, structure.plane))
@@ -99,9 +104,10 @@ def render_structure(structure: Structure, seed: int, size: int = 128) -> Render
 
 def render_levels(structure: Structure, seed: int, size: int = 128) -> tuple[Array, tuple[Array, ...]]:
     """Noise-free display levels 0..255: the whole picture, and the picture without each finding."""
-    if size < MIN_SIZE:
-        raise ConfigError(f"phantom size is {size}; allowed: {MIN_SIZE} or more; raise the size")
-    base = _normal(structure, seed, size)
+    return _levels(_normal(structure, seed, size), structure, seed)
+
+
+def _levels(base: Chest | Slice, structure: Structure, seed: int) -> tuple[Array, tuple[Array, ...]]:
     layers = []
     for finding in structure.findings:
         rng = np.random.default_rng([seed, _LESION, len(finding.kind), ord(finding.kind[0])])
@@ -116,17 +122,12 @@ def render_levels(structure: Structure, seed: int, size: int = 128) -> tuple[Arr
 
 
 def _normal(structure: Structure, seed: int, size: int) -> Chest | Slice:
+    if size < MIN_SIZE:
+        raise ConfigError(f"phantom size is {size}; allowed: {MIN_SIZE} or more; raise the size")
     rng = np.random.default_rng([seed, _ANATOMY])
     if structure.modality == "x-ray":
         return render_chest(sample_anatomy(rng, size, structure.plane == "AP", (seed, _VESSELS)))
     return render_slice(rng, size, structure.modality)
-
-
-def _noise(structure: Structure, seed: int, size: int) -> float:
-    rng = np.random.default_rng([seed, _ANATOMY])
-    if structure.modality == "x-ray":
-        return sample_anatomy(rng, size, structure.plane == "AP", (seed, _VESSELS)).noise
-    return 0.02
 
 
 def _display(base: Chest | Slice, total: Array) -> Array:
@@ -134,14 +135,12 @@ def _display(base: Chest | Slice, total: Array) -> Array:
     if isinstance(base, Slice):
         return np.asarray(np.clip(total, 0.0, 1.0) * np.float32(255.0), dtype=np.float32)
     gain = np.float32(-1.25 * base.anatomy.gain)
-    return np.asarray(
-        np.float32(262.0) * (1.0 - np.exp(gain * np.clip(total, 0.0, None))), dtype=np.float32
-    )
+    return np.asarray(np.float32(262.0) * (1.0 - np.exp(gain * np.clip(total, 0.0, None))), dtype=np.float32)
 
 
 @lru_cache(maxsize=8)
 def _marker(size: int, plane: Plane) -> Array:
-    """Lead letters of a radiograph: side marker L at the patient's left, and the plane at the bottom for AP."""
+    """Lead letters of a radiograph: L at the patient's left, and AP (when it is one) at the patient's right."""
     canvas = Image.new("L", (size, size))
     pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=max(9, size // 12))

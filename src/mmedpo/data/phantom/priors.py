@@ -180,7 +180,7 @@ _THIRD = 1.0 / 3.0
 BALANCED_PRIORS = Priors(
     name="balanced",
     number=(0.20, 0.40, 0.26, 0.14),
-    frequency={kind: 1.0 for kind in KINDS},
+    frequency=dict.fromkeys(KINDS, 1.0),
     lift={},
     side={
         kind: _sides(0.425, 0.15) if kind in ("opacity", "effusion") else _sides(0.5)

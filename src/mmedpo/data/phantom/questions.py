@@ -42,7 +42,7 @@ class Question:
 
 
 def ask_all(rng: Rng, structure: Structure, priors: Priors) -> tuple[Question, ...]:
-    """All questions of one case, 6 to 12; the report comes last."""
+    """All questions of one case, 5 to 12; the report comes last."""
     asked = _presence(rng, structure, priors)
     for finding in structure.findings:
         asked += _attributes(rng, finding)

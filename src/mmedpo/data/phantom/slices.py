@@ -32,7 +32,6 @@ class Slice:
     """Display values 0..1 of the normal slice."""
     lung: tuple[Array, Array]
     """0..1 inside the lung at picture left and picture right."""
-    noise: float
 
 
 def _ellipse(u: Array, v: Array, centre: tuple[float, float], axes: tuple[float, float], power: float = 2.0) -> Array:
@@ -90,8 +89,7 @@ def render_slice(rng: np.random.Generator, size: int, modality: str) -> Slice:
     else:
         tilt = float(rng.uniform(-0.25, 0.25))
         image = image * (1.0 + tilt * u - 0.25 * np.abs(v))
-    noise = float(rng.uniform(0.015, 0.03))
-    return Slice(modality, u, v, np.asarray(image, dtype=np.float32), (lungs[0], lungs[1]), noise)
+    return Slice(modality, u, v, np.asarray(image, dtype=np.float32), (lungs[0], lungs[1]))
 
 
 def slice_layer(base: Slice, finding: Finding, rng: np.random.Generator) -> Array:
