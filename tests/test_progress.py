@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from mmedpo import progress
 from mmedpo.progress import LineReporter, Silent, describe, duration
-from mmedpo.seeds import derive_seed
 
 
 @pytest.fixture
@@ -132,18 +131,3 @@ def test_the_python_api_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     reporter.message("hello")
     reporter.track("x")(1, 2)
     assert capsys.readouterr() == ("", "")
-
-
-def test_seeds_are_the_same_on_every_machine_and_for_ever() -> None:
-    """First 8 bytes of SHA-256("0\\0sample\\0q1\\0002"), big-endian, without the last two bits."""
-    assert derive_seed(0, "sample", "q1", 2) == 2083909219262352866
-
-
-@given(st.integers(), st.lists(st.one_of(st.integers(), st.text()), max_size=3))
-def test_a_seed_fits_every_generator(seed: int, names: list[str | int]) -> None:
-    assert 0 <= derive_seed(seed, *names) < 2**62
-
-
-def test_seeds_of_different_purposes_differ() -> None:
-    keys: list[tuple[str | int, ...]] = [("a", "b"), ("ab",), ("b", "a"), ("a", "b", 0), ("a",), ()]
-    assert len({derive_seed(run, *names) for run in (0, 1) for names in keys}) == 2 * len(keys)

@@ -19,13 +19,13 @@ from mmedpo import records
 from mmedpo.cli.report_content import report_content, write_report
 from mmedpo.cli.report_numbers import results, weighting
 from mmedpo.cli.report_samples import PROTOCOLS, consensus, proportional
-from mmedpo.cli.stored import best_step
 from mmedpo.config import RunSettings, ScoreSettings, TrainSettings, load_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.records import Example, PreferencePair, Turn
 from mmedpo.report.content import ReportContent
 from mmedpo.run import Run
 from mmedpo.score.debate import Case, Opinion, debate
+from mmedpo.train.looks import best_step
 
 
 def page(run: Run) -> str:
@@ -327,7 +327,7 @@ def test_abstentions_are_no_consensus() -> None:
 
 
 def test_the_best_step_is_the_one_training_keeps() -> None:
-    from mmedpo.train.watch import best_look, watch_log
+    from mmedpo.train.looks import best_look, watch_log
 
     kept = best_look(watch_log(preference_log()))
     assert kept is not None

@@ -11,7 +11,9 @@ import torch
 from mmedpo.engine import FeatureStore, branch_logprobs, build_branch, logprobs_in_batches
 from mmedpo.errors import ModelError, TrainingError
 
-IMAGES = {Path(name): np.random.default_rng(i).integers(0, 256, (128, 128), dtype=np.uint8) for i, name in enumerate("ab")}
+IMAGES = {
+    Path(name): np.random.default_rng(i).integers(0, 256, (128, 128), dtype=np.uint8) for i, name in enumerate("ab")
+}
 
 
 @pytest.fixture
@@ -36,14 +38,35 @@ def test_padded_batch_equals_single_plain_forwards(small_vlm, features):
     branches = [
         branch(small_vlm, "a", "is there a nodule?", "yes"),
         branch(small_vlm, "b", "is there a nodule?", "yes"),
-        branch(small_vlm, "a", "where is the mass in this long question about the left zone?", "a small mass in the right zone"),
+        branch(
+            small_vlm,
+            "a",
+            "where is the mass in this long question about the left zone?",
+            "a small mass in the right zone",
+        ),
         branch(small_vlm, "b", "plane?", "AP"),
+        # The same question on the same image: these share a row with the first, and one is the other's beginning.
+        branch(small_vlm, "a", "is there a nodule?", "no"),
+        branch(small_vlm, "a", "is there a nodule?", "yes a small nodule"),
     ]
     result = branch_logprobs(small_vlm, branches, features)
     expected = [plain(small_vlm, item) for item in branches]
     np.testing.assert_allclose(result.total.detach().numpy(), expected, rtol=1e-5)
     assert result.tokens.tolist() == [len(item.response) for item in branches]
     assert abs(expected[0] - expected[1]) > 1e-3, "the image must matter in this test"
+
+
+def test_gradients_equal_single_plain_forwards(small_vlm, features):
+    weight = small_vlm.model.get_parameter("model.language_model.layers.0.mlp.up_proj.weight")
+    weight.requires_grad_(True)
+    items = [branch(small_vlm, "a", "is there a mass?", answer) for answer in ("yes", "no", "a left mass")]
+    items.append(branch(small_vlm, "b", "is there a mass?", "yes"))
+    coefficients = torch.tensor([1.0, -1.0, 0.5, -2.0])
+    (branch_logprobs(small_vlm, items, features).total * coefficients).sum().backward()
+    shared, weight.grad = weight.grad, None
+    for item, coefficient in zip(items, coefficients, strict=True):
+        (branch_logprobs(small_vlm, [item], features).total * coefficient).sum().backward()
+    torch.testing.assert_close(shared, weight.grad, rtol=1e-4, atol=1e-5 * float(weight.grad.abs().max()))
 
 
 def test_answer_ends_with_end_of_sequence(small_vlm):
@@ -53,7 +76,9 @@ def test_answer_ends_with_end_of_sequence(small_vlm):
 
 
 def test_batches_and_repeats_change_nothing(small_vlm, features):
-    items = [branch(small_vlm, view, "is there a mass?", answer) for view in "ab" for answer in ("yes", "no", "a left mass")]
+    items = [
+        branch(small_vlm, view, "is there a mass?", answer) for view in "ab" for answer in ("yes", "no", "a left mass")
+    ]
     together = logprobs_in_batches(small_vlm, [*items, items[0]], features, batch_size=64).total
     apart = logprobs_in_batches(small_vlm, items, features, batch_size=1).total
     np.testing.assert_allclose(together[:-1].numpy(), apart.numpy(), rtol=1e-5)
@@ -62,7 +87,9 @@ def test_batches_and_repeats_change_nothing(small_vlm, features):
 
 def test_too_long_names_the_example_and_the_lengths(small_vlm):
     with pytest.raises(TrainingError, match=r"example-1: \d+ tokens .*64 image.*limit of 70"):
-        build_branch(small_vlm, Path("a"), "is there a nodule in the left upper zone?", "yes", max_length=70, owner="example-1")
+        build_branch(
+            small_vlm, Path("a"), "is there a nodule in the left upper zone?", "yes", max_length=70, owner="example-1"
+        )
 
 
 def test_a_question_with_a_placeholder_of_its_own_is_refused(small_vlm):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +195,10 @@ def _report(run: Run) -> Stage:
 
         write_report(run)
 
-    content = {"settings": run.settings.model_dump(mode="json"), "template": _package_hash("report")}
-    reads = ("evaluation.json", "pairs.parquet", "train", "debates.parquet", "weights.parquet", "verdicts.parquet")
+    content = {"settings": run.settings.model_dump(mode="json"), "code": _report_code()}
+    reads = ("evaluation.json", "examples.parquet", "curated.parquet", "pairs.parquet", "images", "train")
+    reads += ("debates.parquet", "weights.parquet", "verdicts.parquet", "candidates.parquet")
+    reads += ("predictions/base.parquet", "predictions/tuned.parquet")
     return Stage("report", work, content, reads=reads, writes=("report.html",))
 
 
@@ -207,11 +208,12 @@ def _model(settings: RunSettings) -> dict[str, Any]:
     return {"model": checkpoint_hash(settings.model.name), "dtype": settings.model.dtype}
 
 
-def _package_hash(room: str) -> str:
-    """Hash of a room's source, so that a changed template renders anew."""
-    folder = Path(__file__).parents[1] / room
-    files = sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".j2", ".html", ".css"})
-    return hashlib.sha256("".join(hash_path(file) for file in files).encode()).hexdigest()
+def _report_code() -> str:
+    """Hash of everything that shapes the page, so that a changed template renders anew."""
+    package = Path(__file__).parents[1]
+    files = [*(package / "report").rglob("*"), *(package / "cli").glob("report_*.py"), package / "cli" / "stored.py"]
+    wanted = sorted(file for file in files if file.suffix in {".py", ".j2", ".css"})
+    return hashlib.sha256("".join(hash_path(file) for file in wanted).encode()).hexdigest()
 
 
 def _file_hash(path: Path) -> str:
@@ -231,7 +233,3 @@ def _listing(root: Path) -> str:
             status = file.stat()
             digest.update(f"{file.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
-
-
-Command = Callable[..., Any]
-Overrides = Sequence[str]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmedpo.cli import report_numbers as numbers
 from mmedpo.cli import report_samples as samples
-from mmedpo.cli.stored import Stored, best_step, looks, read_stored
+from mmedpo.cli.stored import Stored, read_stored
 from mmedpo.config import RunSettings, dump_settings, load_settings
 from mmedpo.errors import ConfigError
 from mmedpo.recipes import shipped_recipes
@@ -17,6 +17,7 @@ from mmedpo.report import count_drops, render
 from mmedpo.report.formatting import count, share
 from mmedpo.run import RESOLVED, Run
 from mmedpo.tables import write_text
+from mmedpo.train.looks import best_step, watch_log
 
 REPORT = "report.html"
 
@@ -108,7 +109,7 @@ def _curation_warnings(stored: Stored) -> list[str]:
 
 
 def _training_warnings(stored: Stored) -> list[str]:
-    seen, best = looks(stored.log), best_step(stored.log)
+    seen, best = watch_log(stored.log), best_step(stored.log)
     if not seen or best is None:
         return []
     start, top, end = seen[0]["probe_score"], max(look["probe_score"] for look in seen[1:]), seen[-1]["probe_score"]

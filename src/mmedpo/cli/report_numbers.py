@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmedpo.cli.stored import Stored, best_step, looks
+from mmedpo.cli.stored import Stored
 from mmedpo.cli.summary import LABELS
 from mmedpo.config import ScoreSettings
 from mmedpo.evaluate.evaluation import METRICS, Difference, Evaluation, ReliancePart, SplitScores
@@ -14,6 +14,7 @@ from mmedpo.evaluate.scoring import Summary
 from mmedpo.records import PreferencePair, Verdict
 from mmedpo.report import content as c
 from mmedpo.report.formatting import count, number, share
+from mmedpo.train.looks import best_step, watch_log
 
 CLIPPED = ("rescale", "zscore", "literal")
 """Weighting modes that clip; the bounds mean nothing under the others."""
@@ -301,7 +302,7 @@ def _last_step(log: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _training_facts(stored: Stored, kept: int | None) -> tuple[c.Fact, ...]:
-    settings, seen = stored.settings.train, looks(stored.log)
+    settings, seen = stored.settings.train, watch_log(stored.log)
     objective = "SFT on the chosen answers, no reference" if settings.method == "sft" else (
         f"weighted DPO, beta {settings.beta:g}"
     )  # fmt: skip

@@ -95,17 +95,6 @@ def read_stored(run: Run) -> Stored:
     )
 
 
-def looks(log: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The looks at the validation probe, in order; the first is the start, unless training never looked."""
-    return [entry for entry in log if "probe_score" in entry]
-
-
-def best_step(log: Sequence[Mapping[str, Any]]) -> int | None:
-    """Step of the first look with the highest score among the trained steps: the adapter that `keep: best` keeps."""
-    trained = [look for look in looks(log) if look["step"] > 0]
-    return int(max(trained, key=lambda look: float(look["probe_score"]))["step"]) if trained else None
-
-
 def _is_grounded(settings: RunSettings) -> bool:
     """Whether groundings in the folder are this recipe's; an earlier one may have left some there."""
     return settings.preferences is None and "visual" in settings.curate.kinds

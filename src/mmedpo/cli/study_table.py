@@ -103,10 +103,11 @@ def _head(name: str, description: str, settings: RunSettings, overrides: Sequenc
     return (
         f"# {description.rstrip('.')}\n\n"
         f"Command: `mmedpo reproduce {name}{given}`. Versions: {versions}. {seeds} seeds; every arm has the same "
-        f"training questions, the same learning-rate grid and the same number of passes ({settings.train.epochs:g}); rate "
-        "and stopping are chosen on the validation split. Protocol "
-        f"`{settings.evaluate.protocol}`. Differences are paired by question; 95 % intervals by a bootstrap over images "
-        f"and seeds ({settings.evaluate.bootstrap_samples:,} resamples). Numbers are percent; bold: interval excludes 0."
+        f"training questions, the same learning-rate grid and the same number of passes ({settings.train.epochs:g}); "
+        "rate and stopping are chosen on the validation split. Protocol "
+        f"`{settings.evaluate.protocol}`. Differences are paired by question; 95 % intervals by a bootstrap over "
+        f"images and seeds ({settings.evaluate.bootstrap_samples:,} resamples). Numbers are percent; bold: the "
+        "interval excludes 0."
     )
 
 

@@ -8,57 +8,57 @@ from typing import Annotated, Any
 
 import typer
 
-DENSE_SEED, LANGUAGE_SEED = 50_000_000, 60_000_000
-"""First case seeds of the two corpora; far from those of the demo's splits."""
+DENSE_SEED, BALANCED_SEED, PRIOR_SEED = 50_000_000, 60_000_000, 70_000_000
+"""First case seeds of the three corpora; the demo's splits hash theirs to far larger numbers."""
 
 
 def pretrain_tiny(
     out: Annotated[Path, typer.Argument(help="Folder the checkpoint is written to.")],
     dense_images: Annotated[int, typer.Option(help="Images with patch labels, for the vision tower.")] = 6000,
-    language_images: Annotated[int, typer.Option(help="Images with questions, for the language model.")] = 2500,
-    vision_epochs: Annotated[int, typer.Option(help="Passes of step 1.")] = 16,
-    language_epochs: Annotated[int, typer.Option(help="Passes of step 2.")] = 8,
+    vision_epochs: Annotated[int, typer.Option(help="Passes of step 1.")] = 12,
+    balanced_images: Annotated[int, typer.Option(help="Balanced images with questions.")] = 2000,
+    balanced_epochs: Annotated[int, typer.Option(help="Passes of step 2.")] = 5,
+    prior_images: Annotated[int, typer.Option(help="Images with language priors, with questions.")] = 1500,
+    prior_epochs: Annotated[int, typer.Option(help="Passes of step 3.")] = 3,
+    prior_rate: Annotated[float, typer.Option(help="Peak learning rate of step 3.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and cases.")] = 0,
-    tower_from: Annotated[
-        Path | None, typer.Option(help="Checkpoint whose trained vision tower is taken instead of step 1.")
-    ] = None,
+    after_step_2: Annotated[Path | None, typer.Option(help="Checkpoint of step 2 to go on from.")] = None,
 ) -> None:
-    """Train the tiny Med-LVLM from scratch on phantoms.
+    """Train the tiny Med-LVLM from scratch on phantoms (about 15 minutes on 2 cores).
+
+    The checkpoint of step 2 is kept in OUT/step-2.
 
     Example: mmedpo pretrain-tiny build/tiny
     """
-    from mmedpo.models.tiny.architecture import (
-        build_model,
-        build_tokenizer,
-        save_checkpoint,
-    )
-    from mmedpo.models.tiny.pretrain import (
-        PretrainSettings,
-        pretrain_language,
-        pretrain_vision,
-    )
+    from mmedpo.models.tiny.architecture import build_tokenizer, save_checkpoint
+    from mmedpo.models.tiny.pretrain import PretrainSettings, pretrain_language, pretrain_vision
     from mmedpo.progress import LineReporter
 
     reporter = LineReporter()
-    cases = _cases(LANGUAGE_SEED + seed, language_images, "training", reporter.track("drawing questioned phantoms"))
-    questioned = [_questioned(case) for case in cases]
-    texts = [text for item in questioned for pair in item.questions for text in pair]
-    tokenizer = build_tokenizer([*texts, *_general_words()])
-    vlm = _fresh_model(tokenizer, build_model, seed)
-    settings = PretrainSettings(vision_epochs=vision_epochs, language_epochs=language_epochs, seed=seed)
-    if tower_from is None:
+    prior = _questioned(_cases(PRIOR_SEED + seed, prior_images, "training", reporter.track("images with priors")))
+    if after_step_2 is None:
+        balanced = _questioned(
+            _cases(BALANCED_SEED + seed, balanced_images, "balanced", reporter.track("balanced images"))
+        )
+        texts = [text for item in (*prior, *balanced) for pair in item.questions for text in pair]
+        tokenizer = build_tokenizer([*texts, *_general_words()])
+        vlm = _fresh_model(tokenizer, seed)
         dense = [
             _dense(case)
-            for case in _cases(DENSE_SEED + seed, dense_images, "balanced", reporter.track("drawing labelled phantoms"))
+            for case in _cases(DENSE_SEED + seed, dense_images, "balanced", reporter.track("images with patch labels"))
         ]
-        loss = pretrain_vision(vlm, dense, settings, reporter.track("vision tower"))
-        reporter.message(f"vision tower: loss {loss:.4f} in the last epoch")
+        settings = PretrainSettings(vision_epochs=vision_epochs, language_epochs=balanced_epochs, seed=seed)
+        loss = pretrain_vision(vlm, dense, settings, reporter.track("step 1, vision tower"))
+        reporter.message(f"step 1: loss {loss:.4f} in the last epoch")
+        loss = pretrain_language(vlm, balanced, settings, reporter.track("step 2, balanced questions"))
+        reporter.message(f"step 2: loss {loss:.4f} per answer token in the last epoch")
+        save_checkpoint(vlm.model, tokenizer, out / "step-2", dtype="float32")
     else:
-        _take_tower(vlm, tower_from)
-    save_checkpoint(vlm.model, tokenizer, out, dtype="float32")
-    loss = pretrain_language(vlm, questioned, settings, reporter.track("language model"))
-    reporter.message(f"language model: loss {loss:.4f} per answer token in the last epoch")
-    save_checkpoint(vlm.model, tokenizer, out)
+        vlm = _load(after_step_2)
+    settings = PretrainSettings(language_epochs=prior_epochs, language_rate=prior_rate, seed=seed)
+    loss = pretrain_language(vlm, prior, settings, reporter.track("step 3, questions with priors"))
+    reporter.message(f"step 3: loss {loss:.4f} per answer token in the last epoch")
+    save_checkpoint(vlm.model, vlm.tokenizer, out)
     reporter.message(f"wrote {out}")
 
 
@@ -73,10 +73,12 @@ def _cases(first: int, count: int, priors: str, advance: Any) -> Sequence[Any]:
     return cases
 
 
-def _questioned(case: Any) -> Any:
+def _questioned(cases: Sequence[Any]) -> list[Any]:
     from mmedpo.models.tiny.pretrain import QuestionedImage
 
-    return QuestionedImage(case.image, tuple((item.question, item.answer) for item in case.questions))
+    return [
+        QuestionedImage(case.image, tuple((item.question, item.answer) for item in case.questions)) for case in cases
+    ]
 
 
 def _dense(case: Any) -> Any:
@@ -88,12 +90,17 @@ def _dense(case: Any) -> Any:
     from mmedpo.models.tiny.pretrain import DenseImage
 
     grid = IMAGE_SIZE // PATCH_SIZE
-    patches = np.zeros((grid * grid, len(KINDS)), dtype=np.bool_)
+    # Classes are finding x half of the picture, so that the side lies in the patch's own features: a language
+    # model that counts positions along one line can tell rows of patches apart, but hardly columns.
+    patches = np.zeros((grid * grid, 2 * len(KINDS)), dtype=np.bool_)
+    half = np.tile(np.arange(grid) >= grid // 2, grid)
     image_labels = np.zeros(3 * len(KINDS) + 12, dtype=np.bool_)
     for finding, mask in zip(case.findings, case.masks, strict=True):
         kind = KINDS.index(finding.kind)
         covered = mask.reshape(grid, PATCH_SIZE, grid, PATCH_SIZE).sum(axis=(1, 3)).reshape(-1)
-        patches[:, kind] = (covered >= PATCH_SIZE**2 / 8) | (covered >= 0.3 * max(mask.sum(), 1))
+        present = (covered >= PATCH_SIZE**2 / 8) | (covered >= 0.3 * max(mask.sum(), 1))
+        patches[:, 2 * kind] = present & ~half
+        patches[:, 2 * kind + 1] = present & half
         image_labels[kind] = True
         image_labels[len(KINDS) + kind] = finding.size == "large"
         image_labels[2 * len(KINDS) + kind] = finding.size == "small"
@@ -113,10 +120,10 @@ def _general_words() -> list[str]:
     return [f"{word}" for word in text.split() for _ in range(40)]
 
 
-def _fresh_model(tokenizer: Any, build_model: Any, seed: int) -> Any:
+def _fresh_model(tokenizer: Any, seed: int) -> Any:
     import torch
 
-    from mmedpo.models.tiny.architecture import IMAGE, build_image_processor
+    from mmedpo.models.tiny.architecture import IMAGE, build_image_processor, build_model
     from mmedpo.models.vlm import VisionLanguageModel
 
     torch.manual_seed(seed)
@@ -131,9 +138,8 @@ def _fresh_model(tokenizer: Any, build_model: Any, seed: int) -> Any:
     )
 
 
-def _take_tower(vlm: Any, folder: Path) -> None:
-    from safetensors.torch import load_file
+def _load(folder: Path) -> Any:
+    from mmedpo.config import ModelSettings
+    from mmedpo.models.hub import load_model
 
-    weights = load_file(folder / "model.safetensors")
-    tower = {key.split("vision_tower.", 1)[1]: value for key, value in weights.items() if "vision_tower." in key}
-    vlm.base.model.vision_tower.load_state_dict({key: value.float() for key, value in tower.items()})
+    return load_model(ModelSettings(name=str(folder), device="cpu"))

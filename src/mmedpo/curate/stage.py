@@ -77,9 +77,7 @@ def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
         "sampling answers",
         examples,
         CHUNK,
-        lambda chunk: sample_candidates(
-            vlm, chunk, features, run.image_root, run.settings.curate, run.settings.seed
-        ),
+        lambda chunk: sample_candidates(vlm, chunk, features, run.image_root, run.settings.curate, run.settings.seed),
         Candidate,
     )
 
@@ -101,9 +99,7 @@ def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate
     return verdicts
 
 
-def _text_pairs(
-    examples: Sequence[Example], verdicts: Sequence[Verdict]
-) -> tuple[list[PreferencePair], list[Drop]]:
+def _text_pairs(examples: Sequence[Example], verdicts: Sequence[Verdict]) -> tuple[list[PreferencePair], list[Drop]]:
     by_id = {example.example_id: example for example in examples}
     pairs, drops = [], []
     for verdict in verdicts:

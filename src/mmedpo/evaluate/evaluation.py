@@ -182,9 +182,7 @@ def summarise_reliance(base: Sequence[Reliance], tuned: Sequence[Reliance], samp
         for model in ("base", "tuned"):
             interval = mean_interval(falls[model][region], clusters, samples=samples, seed=0)
             parts.append(_part(model, region, interval))
-        interval = paired_difference(
-            falls["tuned"][region], falls["base"][region], clusters, samples=samples, seed=0
-        )
+        interval = paired_difference(falls["tuned"][region], falls["base"][region], clusters, samples=samples, seed=0)
         parts.append(_part("tuned-base", region, interval))
     return parts
 

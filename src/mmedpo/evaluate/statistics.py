@@ -106,8 +106,8 @@ def paired_difference_over_seeds(
     """As `paired_difference`, pooled over training seeds: one (a, b) per seed, in any order of meaning to the caller.
 
     Two-way bootstrap: images and seeds are resampled independently and crossed, because all seeds are tested on the
-    same images (the pigeonhole bootstrap of Owen, 2007). With fewer than about 5 seeds that vary much it is too narrow. With
-    one run it is `paired_difference`.
+    same images (the pigeonhole bootstrap of Owen, 2007). With fewer than about 5 seeds that vary much it is too
+    narrow. With one run it is `paired_difference`.
 
     Raises:
         EvaluationError: no runs, runs over different items, or as in `paired_difference`.

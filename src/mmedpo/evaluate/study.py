@@ -159,9 +159,7 @@ def _cell(
 ) -> Cell:
     per_seed = tuple(sum(seed.values()) / len(seed) for seed in values)
     mean = sum(per_seed) / len(per_seed)
-    return Cell(
-        arm=arm, split=split, metric=metric, mean=mean, per_seed=per_seed, questions=questions, images=images
-    )
+    return Cell(arm=arm, split=split, metric=metric, mean=mean, per_seed=per_seed, questions=questions, images=images)
 
 
 def _contrast(items: Sequence[Reliance]) -> dict[str, float]:

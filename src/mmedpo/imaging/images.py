@@ -179,7 +179,7 @@ def _open_raster(content: bytes) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # noqa: BLE001 - however damaged, metadata must not cost an intact picture
+    except Exception:
         return 1
 
 

@@ -135,8 +135,8 @@ def exclude_test_images(
 ) -> tuple[list[PreferencePair], list[Drop]]:
     """Leaves out pairs whose image the model will be tested on.
 
-    An image is the same when its bytes are, or when one path ends in the other (re-encoded copies). With `examples` (all of the dataset) a pair also
-    goes when it was made from another image of a test patient.
+    An image is the same when its bytes are, or when one path ends in the other (re-encoded copies). With
+    `examples` (all of the dataset) a pair also goes when it was made from another image of a test patient.
 
     Returns:
         The kept pairs, and a drop (`image-in-test-split` or `patient-in-test-split`) for every other one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmedpo.errors import CurationError
+from mmedpo.preferences.mmedpo_json import exclude_test_images
 from mmedpo.records import Candidate, Drop, Example, PreferencePair, Verdict
 from mmedpo.registry import lookup
 from mmedpo.run import Run
@@ -24,14 +25,14 @@ def import_pairs(run: Run) -> list[PreferencePair]:
     imported = reader(settings.path, settings.image_root, examples)
     for note in imported.notes:
         run.message(note)
+    held_out = [example for example in examples if example.split != "train"]
+    kept, excluded = exclude_test_images(imported.pairs, held_out, examples)
     known = {example.image.sha256: example for example in examples}
-    pairs, drops = [], list(imported.drops)
-    for pair in imported.pairs:
+    pairs, drops = [], [*imported.drops, *excluded]
+    for pair in kept:
         example = known.get(pair.image.sha256)
         if example is None:
-            drops.append(Drop(stage="import", item=pair.pair_id, reason="image-not-in-dataset"))
-        elif example.split != "train":
-            drops.append(Drop(stage="import", item=pair.pair_id, reason=f"image-in-{example.split}-split"))
+            drops.append(Drop(stage="curate", item=pair.pair_id, reason="image-not-in-dataset"))
         else:
             # One root for all images of the run: the dataset's.
             pairs.append(pair.model_copy(update={"image": example.image}))

@@ -39,7 +39,9 @@ def group_pairs(
             than `max_length`.
     """
     if len(pairs) < MINIMUM_PAIRS:
-        raise TrainingError(f"{len(pairs)} preference pairs, at least {MINIMUM_PAIRS} are needed; see the counted drops")
+        raise TrainingError(
+            f"{len(pairs)} preference pairs, at least {MINIMUM_PAIRS} are needed; see the counted drops"
+        )
     groups: dict[str, list[BranchPair]] = {}
     for pair in pairs:
         if pair.weight is None:

@@ -19,6 +19,7 @@ from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
 from mmedpo.tables import write_text
 from mmedpo.train.groups import BranchPair, group_pairs
+from mmedpo.train.looks import LOGPROB, SCORE, best_look, collapse, watch_log
 from mmedpo.train.reference import (
     ReferenceLogprobs,
     compute_reference,
@@ -32,7 +33,7 @@ from mmedpo.train.trainer import (
     last_complete_checkpoint,
     training_arguments,
 )
-from mmedpo.train.watch import LOGPROB, Watch, best_look, collapse, watch_log
+from mmedpo.train.watch import Watch
 
 GenerationProbe = Callable[[VisionLanguageModel, FeatureStore, Sequence[Example]], Mapping[str, float]]
 """Answers the questions with the current model and gives `probe_score` (0..1) and what it is made of."""
@@ -80,7 +81,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     run.write_drops(drops)
     _keep(run, settings.watch.keep)
     best = best_look(looks)
-    if best is not None and best["probe_score"] <= looks[0]["probe_score"]:
+    if best is not None and best[SCORE] <= looks[0][SCORE]:
         run.message("no look at the validation probe was better than the start: expect no gain")
     return run.file(ADAPTER)
 

@@ -7,7 +7,7 @@ really answers on validation questions, keeps the best adapter, and stops when t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,11 @@ from transformers import (
 )
 
 from mmedpo.config import WatchSettings
+from mmedpo.train.looks import best_look, collapse, watch_log
 
 Probe = Callable[[], Mapping[str, float]]
 """Measures the current model; `probe_score` (0..1, higher is better) and `probe_logprob_per_token`
 (nats) are needed, anything else is logged beside them."""
-
-SCORE, LOGPROB = "probe_score", "probe_logprob_per_token"
 
 
 class Watch(TrainerCallback):
@@ -48,9 +47,7 @@ class Watch(TrainerCallback):
         if state.global_step == 0:
             self._look(state)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measures, keeps the best adapter, and asks to stop on collapse."""
         if state.global_step % self.settings.every and state.global_step != state.max_steps:
             return
@@ -69,30 +66,3 @@ class Watch(TrainerCallback):
         measured = dict(self.probe())
         model.train(training)
         state.log_history.append({**measured, "step": state.global_step})
-
-
-def watch_log(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The probe's entries of a trainer's log."""
-    return [entry for entry in history if SCORE in entry]
-
-
-def best_look(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first entry with the highest score among the trained steps; None before the first."""
-    trained = [look for look in looks if look["step"] > 0]
-    return max(trained, key=lambda look: float(look[SCORE])) if trained else None
-
-
-def collapse(looks: Sequence[Mapping[str, Any]], settings: WatchSettings) -> str:
-    """One line that says how the model degenerated since the start, or an empty string."""
-    start, now = looks[0], looks[-1]
-    if now[SCORE] < settings.collapse_drop * start[SCORE]:
-        return (
-            f"at step {now['step']} the validation probe fell from {start[SCORE]:.3f} to {now[SCORE]:.3f}, "
-            f"below {settings.collapse_drop:g} of its start"
-        )
-    if now[LOGPROB] < start[LOGPROB] - settings.collapse_logprob:
-        return (
-            f"at step {now['step']} log pi(y_w) per token fell from {start[LOGPROB]:.2f} to {now[LOGPROB]:.2f} nats, "
-            f"by more than {settings.collapse_logprob:g}"
-        )
-    return ""

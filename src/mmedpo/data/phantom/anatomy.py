@@ -260,8 +260,10 @@ def _bones(anatomy: Anatomy, u: Array, v: Array) -> Array:
     collar = soft(0.028 + 0.012 * away - np.abs(v - course), 0.02)
     collar = collar * soft(away - np.float32(0.10), 0.04) * soft(np.float32(0.86) - away, 0.05)
     inner = 0.46 if anatomy.frontal else 0.74
-    blade = away - (inner + 0.10 * np.clip(v + 0.45, -1.0, 1.0) ** 2)
-    blade = np.minimum(np.minimum(blade, inner + 0.30 - away), np.minimum(v + 0.68, 0.05 - v + (away - inner) * 0.6))
+    # A triangle: spine of the scapula on top, its tip pointing down.
+    medial = away - inner - 0.10 * (v + 0.62)
+    outer = inner + 0.36 - 0.36 * (v + 0.62) - away
+    blade = np.minimum(np.minimum(medial, outer), np.minimum(v + 0.66, 0.10 - v))
     plate = soft(blade, 0.03)
     rim = plate * (1.0 - soft(blade - np.float32(0.03), 0.03))
     return np.asarray(spine + 0.24 * collar + 0.11 * plate + 0.10 * rim, dtype=np.float32)

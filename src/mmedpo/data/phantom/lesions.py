@@ -29,7 +29,11 @@ Rng = np.random.Generator
 
 def finding_layer(chest: Chest, finding: Finding, rng: Rng) -> Array:
     """Attenuation added by one finding of a radiograph, [H, W]; details are drawn from `rng`."""
-    return _LAYERS[finding.kind](chest, finding, rng).astype(np.float32)
+    layer = _LAYERS[finding.kind](chest, finding, rng)
+    if finding.kind in ("nodule", "mass", "opacity", "atelectasis"):
+        # Where the heart lies in front, little of the beam is left to be absorbed.
+        layer = layer * (1.0 - 0.6 * chest.centre)
+    return layer.astype(np.float32)
 
 
 def _signs(finding: Finding) -> tuple[int, ...]:
@@ -44,7 +48,8 @@ def _spot(chest: Chest, sign: int, zone: str, rng: Rng, margin: float) -> tuple[
     outer = float(anatomy.lateral(v)) - margin - 0.03
     inner = 0.26
     if sign > 0 and zone == "lower":
-        inner = 0.44
+        cu, _, across, _ = anatomy.heart_axes(anatomy.ctr)
+        inner = cu + 0.92 * across
     inner = min(inner + 0.5 * margin, outer)
     return sign * float(rng.uniform(inner, max(outer, inner))), v
 
@@ -120,10 +125,8 @@ def _pneumothorax(chest: Chest, finding: Finding, rng: Rng) -> Array:
     edge = np.asarray(_collapsed_edge(chest, depth, inset) - np.abs(chest.u), dtype=np.float32)
     gas = soft(-edge, 0.02) * lung
     line = np.exp(-((edge / np.float32(0.016)) ** 2)) * lung
-    # Gas removes the vessels and a little of the wall's haze; the lung beside it is denser than before.
-    return np.asarray(
-        gas * (-chest.vessels - 0.20) + 0.34 * line + 0.10 * (1.0 - soft(-edge, 0.02)) * lung, dtype=np.float32
-    )
+    # Gas removes the vessels and a little of the wall's haze.
+    return np.asarray(gas * (-chest.vessels - 0.20) + 0.34 * line, dtype=np.float32)
 
 
 def _collapsed_edge(chest: Chest, depth: float, inset: Array) -> Array:
@@ -176,9 +179,9 @@ def _fracture(chest: Chest, finding: Finding, rng: Rng) -> Array:
     outer = soft(beyond, 0.02)
     broken = rib_profile(phase) * (1.0 - outer) + rib_profile(phase - np.float32(0.55)) * outer
     own = rib_profile(np.where(np.abs(phase) < 0.5, phase, np.float32(0.5)).astype(np.float32))
-    bone = near * (0.46 * broken * gap - 0.21 * own)
+    bone = near * (0.62 * broken * gap - 0.21 * own)
     clot = np.exp(-((beyond / np.float32(0.12)) ** 2 + ((chest.v - np.float32(v0)) / np.float32(0.09)) ** 2))
-    return np.asarray(bone + 0.20 * clot * (chest.u * sign > 0), dtype=np.float32)
+    return np.asarray(bone + 0.26 * clot * (chest.u * sign > 0), dtype=np.float32)
 
 
 def _pacemaker(chest: Chest, finding: Finding, rng: Rng) -> Array:

@@ -1,9 +1,11 @@
-"""Training the tiny Med-LVLM from scratch, in the two steps real ones are made in.
+"""Training the tiny Med-LVLM from scratch, in the three steps real ones are made in.
 
 1. The vision tower alone, on dense labels (which finding lies in which patch): the strong eye that
    a real model inherits from its pretrained encoder.
-2. Projector and language model on question-answer pairs, tower frozen. The text carries language
-   priors, so the model learns to lean on them: the strong tongue.
+2. Projector and language model on questions about *balanced* images, tower frozen: the skill of
+   reading an answer off the image.
+3. The same on images with language priors: the habit that real models take over from their text.
+   The skill is still in the weights, the habit is stronger: the model overlooks what it could see.
 
 All questions of one image form one sequence: they share the image's tokens and do not see each
 other (block mask, positions counted from the shared prefix), which makes a step several times
@@ -41,7 +43,7 @@ class DenseImage:
 
 @dataclass(frozen=True)
 class QuestionedImage:
-    """One image with all its questions, for step 2."""
+    """One image with all its questions, for steps 2 and 3."""
 
     image: NDArray[np.uint8]
     """[H, W], 0..255."""
@@ -51,20 +53,20 @@ class QuestionedImage:
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Length and rate of both steps."""
+    """Length and rate of the steps."""
 
     vision_epochs: int = 12
     """Passes over the dense images."""
     vision_rate: float = 1e-3
     """Peak learning rate of step 1 (AdamW, one cycle)."""
     language_epochs: int = 8
-    """Passes over the questioned images."""
+    """Passes over the questioned images, in a step on questions."""
     language_rate: float = 2e-3
-    """Peak learning rate of step 2."""
+    """Peak learning rate of a step on questions."""
     vision_batch: int = 64
-    """Images per step of step 1."""
+    """Images per optimizer step of step 1."""
     language_batch: int = 16
-    """Images per step of step 2."""
+    """Images per optimizer step, in a step on questions."""
     seed: int = 0
     """Seed of initial weights and order."""
 
@@ -114,7 +116,7 @@ def pretrain_vision(
 def pretrain_language(
     vlm: VisionLanguageModel, images: Sequence[QuestionedImage], settings: PretrainSettings, progress: Progress
 ) -> float:
-    """Step 2; returns the mean answer-token loss of the last epoch."""
+    """Steps 2 and 3; returns the mean answer-token loss of the last epoch."""
     model = vlm.base
     model.requires_grad_(True)
     model.model.vision_tower.requires_grad_(False)
@@ -197,9 +199,7 @@ def _language_loss(vlm: VisionLanguageModel, sequences: Sequence[PackedQuestions
 def _tower_output(vlm: VisionLanguageModel, images: Sequence[NDArray[np.uint8]]) -> Tensor:
     parts = []
     for start in range(0, len(images), 64):
-        output = vlm.base.model.vision_tower(
-            vlm.pixel_values(images[start : start + 64]), output_hidden_states=True
-        )
+        output = vlm.base.model.vision_tower(vlm.pixel_values(images[start : start + 64]), output_hidden_states=True)
         parts.append(output.hidden_states[-1][:, 1:].half())
     return torch.cat(parts)
 

@@ -1,0 +1,210 @@
+"""The training stage on a small run: what it learns, what it refuses, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmedpo.config import validate_settings
+from mmedpo.errors import TrainingCollapsed, TrainingError
+from mmedpo.records import Example, ImageRef, NoiseSpec, PreferencePair
+from mmedpo.run import Run, Stage, open_run
+from mmedpo.tables import write_bytes
+
+SIZE = 128
+
+
+def _png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _prepare(run: Run, weight: float = 1.0, rejected_seed: int = 1000) -> None:
+    """Six training questions with a text and a visual pair each, and three validation questions."""
+    examples, pairs = [], []
+    for number in range(9):
+        data = _png(number)
+        path = f"images/{number}.png"
+        write_bytes(run.image_root / path, data)
+        image = ImageRef(path=path, sha256=hashlib.sha256(data).hexdigest(), width=SIZE, height=SIZE)
+        example = Example(
+            example_id=f"e{number}",
+            dataset="phantom",
+            split="train" if number < 6 else "validation",
+            image=image,
+            question="is there a nodule in the left upper zone?",
+            answer="yes" if number % 2 else "a small mass",
+            answer_type="closed",
+        )
+        examples.append(example)
+        if number >= 6:
+            continue
+        write_bytes(run.file(f"images/{number}.png"), _png(rejected_seed + number))
+        common = {"example_id": example.example_id, "image": image, "question": example.question}
+        common |= {"chosen": example.answer, "weight": weight, "score": 0.5}
+        pairs.append(PreferencePair(pair_id=f"e{number}/text", kind="text", rejected="no", **common))
+        pairs.append(
+            PreferencePair(
+                pair_id=f"e{number}/visual",
+                kind="visual",
+                rejected=example.answer,
+                rejected_noise=NoiseSpec(),
+                rejected_image_path=f"images/{number}.png",
+                **common,
+            )
+        )
+    run.write("examples.parquet", Example, examples)
+    run.write("pairs.parquet", PreferencePair, pairs)
+
+
+def _settings(checkpoint: Path, **train: object) -> object:
+    raw = {
+        "model": {"name": str(checkpoint), "device": "cpu"},
+        "train": {
+            "learning_rate": 1e-3,
+            "epochs": 4,
+            "batch_examples": 2,
+            "checkpoint_every": 3,
+            "lora": {"rank": 4, "alpha": 8, "dropout": 0.1},
+            "watch": {"every": 4, "keep": "last", "collapse_drop": 0.01, "collapse_logprob": 100.0},
+            **train,
+        },
+    }
+    return validate_settings(raw, "test")
+
+
+def _probe(vlm, features, examples):
+    return {"probe_score": 0.5}
+
+
+def _train(path: Path, settings, probe=_probe, prepare: bool = True, weight: float = 1.0, rejected_seed: int = 1000):
+    from mmedpo.train.stage import train
+
+    with open_run(path, settings) as run:
+        if prepare:
+            _prepare(run, weight, rejected_seed)
+        stage = Stage("train", lambda run: train(run, probe) and None, {}, ("pairs.parquet",), ("adapter", "train"))
+        run.execute(stage)
+
+
+def _adapter(path: Path) -> bytes:
+    return (path / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def _log(path: Path) -> list[dict[str, float]]:
+    return json.loads((path / "train" / "log.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def trained(small_vlm_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    _train(path, _settings(small_vlm_folder))
+    return path
+
+
+def test_loss_starts_at_ln_2_and_falls(trained):
+    losses = [entry["loss"] for entry in _log(trained) if "loss" in entry]
+    rewards = [entry for entry in _log(trained) if "chosen_reward" in entry]
+    assert rewards[0]["step"] == 0
+    assert rewards[0]["chosen_reward"] == pytest.approx(0.0, abs=1e-4)
+    assert losses[0] < math.log(2) + 0.05
+    assert losses[-1] < losses[0]
+    assert rewards[-1]["chosen_reward"] > rewards[-1]["rejected_reward"]
+
+
+class _Killed(BaseException):
+    """Stands for a kill: nothing catches it on the way out."""
+
+
+@pytest.mark.parametrize("looks_until_kill", [1, 2])
+def test_a_killed_run_ends_with_the_same_bytes(trained, small_vlm_folder, tmp_path, looks_until_kill):
+    seen = []
+
+    def dying(vlm, features, examples):
+        seen.append(1)
+        if len(seen) > looks_until_kill:
+            raise _Killed
+        return {"probe_score": 0.5}
+
+    path = tmp_path / "killed"
+    with pytest.raises(_Killed):
+        _train(path, _settings(small_vlm_folder), dying)
+    assert not (path / "adapter").exists()
+    _train(path, _settings(small_vlm_folder), prepare=False)
+    assert _adapter(path) == _adapter(trained)
+    assert _log(path) == _log(trained)
+
+
+def test_a_half_written_checkpoint_is_passed_over(trained, small_vlm_folder, tmp_path):
+    path = tmp_path / "killed"
+
+    def dying(vlm, features, examples):
+        if (path / ".work/train/checkpoints/checkpoint-6").exists():
+            raise _Killed
+        return {"probe_score": 0.5}
+
+    with pytest.raises(_Killed):
+        _train(path, _settings(small_vlm_folder), dying)
+    newest = path / ".work/train/checkpoints/checkpoint-6"
+    (newest / "complete").unlink()
+    (newest / "trainer_state.json").write_text("{")
+    _train(path, _settings(small_vlm_folder), prepare=False)
+    assert _adapter(path) == _adapter(trained)
+
+
+def test_changing_only_the_rejected_image_changes_what_is_learned(trained, small_vlm_folder, tmp_path):
+    _train(tmp_path / "other", _settings(small_vlm_folder), rejected_seed=2000)
+    assert _adapter(tmp_path / "other") != _adapter(trained)
+
+
+def test_sft_learns_the_chosen_answers_and_needs_no_reference(small_vlm_folder, tmp_path):
+    _train(tmp_path / "sft", _settings(small_vlm_folder, method="sft"))
+    losses = [entry["loss"] for entry in _log(tmp_path / "sft") if "loss" in entry]
+    assert losses[-1] < losses[0] - 0.1
+    assert not (tmp_path / "sft" / "reference").exists()
+
+
+def test_all_weights_zero_is_refused(small_vlm_folder, tmp_path):
+    with pytest.raises(TrainingError, match="every pair has weight 0"):
+        _train(tmp_path / "zero", _settings(small_vlm_folder), weight=0.0)
+
+
+def test_a_fallen_probe_stops_the_run_and_keeps_the_log(small_vlm_folder, tmp_path):
+    scores = iter([0.8, 0.1])
+    settings = _settings(small_vlm_folder, watch={"every": 2, "collapse_drop": 0.5})
+    with pytest.raises(TrainingCollapsed, match=r"step 2 the validation probe fell from 0.800 to 0.100.*learning_rate"):
+        _train(tmp_path / "fallen", settings, lambda *_: {"probe_score": next(scores)})
+    assert not (tmp_path / "fallen" / "adapter").exists()
+    assert [entry["probe_score"] for entry in _log(tmp_path / "fallen") if "probe_score" in entry] == [0.8, 0.1]
+
+
+def test_the_best_look_is_kept(small_vlm_folder, tmp_path):
+    scores = iter([0.5, 0.6, 0.9, 0.7, 0.7, 0.7])
+    best = _settings(small_vlm_folder, watch={"every": 2, "keep": "best", "collapse_logprob": 100.0})
+    _train(tmp_path / "best", best, lambda *_: {"probe_score": next(scores, 0.7)})
+    short = _settings(small_vlm_folder, watch={"every": 2, "keep": "last", "collapse_logprob": 100.0})
+    _train(tmp_path / "last", short, lambda *_: {"probe_score": 0.5})
+    assert _adapter(tmp_path / "best") != _adapter(tmp_path / "last")
+
+
+def test_a_reference_of_other_weights_is_refused(small_vlm_folder, tmp_path):
+    from mmedpo.engine import Branch
+    from mmedpo.train.reference import load_reference, save_reference
+
+    branches = [Branch(Path("a"), (1,), (2,))]
+    save_reference(tmp_path / "r.safetensors", {branches[0]: -1.5}, branches, "key of these weights")
+    assert load_reference(tmp_path / "r.safetensors", branches, "key of these weights") == {branches[0]: -1.5}
+    with pytest.raises(TrainingError, match="other weights or data"):
+        load_reference(tmp_path / "r.safetensors", branches, "key of others")
+    (tmp_path / "r.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(TrainingError, match="unreadable"):
+        load_reference(tmp_path / "r.safetensors", branches, "key of these weights")
