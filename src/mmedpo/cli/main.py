@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Our own progress lines are enough.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     # Deprecations inside the libraries are for us to read in the tests, not for users.
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:

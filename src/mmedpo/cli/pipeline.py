@@ -9,22 +9,8 @@ from typing import Any
 from mmedpo.config import RunSettings
 from mmedpo.errors import ConfigError
 from mmedpo.files import hash_path
+from mmedpo.records import Example
 from mmedpo.run import FINETUNED, Run, Stage
-
-STAGES = (
-    "data",
-    "finetune",
-    "ground",
-    "curate",
-    "score",
-    "train",
-    "predict-base",
-    "predict-tuned",
-    "evaluate",
-    "report",
-)
-"""All stage names in order; a recipe has those that apply to it."""
-
 
 def plan(run: Run) -> list[Stage]:
     """The stages of a run, in order."""
@@ -60,10 +46,20 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
             continue
         if not run.execute(stage):
             done.append(stage.name)
+        if stage.name == "data":
+            _check_splits(run)
         if stage.name == until:
             break
     if done:
         run.message(f"already done: {', '.join(done)}")
+
+
+def _check_splits(run: Run) -> None:
+    """Refuses before an hour of training what evaluation would refuse after it."""
+    present = {example.split for example in run.read("examples.parquet", Example)}
+    for split in (*run.settings.evaluate.splits, "validation"):
+        if split not in present:
+            raise ConfigError(f"split {split!r} is not in the data, which has {', '.join(sorted(present))}")
 
 
 def _data(run: Run) -> Stage:
@@ -196,9 +192,13 @@ def _report(run: Run) -> Stage:
         write_report(run)
 
     content = {"settings": run.settings.model_dump(mode="json"), "code": _report_code()}
-    reads = ("evaluation.json", "examples.parquet", "curated.parquet", "pairs.parquet", "images", "train")
-    reads += ("debates.parquet", "weights.parquet", "verdicts.parquet", "candidates.parquet")
-    reads += ("predictions/base.parquet", "predictions/tuned.parquet")
+    reads = (
+        "evaluation.json",
+        "train",
+        "images",
+        *(f"{table}.parquet" for table in ("examples", "candidates", "verdicts", "curated", "pairs")),
+        *(f"{table}.parquet" for table in ("debates", "weights", "predictions/base", "predictions/tuned")),
+    )
     return Stage("report", work, content, reads=reads, writes=("report.html",))
 
 

@@ -78,16 +78,25 @@ def reproduce(
     shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
     runner.all(shared, until="score")
     grid = [Job(arm, recipe, plan.selection_seed, r) for arm, recipe in plan.arms.items() for r in plan.learning_rates]
-    runner.all(grid, until="train")
-    chosen = {arm: choose_rate(folder, arm, recipe, plan) for arm, recipe in plan.arms.items()}
+    collapsed = runner.all(grid, until="train")
+    chosen = {arm: choose_rate(folder, arm, recipe, plan, collapsed) for arm, recipe in plan.arms.items()}
     for arm, (rate, scores) in chosen.items():
         print(f"{arm}: learning rate {rate:g} ({', '.join(f'{r:g}: {s}' for r, s in scores.items())})")
     final = [Job(arm, recipe, seed, chosen[arm][0]) for seed in plan.seeds for arm, recipe in plan.arms.items()]
     # The base's answers are the same for all arms of a seed: made once, then taken over.
-    runner.all([job for job in final if job.arm == first[0]], until=None)
-    runner.all([job for job in final if job.arm != first[0]], until=None)
-    folders = {arm: [folder / job.name for job in final if job.arm == arm] for arm in plan.arms}
-    write_study(name, plan.description, folders, chosen, overrides, out)
+    lost = runner.all([job for job in final if job.arm == first[0]], until=None)
+    lost |= runner.all([job for job in final if job.arm != first[0]], until=None)
+    unstable = {job.arm for job in lost}
+    folders = {arm: [folder / job.name for job in final if job.arm == arm] for arm in plan.arms if arm not in unstable}
+    if first[0] in unstable:
+        raise MMedPOError(
+            f"{first[0]} collapsed at its chosen learning rate on some seed; add smaller rates to the grid"
+        )
+    notes = [
+        f"{job.arm}: training collapsed with seed {job.seed}; the arm is not in the tables"
+        for job in sorted(lost, key=lambda job: job.name)
+    ]
+    write_study(name, plan.description, folders, chosen, overrides, notes, out)
 
 
 def load_table(table: str) -> Table:
@@ -110,7 +119,9 @@ def load_table(table: str) -> Table:
         raise ConfigError(f"table {table}: {' '.join(str(error).split())}") from None
 
 
-def choose_rate(folder: Path, arm: str, recipe: str, plan: Table) -> tuple[float, dict[float, str]]:
+def choose_rate(
+    folder: Path, arm: str, recipe: str, plan: Table, collapsed: set[Job]
+) -> tuple[float, dict[float, str]]:
     """The rate with the best validation score, and every rate's score or the word `collapsed`.
 
     Raises:
@@ -119,11 +130,11 @@ def choose_rate(folder: Path, arm: str, recipe: str, plan: Table) -> tuple[float
     scores: dict[float, float] = {}
     shown: dict[float, str] = {}
     for rate in plan.learning_rates:
-        path = folder / Job(arm, recipe, plan.selection_seed, rate).name
-        history = json.loads((path / "train" / "log.json").read_text())
-        if not (path / "adapter").exists():
+        job = Job(arm, recipe, plan.selection_seed, rate)
+        if job in collapsed:
             shown[rate] = "collapsed"
             continue
+        history = json.loads((folder / job.name / "train" / "log.json").read_text())
         scores[rate] = max(e["probe_score"] for e in history if "probe_score" in e and e["step"] > 0)
         shown[rate] = f"{scores[rate]:.4f}"
     if not scores:
@@ -139,14 +150,18 @@ class _Runner:
         self.overrides = overrides
         self.jobs = jobs
 
-    def all(self, jobs: Sequence[Job], until: str | None) -> None:
-        """Runs all jobs; a collapsed training is noted, any other failure stops everything."""
+    def all(self, jobs: Sequence[Job], until: str | None) -> set[Job]:
+        """Runs all jobs and returns those whose training collapsed; any other failure stops everything."""
         wanted = list(dict.fromkeys(jobs))
+        collapsed = set()
         with ThreadPoolExecutor(self.jobs) as pool:
             for number, (job, outcome) in enumerate(
                 zip(wanted, pool.map(lambda job: self._one(job, until), wanted), strict=True), start=1
             ):
                 print(f"[{number}/{len(wanted)}] {job.name}: {outcome}", file=sys.stderr, flush=True)
+                if outcome == "collapsed":
+                    collapsed.add(job)
+        return collapsed
 
     def _one(self, job: Job, until: str | None) -> str:
         import os

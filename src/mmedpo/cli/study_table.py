@@ -40,6 +40,7 @@ def write_study(
     folders: Mapping[str, Sequence[Path]],
     chosen: Chosen,
     overrides: Sequence[str],
+    notes: Sequence[str],
     out: Path,
 ) -> None:
     """Scores the stored predictions of all arms and seeds, and writes `NAME.md` and `NAME.json`."""
@@ -71,6 +72,7 @@ def write_study(
     write_text(out / f"{name}.json", json.dumps(content, indent=1))
     parts = [
         _head(name, description, settings, overrides, len(first)),
+        *notes,
         _rates(chosen),
         *[_split_table(split, cells) for split in settings.evaluate.splits],
         _contrast_table(leader, settings.evaluate.splits[0], contrasts),

@@ -18,8 +18,11 @@ def pretrain_tiny(
     vision_epochs: Annotated[int, typer.Option(help="Passes of step 1.")] = 12,
     balanced_images: Annotated[int, typer.Option(help="Balanced images with questions.")] = 2000,
     balanced_epochs: Annotated[int, typer.Option(help="Passes of step 2.")] = 5,
-    prior_images: Annotated[int, typer.Option(help="Images with language priors, with questions.")] = 1500,
+    prior_images: Annotated[int, typer.Option(help="Images with language priors, with questions.")] = 1000,
     prior_epochs: Annotated[int, typer.Option(help="Passes of step 3.")] = 3,
+    mismatched: Annotated[
+        float, typer.Option(help="Share of the images of step 3 that are swapped for others: text that ignores them.")
+    ] = 0.6,
     prior_rate: Annotated[float, typer.Option(help="Peak learning rate of step 3.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and cases.")] = 0,
     after_step_2: Annotated[Path | None, typer.Option(help="Checkpoint of step 2 to go on from.")] = None,
@@ -36,6 +39,7 @@ def pretrain_tiny(
 
     reporter = LineReporter()
     prior = _questioned(_cases(PRIOR_SEED + seed, prior_images, "training", reporter.track("images with priors")))
+    prior = _mismatch(prior, mismatched, seed)
     if after_step_2 is None:
         balanced = _questioned(
             _cases(BALANCED_SEED + seed, balanced_images, "balanced", reporter.track("balanced images"))
@@ -78,6 +82,20 @@ def _questioned(cases: Sequence[Any]) -> list[Any]:
 
     return [
         QuestionedImage(case.image, tuple((item.question, item.answer) for item in case.questions)) for case in cases
+    ]
+
+
+def _mismatch(images: Sequence[Any], share: float, seed: int) -> list[Any]:
+    """Gives a share of the question sets the picture of another: what is left to learn there is the prior."""
+    import dataclasses
+
+    import numpy as np
+
+    rng = np.random.default_rng([seed, 3])
+    chosen = rng.permutation(len(images))[: round(share * len(images))]
+    swapped = {int(index): images[int(chosen[(i + 1) % len(chosen)])].image for i, index in enumerate(chosen)}
+    return [
+        dataclasses.replace(item, image=swapped.get(index, item.image)) for index, item in enumerate(images)
     ]
 
 

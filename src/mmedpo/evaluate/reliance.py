@@ -102,7 +102,7 @@ def measure_reliance(
     ]
 
 
-def _write(run: Run, example: Example, heatmap: np.ndarray, name: str) -> Path:  # type: ignore[type-arg]
+def _write(run: Run, example: Example, heatmap: np.ndarray, name: str) -> Path:
     from PIL import Image
 
     # The probe's noise is the same whatever the run trained with, so that arms can be compared.

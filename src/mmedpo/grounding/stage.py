@@ -57,7 +57,7 @@ def load_grounder(settings: GroundSettings) -> Grounder:
     return grounder
 
 
-def read_mask(image_root: Path, example: Example) -> np.ndarray | None:  # type: ignore[type-arg]
+def read_mask(image_root: Path, example: Example) -> np.ndarray | None:
     """The annotated lesion mask of an example's image, bool [H, W]; None when there is no mask file."""
     if example.mask_path is None:
         return None
@@ -65,7 +65,7 @@ def read_mask(image_root: Path, example: Example) -> np.ndarray | None:  # type:
     return np.asarray((mask if mask.ndim == 2 else mask.max(axis=2)) > 0)
 
 
-def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:  # type: ignore[type-arg]
+def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:
     """Reads a stored heatmap, float32 [H, W]."""
     assert grounding.heatmap_path is not None
     return np.asarray(np.load(run.file(grounding.heatmap_path), allow_pickle=False))

@@ -41,7 +41,7 @@ class VisionLanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the parameters lie."""
-        return next(iter(self.model.parameters())).device
+        return torch.device(next(iter(self.model.parameters())).device)
 
     @property
     def base(self) -> Any:

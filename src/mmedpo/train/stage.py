@@ -165,11 +165,16 @@ def _optimise(
     if resume:
         run.message(f"resuming from {resume.name}")
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    trainer.model.save_pretrained(str(run.work_folder / "last"))
-    # The reports of speed at the end differ from run to run; everything else must not.
-    timed = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
-    history: list[dict[str, Any]] = trainer.state.log_history
-    return [{key: value for key, value in entry.items() if key not in timed} for entry in history]
+    vlm.model.save_pretrained(str(run.work_folder / "last"))
+    return [_repeatable(entry) for entry in trainer.state.log_history]
+
+
+def _repeatable(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A log entry without what differs from run to run: speeds, and averages that start anew on resume."""
+    idle = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
+    if "learning_rate" in entry:
+        idle.add("loss")
+    return {key: value for key, value in entry.items() if key not in idle}
 
 
 def _keep(run: Run, which: str) -> None:

@@ -16,7 +16,7 @@ from mmedpo.engine import FeatureStore, branch_logprobs
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.progress import Advance
 from mmedpo.train.groups import BranchPair
-from mmedpo.train.objectives import token_nll, weighted_dpo
+from mmedpo.train.objectives import PreferenceLoss, token_nll, weighted_dpo
 from mmedpo.train.reference import ReferenceLogprobs, distinct_branches
 from mmedpo.train.watch import Watch
 
@@ -37,7 +37,7 @@ class GroupIndex(Dataset[int]):
         return index
 
 
-class PreferenceTrainer(Trainer):  # type: ignore[misc]
+class PreferenceTrainer(Trainer):
     """Trains the adapter on groups of preference pairs with Eq. 3, or on their chosen answers (SFT)."""
 
     def __init__(
@@ -74,17 +74,29 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
         pairs = [pair for index in inputs["groups"].tolist() for pair in self.groups[index]]
         if self.settings.method == "sft":
             branches = distinct_branches(pair.chosen for pair in pairs)
-            return token_nll(*branch_logprobs(self.vlm, branches, self.features, model))
-        return self._preference_loss(model, pairs)
+            loss = token_nll(*branch_logprobs(self.vlm, branches, self.features, model))
+            return self._noted(loss)
+        result = self._preference_loss(model, pairs)
+        return self._noted(
+            result.loss,
+            chosen_reward=result.chosen_reward.mean().item(),
+            rejected_reward=result.rejected_reward.mean().item(),
+            reward_accuracy=(result.chosen_reward > result.rejected_reward).float().mean().item(),
+        )
 
-    def _preference_loss(self, model: Any, pairs: list[BranchPair]) -> Tensor:
+    def _noted(self, loss: Tensor, **measured: float) -> Tensor:
+        """Puts one batch into the log (the trainer's own entry averages since the last one, across a resume)."""
+        self.state.log_history.append({"step": self.state.global_step, "loss": loss.item(), **measured})
+        return loss
+
+    def _preference_loss(self, model: Any, pairs: list[BranchPair]) -> PreferenceLoss:
         branches = distinct_branches(branch for pair in pairs for branch in (pair.chosen, pair.rejected))
         row = {branch: number for number, branch in enumerate(branches)}
         policy = branch_logprobs(self.vlm, branches, self.features, model).total
         reference = policy.new_tensor([self.reference[branch] for branch in branches])
         chosen = [row[pair.chosen] for pair in pairs]
         rejected = [row[pair.rejected] for pair in pairs]
-        result = weighted_dpo(
+        return weighted_dpo(
             policy[chosen],
             policy[rejected],
             reference[chosen],
@@ -92,17 +104,6 @@ class PreferenceTrainer(Trainer):  # type: ignore[misc]
             policy.new_tensor([pair.weight for pair in pairs]),
             self.settings.beta,
         )
-        if self.state.global_step % self.args.logging_steps == 0:
-            margin = result.chosen_reward - result.rejected_reward
-            self.state.log_history.append(
-                {
-                    "step": self.state.global_step,
-                    "chosen_reward": result.chosen_reward.mean().item(),
-                    "rejected_reward": result.rejected_reward.mean().item(),
-                    "reward_accuracy": (margin > 0).float().mean().item(),
-                }
-            )
-        return result.loss
 
 
 def training_arguments(settings: TrainSettings, folder: Path, seed: int, device: str) -> TrainingArguments:
@@ -140,7 +141,7 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-class _MarkComplete(TrainerCallback):  # type: ignore[misc]
+class _MarkComplete(TrainerCallback):
     """Marks a checkpoint once everything in it has been written."""
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
@@ -148,7 +149,7 @@ class _MarkComplete(TrainerCallback):  # type: ignore[misc]
         (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
-class _Progress(TrainerCallback):  # type: ignore[misc]
+class _Progress(TrainerCallback):
     """Moves our progress line in place of the trainer's own bar."""
 
     def __init__(self, advance: Advance) -> None:

@@ -102,7 +102,7 @@ def pretrain_vision(
                 image_head(hidden.mean(dim=1)), labels[index].float()
             )
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
@@ -134,7 +134,7 @@ def pretrain_language(
             index = order[step * settings.language_batch : (step + 1) * settings.language_batch]
             loss = _language_loss(vlm, [sequences[i] for i in index], tower_output[index].float())
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
