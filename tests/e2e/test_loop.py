@@ -61,7 +61,7 @@ def test_every_stage_leaves_what_it_promises(whole):
     assert asked == {p.example_id for p in read_table(whole / "predictions" / "tuned.parquet", Prediction)}
     page = (whole / "report.html").read_text()
     assert "closed accuracy" in page
-    assert "2.4 million parameters" in page, "the recipe's caveats belong in the report"
+    assert "2.5 million parameters" in page, "the recipe's caveats belong in the report"
 
 
 def test_a_finished_run_costs_nothing(whole, capfd):
