@@ -191,6 +191,10 @@ class ImportSettings(Settings):
     """Folder of the images the file names."""
 
 
+WeightMode = Literal["rescale", "zscore", "literal", "raw", "none"]
+Unscored = Literal["drop", "mu"]
+
+
 class ScoreSettings(Settings):
     """Clinical relevance scores and weights (paper, section 3.2; METHOD section 2)."""
 
@@ -198,7 +202,7 @@ class ScoreSettings(Settings):
     """Registered names of the debating agents, in speaking order."""
     rounds: int = Field(5, ge=1)
     """r, rounds without consensus after which the history is averaged."""
-    weights: Literal["rescale", "zscore", "literal", "raw", "none"] = "rescale"
+    weights: WeightMode = "rescale"
     """How a raw score becomes s'; see `mmedpo.score.weights`."""
     mu: float = 1.0
     """Mean the scores are rescaled to."""
@@ -208,7 +212,7 @@ class ScoreSettings(Settings):
     """Lower clip of s'."""
     upper: float = 1.25
     """Upper clip of s'."""
-    unscored: Literal["drop", "mu"] = "drop"
+    unscored: Unscored = "drop"
     """What to do with a pair that has no score."""
 
     @model_validator(mode="after")

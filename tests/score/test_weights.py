@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mmedpo.errors import ScoringError
 from mmedpo.records import ImageRef, PreferencePair
-from mmedpo.score.weights import SIGMA, clinical_weights, weigh_pairs
+from mmedpo.score.weights import DEFAULTS, clinical_weights, weigh_pairs
 
 IMAGE = ImageRef(path="a.png", sha256="a" * 64, width=8, height=8)
 
@@ -81,7 +81,8 @@ def test_rescale_keeps_order_and_bounds(scores: list[float]) -> None:
 def test_unclipped_rescale_has_the_promised_mean_and_variance(scores: list[float]) -> None:
     weights = clinical_weights(scores, mu=10.0, lower=0.0, upper=20.0).weights
     assert np.mean(weights) == pytest.approx(10.0)
-    assert np.std(weights) == pytest.approx(SIGMA)
+    assert np.std(weights) == pytest.approx(0.1**0.5)
+    assert DEFAULTS.sigma == pytest.approx(0.1**0.5)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from mmedpo.files import hash_path
 from mmedpo.records import Example
 from mmedpo.run import FINETUNED, Run, Stage
 
+
 def plan(run: Run) -> list[Stage]:
     """The stages of a run, in order."""
     settings = run.settings

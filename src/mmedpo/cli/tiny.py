@@ -94,9 +94,7 @@ def _mismatch(images: Sequence[Any], share: float, seed: int) -> list[Any]:
     rng = np.random.default_rng([seed, 3])
     chosen = rng.permutation(len(images))[: round(share * len(images))]
     swapped = {int(index): images[int(chosen[(i + 1) % len(chosen)])].image for i, index in enumerate(chosen)}
-    return [
-        dataclasses.replace(item, image=swapped.get(index, item.image)) for index, item in enumerate(images)
-    ]
+    return [dataclasses.replace(item, image=swapped.get(index, item.image)) for index, item in enumerate(images)]
 
 
 def _dense(case: Any) -> Any:

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from mmedpo.config import ScoreSettings
 from mmedpo.errors import ScoringError
 from mmedpo.records import PreferencePair, Turn
 
-DEFAULT_ROUNDS = 5
-"""r in the paper."""
+DEFAULT_ROUNDS = ScoreSettings().rounds
+"""r in the paper; written in the configuration."""
 
 
 @dataclass(frozen=True)

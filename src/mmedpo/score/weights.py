@@ -17,17 +17,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from mmedpo.config import ScoreSettings, Unscored, WeightMode
 from mmedpo.errors import ScoringError
 from mmedpo.records import Drop, PreferencePair
 
-WeightMode = Literal["rescale", "zscore", "literal", "raw", "none"]
-Unscored = Literal["drop", "mu"]
-SIGMA = math.sqrt(0.1)
-"""sigma of the paper: sigma^2 = 0.1."""
+DEFAULTS = ScoreSettings()
+"""mu, sigma and bounds of the paper; the configuration is the one place they are written."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,11 @@ class WeighedPairs:
 
 def clinical_weights(
     scores: Sequence[float],
-    mode: WeightMode = "rescale",
-    mu: float = 1.0,
-    sigma: float = SIGMA,
-    lower: float = 0.75,
-    upper: float = 1.25,
+    mode: WeightMode = DEFAULTS.weights,
+    mu: float = DEFAULTS.mu,
+    sigma: float = DEFAULTS.sigma,
+    lower: float = DEFAULTS.lower,
+    upper: float = DEFAULTS.upper,
 ) -> WeightReport:
     """Weights for the scores of one source.
 
@@ -109,12 +108,12 @@ def clinical_weights(
 
 def weigh_pairs(
     pairs: Sequence[PreferencePair],
-    mode: WeightMode = "rescale",
-    mu: float = 1.0,
-    sigma: float = SIGMA,
-    lower: float = 0.75,
-    upper: float = 1.25,
-    unscored: Unscored = "drop",
+    mode: WeightMode = DEFAULTS.weights,
+    mu: float = DEFAULTS.mu,
+    sigma: float = DEFAULTS.sigma,
+    lower: float = DEFAULTS.lower,
+    upper: float = DEFAULTS.upper,
+    unscored: Unscored = DEFAULTS.unscored,
 ) -> WeighedPairs:
     """Sets the weight of every pair; statistics are taken per source (text, visual) over its scored pairs.
 
