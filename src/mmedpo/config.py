@@ -187,8 +187,8 @@ class ImportSettings(Settings):
     """The preference file."""
     format: str = "mmedpo-json"
     """Registered name of the layout."""
-    image_root: UserPath
-    """Folder of the images the file names."""
+    image_root: UserPath | None = None
+    """Folder of the images the file names; None: the folder the dataset's own images lie in."""
 
 
 WeightMode = Literal["rescale", "zscore", "literal", "raw", "none"]

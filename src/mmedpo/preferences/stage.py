@@ -22,7 +22,8 @@ def import_pairs(run: Run) -> list[PreferencePair]:
     assert settings is not None
     examples = run.read("examples.parquet", Example)
     reader = lookup("preference-format", settings.format)
-    imported = reader(settings.path, settings.image_root, examples)
+    image_root = settings.image_root or (run.image_root / examples[0].image.path).parent
+    imported = reader(settings.path, image_root, examples)
     for note in imported.notes:
         run.message(note)
     held_out = [example for example in examples if example.split != "train"]
