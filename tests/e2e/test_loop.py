@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mmedpo import load_settings, open_run, run_stages
-from mmedpo.config import shipped_recipes
 from mmedpo.errors import ConfigError, CurationError, DataError, MMedPOError
+from mmedpo.recipes import shipped_recipes
 from mmedpo.records import Drop, Prediction, PreferencePair
 from mmedpo.tables import read_table
 

@@ -7,14 +7,13 @@ with a countable reason; a folder that is not the dataset, or of which too littl
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -100,24 +99,6 @@ def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:
                 return entry
     what = "folder" if folder else "file"
     raise DataError(f"{root} holds no {what} {wanted}; point to the folder as downloaded, or download it again")
-
-
-def read_json_rows(path: Path) -> list[Any]:
-    """The rows of a JSON file that holds one list.
-
-    Raises:
-        DataError: unreadable, not JSON, not a list, or empty.
-    """
-    try:
-        rows = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check path and rights") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"annotation file {path} is not JSON ({error}); download it again") from error
-    if not isinstance(rows, list) or not rows:
-        held = "an empty list" if rows == [] else f"a {type(rows).__name__}"
-        raise DataError(f"annotation file {path} holds {held}, expected is a list of records; download it again")
-    return rows
 
 
 def as_text(value: object) -> str | None:

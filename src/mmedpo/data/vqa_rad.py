@@ -23,11 +23,11 @@ from mmedpo.data.dataset import (
     Progress,
     as_text,
     find_entry,
-    read_json_rows,
     require_usable,
 )
 from mmedpo.data.splits import disjoint_split, leak_report, linked
 from mmedpo.errors import ConfigError, DataError
+from mmedpo.files import read_json_rows
 from mmedpo.imaging.index import index_images
 from mmedpo.records import AnswerType, Drop, ErrorType, Example, ImageRef
 from mmedpo.registry import register
@@ -84,7 +84,7 @@ class VqaRad:
             raise ConfigError(f"vqa-rad has no split {scheme!r}; allowed: {', '.join(SPLITS)}")
         annotations = find_entry(root, ANNOTATIONS, folder=False)
         folder = find_entry(root, IMAGE_FOLDERS, folder=True).name
-        rows, drops = parse_rows(read_json_rows(annotations))
+        rows, drops = parse_rows(read_json_rows(annotations, DataError, "VQA-RAD records"))
         index = index_images(
             root,
             (f"{folder}/{row.image_name}" for row in rows),

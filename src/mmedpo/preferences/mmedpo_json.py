@@ -6,7 +6,6 @@ released rows carry two answers to one clean image and a raw score; the noised i
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmedpo.errors import PreferenceFormatError
+from mmedpo.files import read_json_rows
 from mmedpo.imaging.index import index_images
 from mmedpo.records import Drop, Example, ImageRef, PreferencePair
 from mmedpo.registry import register
@@ -101,7 +101,7 @@ def read_mmedpo_json(
     Raises:
         PreferenceFormatError: not a JSON list, every row lacks the placeholder, or no pair is usable.
     """
-    rows = _load(path)
+    rows = read_json_rows(path, PreferenceFormatError, "MMedPO rows")
     parsed, drops = parse_rows(rows)
     if sum(drop.reason == NO_PLACEHOLDER for drop in drops) == len(rows):
         raise PreferenceFormatError(
@@ -234,19 +234,6 @@ def _notes(
         if unjoined:
             notes.append(f"{unjoined} of {len(pairs)} pairs were made from no known example")
     return notes
-
-
-def _load(path: Path) -> list[Any]:
-    try:
-        rows = json.loads(path.read_bytes())
-    except OSError as error:
-        raise PreferenceFormatError(f"{path} cannot be read ({error.strerror}); check path and rights") from error
-    except (ValueError, RecursionError) as error:
-        raise PreferenceFormatError(f"{path} is not JSON ({error}); expected is a list of MMedPO rows") from error
-    if not isinstance(rows, list) or not rows:
-        held = "an empty list" if rows == [] else f"a {type(rows).__name__}"
-        raise PreferenceFormatError(f"{path} holds {held}, expected is a list of MMedPO rows; check the file")
-    return rows
 
 
 def _parse(number: int, row: object) -> ParsedRow | Drop:

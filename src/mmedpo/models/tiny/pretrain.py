@@ -101,11 +101,7 @@ def pretrain_vision(
             loss = loss + functional.binary_cross_entropy_with_logits(
                 image_head(hidden.mean(dim=1)), labels[index].float()
             )
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            schedule.step()
+            _descend(loss, parameters, optimizer, schedule)
             if epoch == settings.vision_epochs - 1:
                 last.append(loss.item())
             progress(epoch * steps_per_epoch + step + 1, total)
@@ -133,11 +129,7 @@ def pretrain_language(
         for step in range(steps_per_epoch):
             index = order[step * settings.language_batch : (step + 1) * settings.language_batch]
             loss = _language_loss(vlm, [sequences[i] for i in index], tower_output[index].float())
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            schedule.step()
+            _descend(loss, parameters, optimizer, schedule)
             if epoch == settings.language_epochs - 1:
                 last.append(loss.item())
             progress(epoch * steps_per_epoch + step + 1, total)
@@ -208,6 +200,14 @@ def _focal(logits: Tensor, labels: Tensor, gamma: float = 1.5) -> Tensor:
     """Focal loss: lesions fill few patches, and easy background must not drown them."""
     loss = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return (loss * (1.0 - torch.exp(-loss)).pow(gamma)).mean() * 10.0
+
+
+def _descend(loss: Tensor, parameters: list[Any], optimizer: Any, schedule: Any) -> None:
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+    schedule.step()
 
 
 def _one_cycle(parameters: list[Any], rate: float, total: int, weight_decay: float) -> tuple[Any, Any]:
