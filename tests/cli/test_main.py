@@ -221,6 +221,7 @@ def test_an_error_takes_the_place_of_an_unfinished_progress_line(
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     code = """
 import os, signal, mmedpo.config
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
 mmedpo.config.load_settings = lambda *_: os.kill(os.getpid(), signal.SIGINT)
 from mmedpo.cli.main import main
 main(["run", "phantom-dpo"])
