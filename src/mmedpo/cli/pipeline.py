@@ -156,7 +156,8 @@ def _train(settings: RunSettings, base: tuple[str, ...]) -> Stage:
         **_model(settings),
     }
     reads = ("examples.parquet", "pairs.parquet", "images", *base)
-    return Stage("train", work, content, reads=reads, writes=("train", "adapter"))
+    writes = ("train", "adapter", *(("reference",) if settings.train.method == "preference" else ()))
+    return Stage("train", work, content, reads=reads, writes=writes)
 
 
 def _predict(settings: RunSettings, base: tuple[str, ...], model: str) -> Stage:
