@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmedpo.config import RunSettings, load_settings
 from mmedpo.evaluate.evaluation import METRICS, Reliance
+from mmedpo.evaluate.metrics import meteor_label
 from mmedpo.evaluate.scoring import ItemScore, score_predictions
 from mmedpo.evaluate.study import (
     Cell,
@@ -28,7 +29,7 @@ LABELS = {
     "open_recall": "open recall",
     "bleu": "BLEU",
     "rouge_l": "ROUGE-L",
-    "meteor": "METEOR (exact+stem)",
+    "meteor": meteor_label(),
 }
 Chosen = Mapping[str, tuple[float, Mapping[float, str]]]
 """Arm -> (chosen learning rate, validation score of every rate)."""

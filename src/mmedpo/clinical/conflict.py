@@ -56,7 +56,12 @@ class Conflict:
 
 
 def conflict(truth: Facts, other: Facts) -> Conflict:
-    """The clearest contradiction of `truth` by `other`; the first in clinical order among equals."""
+    """The clearest contradiction of `truth` by `other`; the first in clinical order among equals.
+
+    The same facts never conflict, even where a text contradicts itself ("a nodule, the lungs are clear").
+    """
+    if truth == other:
+        return Conflict(0.0)
     found = [*_polarity(truth, other), *_findings(truth, other), *_values(truth, other), *_denials(truth, other)]
     if not found:
         found = _words(truth, other)

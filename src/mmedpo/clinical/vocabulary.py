@@ -162,9 +162,6 @@ GENERIC_FINDINGS: dict[str, tuple[str, ...]] = {
 }
 """Words that name no particular finding: they exclude nothing but a statement of normality."""
 
-NORMAL_WORDS = frozenset({"normal", "unremarkable", "clear", "healthy"})
-"""Said of a heart, of lungs or of the whole image: absence of what could be wrong there."""
-
 LUNG_FINDINGS = frozenset(
     {
         "opacity",

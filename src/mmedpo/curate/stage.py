@@ -6,15 +6,14 @@ import io
 import shutil
 from collections.abc import Sequence
 
-import numpy as np
-
 from mmedpo.curate.judge import Judge
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.curate.sample import sample_candidates
 from mmedpo.engine import FeatureStore
 from mmedpo.errors import CurationError
+from mmedpo.grounding.stage import by_image, heatmap_of
 from mmedpo.imaging.images import read_image
-from mmedpo.imaging.noise import noise_image
+from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
 from mmedpo.models.hub import load_model
 from mmedpo.records import (
     Candidate,
@@ -111,30 +110,38 @@ def _text_pairs(examples: Sequence[Example], verdicts: Sequence[Verdict]) -> tup
 
 
 def _visual_pairs(run: Run, examples: Sequence[Example]) -> tuple[list[PreferencePair], list[Drop]]:
-    groundings = {grounding.image_sha256: grounding for grounding in run.read("groundings.parquet", Grounding)}
+    groundings = by_image(run.read("groundings.parquet", Grounding))
     advance = run.track("noising lesions")
-    pairs, drops, views = [], [], {}
+    pairs, drops = [], []
+    reasons: dict[str, str] = {}
+    views: dict[str, tuple[NoiseSpec, str]] = {}
     for number, example in enumerate(examples, start=1):
         sha = example.image.sha256
-        reason = _no_visual_pair(groundings.get(sha), run.settings.ground.minimum_confidence)
-        if reason:
-            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
-        else:
-            if sha not in views:
+        if sha not in reasons:
+            reasons[sha] = _no_visual_pair(run, groundings.get(sha))
+            if not reasons[sha]:
                 views[sha] = _noised_view(run, example, groundings[sha])
+        if reasons[sha]:
+            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reasons[sha]))
+        else:
             spec, path = views[sha]
             pairs.append(visual_pair(example, groundings[sha], spec, path))
         advance(number, len(examples))
     return pairs, drops
 
 
-def _no_visual_pair(grounding: Grounding | None, minimum_confidence: float) -> str:
+def _no_visual_pair(run: Run, grounding: Grounding | None) -> str:
+    """Why an image gives no visual pair; empty when it does."""
+    minimum = run.settings.ground.minimum_confidence
     if grounding is None:
         return "no-grounding"
     if grounding.heatmap_path is None:
         return grounding.reason or "no-heatmap"
-    if minimum_confidence and (grounding.confidence is None or grounding.confidence < minimum_confidence):
+    if minimum and (grounding.confidence is None or grounding.confidence < minimum):
         return "confidence-below-minimum"
+    if run.settings.curate.noise.region == "lesion" and noised_share(heatmap_of(run, grounding)) < SHARE_NEARLY_NOTHING:
+        # Both sides would show the same pixels: there is nothing to prefer.
+        return "nothing-noised"
     return ""
 
 
@@ -150,9 +157,7 @@ def _noised_view(run: Run, example: Example, grounding: Grounding) -> tuple[Nois
         schedule=settings.schedule,
         seed=derive_seed(run.settings.seed, "noise", example.image.sha256),
     )
-    assert grounding.heatmap_path is not None
-    heatmap = np.load(run.file(grounding.heatmap_path), allow_pickle=False)
-    noised = noise_image(read_image(run.image_root, example.image.path), heatmap, spec)
+    noised = noise_image(read_image(run.image_root, example.image.path), heatmap_of(run, grounding), spec)
     buffer = io.BytesIO()
     Image.fromarray(noised).save(buffer, format="PNG")
     path = f"{IMAGES}/{example.image.sha256[:16]}.png"

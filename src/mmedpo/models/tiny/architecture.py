@@ -61,7 +61,7 @@ def build_tokenizer(texts: Iterable[str]) -> Any:
 
 
 def build_model(tokenizer: Any) -> Any:
-    """A `LlavaForConditionalGeneration` of about 2.4 M parameters with fresh weights."""
+    """A `LlavaForConditionalGeneration` of about 2.5 M parameters with fresh weights."""
     from transformers import (
         CLIPVisionConfig,
         LlamaConfig,
