@@ -1,0 +1,31 @@
+"""Settings of the target model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mmedpo.config.groups import Settings
+
+
+class ModelSettings(Settings):
+    """The target Med-LVLM."""
+
+    name: str = "tiny"
+    """`tiny` (ships in the package) or a local checkpoint folder."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type the weights are loaded in."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+
+
+class FinetuneSettings(Settings):
+    """Supervised fine-tuning of the whole language side *before* curation; its result becomes the base."""
+
+    epochs: int = Field(10, ge=1)
+    """Passes over the training questions."""
+    learning_rate: float = Field(5e-4, gt=0)
+    """Peak, AdamW, cosine."""
+    batch_images: int = Field(16, ge=1)
+    """Images (with all their questions) per step."""

@@ -1,0 +1,51 @@
+"""One run: every group together, and what holds between them."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
+from mmedpo.config.data import DataSettings
+from mmedpo.config.evaluate import EvaluateSettings
+from mmedpo.config.groups import Settings, refuse_set
+from mmedpo.config.model import FinetuneSettings, ModelSettings
+from mmedpo.config.score import ScoreSettings
+from mmedpo.config.train import TrainSettings
+
+
+class RunSettings(Settings):
+    """One run: a recipe with every default filled in."""
+
+    description: str = ""
+    """What this recipe is, one line."""
+    seed: int = 0
+    """Seed of sampling, noise, adapter and order; the dataset has its own."""
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    finetune: FinetuneSettings | None = None
+    """Supervised fine-tuning before curation; None: the checkpoint is the base as it is."""
+    ground: GroundSettings = GroundSettings()
+    curate: CurateSettings = CurateSettings()
+    preferences: ImportSettings | None = None
+    """Import pairs instead of curating them."""
+    score: ScoreSettings = ScoreSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    caveats: tuple[str, ...] = ()
+    """What the reader of the report must know about this recipe."""
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> Self:
+        if self.preferences is not None:
+            reason = "pairs are imported (preferences.path)"
+            refuse_set(self, {"curate", "ground"}, "", reason)
+            refuse_set(self.score, {"agents", "rounds"}, "score", reason)
+        elif self.ground.tool == "none" and "visual" in self.curate.kinds:
+            raise ValueError("curate.kinds asks for visual pairs but ground.tool is 'none'; set curate.kinds=[text]")
+        elif "visual" not in self.curate.kinds:
+            refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
+        if self.preferences is None and "text" not in self.curate.kinds:
+            refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+        return self

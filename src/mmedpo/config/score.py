@@ -1,0 +1,42 @@
+"""Settings of clinical relevance scoring."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from mmedpo.config.groups import Settings, refuse_set
+
+WeightMode = Literal["rescale", "zscore", "literal", "raw", "none"]
+Unscored = Literal["drop", "mu"]
+
+
+class ScoreSettings(Settings):
+    """Clinical relevance scores and weights (paper, section 3.2; METHOD section 2)."""
+
+    agents: tuple[str, ...] = Field(("rubric-radiologist", "rubric-internist", "rubric-language"), min_length=1)
+    """Registered names of the debating agents, in speaking order."""
+    rounds: int = Field(5, ge=1)
+    """r, rounds without consensus after which the history is averaged."""
+    weights: WeightMode = "rescale"
+    """How a raw score becomes s'; see `mmedpo.score.weights`."""
+    mu: float = 1.0
+    """Mean the scores are rescaled to."""
+    sigma: float = Field(0.1**0.5, gt=0)
+    """Standard deviation they are rescaled to (the paper: sigma^2 = 0.1)."""
+    lower: float = 0.75
+    """Lower clip of s'."""
+    upper: float = 1.25
+    """Upper clip of s'."""
+    unscored: Unscored = "drop"
+    """What to do with a pair that has no score."""
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> Self:
+        if self.weights in ("raw", "none"):
+            idle = {"mu", "sigma", "lower", "upper"}
+            refuse_set(self, idle, "score", f"score.weights is {self.weights!r}")
+        if self.lower >= self.upper:
+            raise ValueError(f"score.lower ({self.lower}) must be below score.upper ({self.upper})")
+        return self
