@@ -9,6 +9,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# The models of the tests are tiny: a second thread costs more in waiting than it computes, far more on a busy
+# machine. Subprocesses inherit it, so that numbers agree to the last bit between them and this process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

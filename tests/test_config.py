@@ -41,9 +41,11 @@ def _recipe(tmp_path: Path, content: str, name: str = "mine.yaml") -> Path:
 
 
 def _groups(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every group of settings, from the models themselves."""
+    """Every group of settings with a name of its own, from the models themselves."""
     found = [prefix]
     for name, field in model.model_fields.items():
+        if typing.get_origin(field.annotation) is tuple:
+            continue
         for option in (field.annotation, *typing.get_args(field.annotation)):
             if isinstance(option, type) and issubclass(option, BaseModel):
                 found += _groups(option, f"{prefix}{name}.")
@@ -57,6 +59,36 @@ def _groups(model: type[BaseModel], prefix: str = "") -> list[str]:
 def test_an_unknown_setting_is_refused_in_every_group(group: str) -> None:
     line = _refused(BASE, f"{group}no_such_thing=1")
     assert f"unknown setting '{group}no_such_thing'; known here: " in line
+
+
+def test_an_unknown_setting_of_a_term_is_refused_with_its_place() -> None:
+    line = _refused(BASE, "train.objective=[{loss: sigmoid}, {loss: nll, wieght: 2}]")
+    assert "unknown setting 'train.objective.1.wieght'; did you mean 'weight'? known here: beta, delta, " in line
+
+
+def test_an_objective_is_a_list_of_terms() -> None:
+    settings = load_settings(
+        BASE, ["train.objective=[{loss: ipo, beta: 0.5, kinds: [text]}, {loss: nll, weight: 0.2}]"]
+    )
+    assert [(term.loss, term.weight, term.beta) for term in settings.train.objective] == [
+        ("ipo", 1.0, 0.5),
+        ("nll", 0.2, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["train.tune=full", "train.lora.rank=8"], "train.lora has no effect because train.tune is 'full'"),
+        (
+            ["train.parts=[vision_tower]", "engine.features=disk"],
+            "engine.features has no effect because the vision tower is trained",
+        ),
+        (["train.method=sft", "train.objective=[{loss: ipo}]"], "train.objective has no effect"),
+    ],
+)
+def test_settings_without_effect_on_the_engine_and_training_are_refused(tmp_path, overrides, line) -> None:
+    assert line in _refused(_recipe(tmp_path, "description: nothing set"), *overrides)
 
 
 @pytest.mark.parametrize(

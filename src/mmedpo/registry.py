@@ -1,4 +1,4 @@
-"""Names to things: datasets, grounders, judges, agents, protocols, objectives.
+"""Names to things: datasets, grounders, judges, agents, protocols, losses.
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
 outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from mmedpo.errors import ConfigError
 
-Kind = Literal["dataset", "grounder", "judge", "agent", "protocol", "preference-format"]
+Kind = Literal["dataset", "grounder", "judge", "agent", "protocol", "preference-format", "loss"]
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data",
@@ -25,6 +25,7 @@ _ROOMS: dict[Kind, str] = {
     "agent": "mmedpo.score",
     "protocol": "mmedpo.evaluate",
     "preference-format": "mmedpo.preferences",
+    "loss": "mmedpo.train.losses",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 

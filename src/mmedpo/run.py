@@ -76,6 +76,8 @@ class Run:
     reporter: Reporter = field(default_factory=Silent)
     donors: tuple[Path, ...] = ()
     """Other run folders whose finished stages may be copied when their fingerprints agree."""
+    rank: int = 0
+    """Number of this process among those that work on the run together; process 0 alone writes."""
     current: str = ""
     """Name of the stage being executed."""
 
@@ -98,11 +100,14 @@ class Run:
 
     def track(self, label: str) -> Advance:
         """Progress line of the current stage."""
+        if self.rank:
+            return Silent().track(label)
         return self.reporter.track(f"[{self.current or self.path.name}] {label}")
 
     def message(self, text: str) -> None:
         """One line for the user."""
-        self.reporter.message(f"[{self.current or self.path.name}] {text}")
+        if not self.rank:
+            self.reporter.message(f"[{self.current or self.path.name}] {text}")
 
     def read(self, relative: str, record_type: type[R]) -> list[R]:
         """Reads a table of the run."""
@@ -195,6 +200,9 @@ class Run:
             )
         if self.is_done(stage):
             return False
+        if self.rank:
+            self._assist(stage)
+            return True
         fingerprint = self.fingerprint(stage)
         if self._adopt(stage, fingerprint):
             return False
@@ -212,6 +220,14 @@ class Run:
         finally:
             self.current = ""
         return True
+
+    def _assist(self, stage: Stage) -> None:
+        """Takes part in a stage that process 0 executes: no bookkeeping, no files of the run."""
+        self.current = stage.name
+        try:
+            stage.work(self)
+        finally:
+            self.current = ""
 
     def _finish(self, stage: Stage, fingerprint: str, seconds: float) -> None:
         names = self._outputs(stage)
@@ -363,6 +379,17 @@ def open_run(
     finally:
         (path / ".holder").unlink(missing_ok=True)
         lock.release()
+
+
+def join_run(path: Path, rank: int) -> Run:
+    """The run of process 0 for another process that was started with it: without lock, and without writing.
+
+    Raises:
+        RunFolderError: no such run, or one of another version.
+    """
+    run = read_run(path)
+    run.rank = rank
+    return run
 
 
 def read_run(path: Path) -> Run:

@@ -156,7 +156,8 @@ def _train(settings: RunSettings, base: tuple[str, ...]) -> Stage:
         **_model(settings),
     }
     reads = ("examples.parquet", "pairs.parquet", "images", *base)
-    writes = ("train", "adapter", *(("reference",) if settings.train.method == "preference" else ()))
+    reference = ("reference",) if settings.train.method == "preference" else ()
+    writes = ("train", settings.train.result, *reference)
     return Stage("train", work, content, reads=reads, writes=writes)
 
 
@@ -168,7 +169,7 @@ def _predict(settings: RunSettings, base: tuple[str, ...], model: str) -> Stage:
 
     fields = {"splits", "max_new_tokens", "batch_size", "answer_types", "reliance_images"}
     content = {"evaluate": settings.evaluate.model_dump(mode="json", include=fields), **_model(settings)}
-    reads = ("examples.parquet", *base, *(("adapter",) if model == "tuned" else ()))
+    reads = ("examples.parquet", *base, *((settings.train.result,) if model == "tuned" else ()))
     writes = (f"predictions/{model}.parquet", f"reliance/{model}.parquet")
     return Stage(f"predict-{model}", work, content, reads=reads, writes=writes)
 
@@ -207,7 +208,11 @@ def _report(run: Run) -> Stage:
 def _model(settings: RunSettings) -> dict[str, Any]:
     from mmedpo.models.hub import checkpoint_hash
 
-    return {"model": checkpoint_hash(settings.model.name), "dtype": settings.model.dtype}
+    return {
+        "model": checkpoint_hash(settings.model.name),
+        "dtype": settings.model.dtype,
+        "autocast": settings.model.autocast,
+    }
 
 
 def _report_code() -> str:

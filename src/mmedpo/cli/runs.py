@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def run(
     from mmedpo.progress import LineReporter
     from mmedpo.run import open_run
 
+    _refuse_processes("run")
     resolved = load_settings(recipe, settings)
     if donors is not None and not donors.is_dir():
         raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
@@ -94,11 +96,20 @@ def score(folder: RunFolder) -> None:
 
 
 def train(folder: RunFolder) -> None:
-    """Tune the model of a run on its weighted pairs.
+    """Tune the model of a run on its weighted pairs; on several processes when torchrun or accelerate starts them.
 
     Example: mmedpo train runs/phantom-mmedpo
+
+    Example: torchrun --nproc_per_node 2 -m mmedpo train runs/phantom-mmedpo
     """
-    _stage(folder, "train")
+    from mmedpo.cli.pipeline import run_stages
+    from mmedpo.run import join_run
+
+    rank = int(os.environ.get("RANK", "0"))
+    if rank:
+        run_stages(join_run(folder, rank), only="train")
+    else:
+        _open(folder, "train")
 
 
 def evaluate(folder: RunFolder) -> None:
@@ -118,7 +129,27 @@ def report(folder: RunFolder) -> None:
     _stage(folder, "report")
 
 
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _refuse_processes(command: str) -> None:
+    """Only training shares its work among processes."""
+    from mmedpo.errors import ConfigError
+
+    if _processes() > 1:
+        raise ConfigError(
+            f"mmedpo {command} was started as {_processes()} processes, but only `mmedpo train RUN` shares its work; "
+            "run the stages before it in one process, e.g. mmedpo run RECIPE --until score"
+        )
+
+
 def _stage(folder: Path, stage: str) -> None:
+    _refuse_processes(stage)
+    _open(folder, stage)
+
+
+def _open(folder: Path, stage: str) -> None:
     from mmedpo.cli.pipeline import run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.run import open_run

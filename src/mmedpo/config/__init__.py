@@ -6,28 +6,35 @@ settings are refused, and so is a setting that would have no effect.
 
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings, NoiseSettings
 from mmedpo.config.data import DataSettings, PhantomSettings
+from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.config.loading import dump_settings, load_settings, validate_settings
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import ScoreSettings, Unscored, WeightMode
-from mmedpo.config.train import LoraSettings, TrainSettings, WatchSettings
+from mmedpo.config.train import Grouping, LoraSettings, Part, TermSettings, TrainSettings, WatchSettings
 
 __all__ = [
     "CurateSettings",
     "DataSettings",
+    "EngineSettings",
     "EvaluateSettings",
+    "FeaturePlace",
     "FinetuneSettings",
     "GroundSettings",
+    "Grouping",
     "ImportSettings",
     "LoraSettings",
     "ModelSettings",
     "NoiseSettings",
+    "Packing",
+    "Part",
     "PhantomSettings",
     "RunSettings",
     "ScoreSettings",
     "Settings",
+    "TermSettings",
     "TrainSettings",
     "Unscored",
     "WatchSettings",

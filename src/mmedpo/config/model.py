@@ -16,6 +16,8 @@ class ModelSettings(Settings):
     """`tiny` (ships in the package) or a local checkpoint folder."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type the weights are loaded in."""
+    autocast: bool = False
+    """Compute log-probabilities in bfloat16 where that is safe, whatever type the weights have."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
 

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
 from mmedpo.config.data import DataSettings
+from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
@@ -32,6 +33,7 @@ class RunSettings(Settings):
     """Import pairs instead of curating them."""
     score: ScoreSettings = ScoreSettings()
     train: TrainSettings = TrainSettings()
+    engine: EngineSettings = EngineSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     caveats: tuple[str, ...] = ()
     """What the reader of the report must know about this recipe."""
@@ -46,6 +48,8 @@ class RunSettings(Settings):
             raise ValueError("curate.kinds asks for visual pairs but ground.tool is 'none'; set curate.kinds=[text]")
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
+        if "vision_tower" in self.train.parts:
+            refuse_set(self.engine, {"features"}, "engine", "the vision tower is trained (train.parts)")
         if self.preferences is None and "text" not in self.curate.kinds:
             refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
         return self

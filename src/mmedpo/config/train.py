@@ -7,10 +7,16 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from mmedpo.config.groups import Settings, refuse_set
+from mmedpo.records import PairKind
+
+Part = Literal["language_model", "projector", "vision_tower"]
+"""Parts of a vision-language model that can be trained."""
+Grouping = Literal["none", "example", "image"]
+"""What stays together in one optimizer step."""
 
 
 class LoraSettings(Settings):
-    """The adapter on every linear layer of the language model."""
+    """The adapter on every linear layer of the trained parts."""
 
     rank: int = Field(128, ge=1)
     """r (paper: 128)."""
@@ -35,21 +41,56 @@ class WatchSettings(Settings):
     """Which adapter is the result: the best on the validation probe, or the last."""
 
 
+class TermSettings(Settings):
+    """One term of the objective: weight * mean over the pairs of loss (METHOD section 4)."""
+
+    loss: str = "sigmoid"
+    """Registered name: sigmoid, ipo, hinge, robust, softmax; regularisers nll and anchor."""
+    weight: float = Field(1.0, gt=0)
+    """lambda, the share of this term."""
+    beta: float | None = Field(None, gt=0)
+    """Temperature of this term; None: `train.beta`."""
+    delta: float | None = None
+    """Margin subtracted inside the sigmoid; None: 0."""
+    label_smoothing: float | None = Field(None, ge=0, lt=0.5)
+    """Assumed share of flipped preferences (sigmoid: conservative DPO; robust); None: 0."""
+    kinds: tuple[PairKind, ...] = Field(("text", "visual"), min_length=1)
+    """Kinds of pairs this term looks at; the mean is over all pairs all the same."""
+
+
 class TrainSettings(Settings):
     """Clinical-aware preference fine-tuning (Eq. 3)."""
 
     method: Literal["preference", "sft"] = "preference"
-    """Weighted DPO on the pairs, or supervised fine-tuning on the chosen answers (same examples)."""
+    """Preference objective on the pairs, or supervised fine-tuning on the chosen answers (same examples)."""
+    objective: tuple[TermSettings, ...] = Field((TermSettings(),), min_length=1)
+    """Terms that are added up; the default alone is Eq. 3."""
     beta: float = Field(0.1, gt=0)
     """Temperature of the implicit reward (the paper writes alpha)."""
+    edited_token_weight: float = Field(1.0, gt=0)
+    """Weight of answer tokens in which the two sides of a text pair differ (DDPO of RLHF-V); others have 1."""
+    tune: Literal["lora", "full"] = "lora"
+    """Adapter on every linear layer of `parts`, or all their weights."""
+    parts: tuple[Part, ...] = Field(("language_model",), min_length=1)
+    """What is trained; the rest is frozen, and computed once."""
+    lora: LoraSettings = LoraSettings()
+    """The adapter."""
     learning_rate: float = Field(1e-7, gt=0)
     """Peak (paper: 1e-7 for 7B with LoRA)."""
     epochs: float = Field(3.0, gt=0)
     """Passes over the pairs."""
-    batch_examples: int = Field(4, ge=1)
-    """Questions per optimizer step and process; each brings all its pairs."""
+    grouping: Grouping = "example"
+    """What stays together in a step: `none` pairs at random (the paper's sampling); `example` all pairs of a
+    question (the same randomness over questions, and the preferred branch is computed once); `image` all pairs
+    of an image (the fastest; neighbouring questions are no longer drawn independently)."""
+    batch_groups: int = Field(4, ge=1)
+    """Groups (see `grouping`) per optimizer step, process and accumulation; each brings all its pairs."""
     gradient_accumulation: int = Field(1, ge=1)
-    """Forward passes per optimizer step."""
+    """Batches per optimizer step; the loss stays the mean over all pairs of the step."""
+    max_length: int = Field(1024, ge=1)
+    """Longest sequence, tokens; a longer pair is refused, image tokens are never cut."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more work."""
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     """Learning-rate schedule."""
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
@@ -58,17 +99,22 @@ class TrainSettings(Settings):
     """AdamW."""
     max_gradient_norm: float = Field(1.0, gt=0)
     """Clip of the gradient's norm."""
-    max_length: int = Field(1024, ge=1)
-    """Longest sequence, tokens; a longer pair is refused, image tokens are never cut."""
     checkpoint_every: int = Field(50, ge=1)
     """Optimizer steps between checkpoints; a killed run resumes from the last one."""
-    lora: LoraSettings = LoraSettings()
-    """The adapter."""
+    report_to: tuple[str, ...] = ()
+    """Experiment trackers of transformers, e.g. tensorboard; the run's own log is always written."""
     watch: WatchSettings = WatchSettings()
     """Validation probe and collapse."""
+
+    @property
+    def result(self) -> str:
+        """Folder of the run that training writes: an adapter, or a whole checkpoint."""
+        return "adapter" if self.tune == "lora" else "tuned"
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
         if self.method == "sft":
-            refuse_set(self, {"beta"}, "train", "train.method is 'sft'")
+            refuse_set(self, {"beta", "objective", "edited_token_weight"}, "train", "train.method is 'sft'")
+        if self.tune == "full":
+            refuse_set(self, {"lora"}, "train", "train.tune is 'full'")
         return self

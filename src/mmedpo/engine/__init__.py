@@ -1,11 +1,13 @@
 """Log-probabilities of answers given images: the seam between models and everything that asks them.
 
-Training, reference, probes and ranking all ask through `branch_logprobs`. Today it runs one padded
-sequence per branch; a faster layout replaces it here and nowhere else.
+`trie`, `layout` and `bins` are pure; `attention` and `logprobs` compute; `features` and `reference`
+keep what is computed once; an `Engine` puts them together, and checks itself against plain sequences.
 """
 
 from mmedpo.engine.branches import Branch, build_branch
+from mmedpo.engine.engine import Agreement, Engine
 from mmedpo.engine.features import FeatureStore
-from mmedpo.engine.logprobs import BranchLogprobs, branch_logprobs, logprobs_in_batches
+from mmedpo.engine.logprobs import TokenLogprobs
+from mmedpo.engine.reference import ReferenceCache
 
-__all__ = ["Branch", "BranchLogprobs", "FeatureStore", "branch_logprobs", "build_branch", "logprobs_in_batches"]
+__all__ = ["Agreement", "Branch", "Engine", "FeatureStore", "ReferenceCache", "TokenLogprobs", "build_branch"]

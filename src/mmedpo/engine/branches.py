@@ -1,4 +1,4 @@
-"""A branch: one answer to one question on one image view, as token ids."""
+"""A branch: one answer to one question on one or more image views, as token ids."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mmedpo.models.vlm import VisionLanguageModel
 class Branch:
     """What one log-probability is asked of; equal branches are computed once."""
 
-    view: Path
-    """Image file shown."""
+    views: tuple[Path, ...]
+    """Image files shown, in the order of their placeholders."""
     prompt: tuple[int, ...]
     """Token ids up to the answer, image placeholders expanded."""
     response: tuple[int, ...]
@@ -24,7 +24,7 @@ class Branch:
 def build_branch(
     vlm: VisionLanguageModel, view: Path, question: str, answer: str, *, max_length: int, owner: str
 ) -> Branch:
-    """Tokenises one answer to one question.
+    """Tokenises one answer to one question on one image.
 
     Raises:
         TrainingError: longer than `max_length` or the model's context. Nothing is ever truncated:
@@ -37,4 +37,4 @@ def build_branch(
             f"{owner}: {length} tokens ({len(prompt)} prompt with {vlm.image_tokens} image, {len(response)} answer) "
             f"exceed the limit of {limit}; raise train.max_length (context: {vlm.context_length}) or drop the example"
         )
-    return Branch(view, tuple(prompt), tuple(response))
+    return Branch((view,), tuple(prompt), tuple(response))

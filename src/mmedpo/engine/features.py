@@ -1,36 +1,160 @@
-"""Projected image features, computed once per view while tower and projector are frozen."""
+"""Image features of views: what is frozen is computed once, what is trained every time.
+
+Where they are kept is measured, not guessed: in memory while they fit; else in memory-mapped files,
+unless the encoder is faster than the disk.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import psutil
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from mmedpo.config import FeaturePlace
+from mmedpo.files import hash_path
 from mmedpo.models.vlm import UInt8Image, VisionLanguageModel
 from mmedpo.progress import Advance
+from mmedpo.tables import atomic_path, write_text
+
+MEMORY_SHARE = 0.25
+"""Share of the free memory that features may fill."""
+SHARD = 64
+"""Views encoded, and stored in one file, at a time."""
 
 
 class FeatureStore:
-    """Image features by file, kept in memory on the model's device."""
+    """Projected image features of image files.
 
-    def __init__(self, vlm: VisionLanguageModel, read: Callable[[Path], UInt8Image]) -> None:
+    Args:
+        vlm: the model; `vlm.trained` says which of its parts change, and so what can be kept.
+        read: reads an image file.
+        folder: where features may be kept on disk; None: never.
+        place: `auto`, `memory`, `disk` or `recompute`.
+        identity: hash of the weights, so that files of another model are never taken up.
+    """
+
+    def __init__(
+        self,
+        vlm: VisionLanguageModel,
+        read: Callable[[Path], UInt8Image],
+        folder: Path | None = None,
+        place: FeaturePlace = "memory",
+        identity: str = "",
+    ) -> None:
         self.vlm = vlm
         self.read = read
-        self._features: dict[Path, Tensor] = {}
+        self.folder = folder
+        self.place = place
+        self.identity = identity
+        self._kept: dict[Path, Tensor] = {}
+        self._shards: dict[Path, tuple[Any, int]] = {}
 
-    def preload(self, views: Iterable[Path], advance: Advance | None = None, batch_size: int = 64) -> None:
-        """Computes the features of all views not yet known."""
-        wanted = [view for view in dict.fromkeys(views) if view not in self._features]
-        for start in range(0, len(wanted), batch_size):
-            batch = wanted[start : start + batch_size]
-            features = self.vlm.image_features([self.read(view) for view in batch])
-            self._features.update(zip(batch, features, strict=True))
+    def preload(self, views: Iterable[Path], advance: Advance | None = None) -> None:
+        """Computes what can be kept of all views not yet known, and decides where to keep it."""
+        wanted = [view for view in dict.fromkeys(views) if view not in self._kept and view not in self._shards]
+        if "vision_tower" in self.vlm.trained or not wanted:
+            return
+        if self.place == "auto":
+            self.place = self._choose(wanted)
+        if self.place == "recompute":
+            return
+        for start in range(0, len(wanted), SHARD):
+            part = wanted[start : start + SHARD]
+            if self.place == "disk":
+                shard = self._shard(part)
+                self._shards.update({view: (shard, row) for row, view in enumerate(part)})
+            else:
+                self._kept.update(zip(part, self._encode(part), strict=True))
             if advance:
-                advance(start + len(batch), len(wanted))
+                advance(start + len(part), len(wanted))
 
     def __call__(self, views: Sequence[Path]) -> Tensor:
-        """Features [len(views), image tokens, hidden], in order."""
-        self.preload(views)
-        return torch.stack([self._features[view] for view in views])
+        """Projected features [len(views), image tokens, hidden], in order; each distinct view is computed once."""
+        distinct = list(dict.fromkeys(views))
+        if self.place != "recompute":
+            self.preload(distinct)
+        known = [self._frozen(view) for view in distinct if view in self._kept or view in self._shards]
+        frozen = torch.stack(known).to(self.vlm.device) if known else self._encode(distinct)
+        projected = self.vlm.project(frozen) if self.vlm.trained & {"projector", "vision_tower"} else frozen
+        row = {view: number for number, view in enumerate(distinct)}
+        return projected[[row[view] for view in views]]
+
+    def _frozen(self, view: Path) -> Tensor:
+        """What is kept of a view: projected features, or the tower's output where the projector is trained."""
+        if view in self._kept:
+            return self._kept[view]
+        file, row = self._shards[view]
+        return torch.as_tensor(file.get_slice("features")[row : row + 1][0])
+
+    def _encode(self, views: Sequence[Path]) -> Tensor:
+        """The part of the way from pixels to features that comes before anything trained but the tower."""
+        images = [self.read(view) for view in views]
+        if "vision_tower" in self.vlm.trained:
+            return self.vlm.tower_features(images)
+        with torch.no_grad():
+            tower = self.vlm.tower_features(images)
+            return tower if "projector" in self.vlm.trained else self.vlm.project(tower)
+
+    def _shard(self, views: Sequence[Path]) -> Any:
+        """The file that holds these views, written when it is not there yet."""
+        assert self.folder is not None
+        digest = hashlib.sha256(f"{self.identity}\\0{sorted(self.vlm.trained)}".encode())
+        for view in views:
+            digest.update(hash_path(view).encode())
+        path = self.folder / f"{digest.hexdigest()[:32]}.safetensors"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as partial:
+                save_file({"features": self._encode(views).cpu().contiguous()}, partial)
+        return safe_open(path, framework="pt")
+
+    def _choose(self, views: Sequence[Path]) -> FeaturePlace:
+        """Decides where to keep the features of `views`; a resumed run keeps to what was decided before.
+
+        Features encoded in other batches differ in their last bits, and timings differ from run to
+        run: only a decision that is written down lets a killed run end with the same bytes.
+        """
+        if self.folder is None:
+            return self._measure(views)
+        note = self.folder / "place"
+        if not note.exists():
+            write_text(note, self._measure(views))
+        return cast(FeaturePlace, note.read_text())
+
+    def _measure(self, views: Sequence[Path]) -> FeaturePlace:
+        """Memory while all fit; else disk, unless reading takes longer than encoding."""
+        started = time.perf_counter()
+        sample = self._encode(views[:8])
+        encoding = time.perf_counter() - started
+        size = sample[0].numel() * sample.element_size()
+        if size * len(views) <= MEMORY_SHARE * psutil.virtual_memory().available:
+            return "memory"
+        if self.folder is None:
+            return "recompute"
+        return "disk" if self._reading_seconds(self.folder, sample) < encoding else "recompute"
+
+    def _reading_seconds(self, folder: Path, sample: Tensor) -> float:
+        """Time to read the sample's features from disk (not from the system's page cache) to the device."""
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / ".trial.safetensors"
+        save_file({"features": sample.cpu().contiguous()}, trial)
+        if hasattr(os, "posix_fadvise"):
+            with trial.open("rb") as written:
+                os.fsync(written.fileno())
+                os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        started = time.perf_counter()
+        with safe_open(trial, framework="pt") as file:
+            for row in range(len(sample)):
+                file.get_slice("features")[row : row + 1].to(self.vlm.device)
+        seconds = time.perf_counter() - started
+        trial.unlink()
+        return seconds

@@ -1,8 +1,8 @@
-"""log pi(answer | image, question), summed over the answer's tokens, end-of-sequence included.
+"""log pi(answer | images, question), token by token, end-of-sequence included: packed and plain.
 
-Answers to the same question on the same image view share one row: the prompt once, then each answer,
-which attends to the prompt and to itself (block mask, positions counted from the prompt). This is
-exact: the log-probabilities are those of one sequence per answer.
+Packed is what everything uses: one forward pass over the trie of all branches. Plain is one padded
+row per branch through the model's stock forward pass, the definition that packed is checked against
+and the way out for models it was not shown to be exact for.
 """
 
 from __future__ import annotations
@@ -10,139 +10,144 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mmedpo.engine.attention import trie_attention
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.features import FeatureStore
+from mmedpo.engine.layout import Layout, dense_visibility, lay_out
 from mmedpo.models.vlm import VisionLanguageModel
-from mmedpo.progress import Advance
 
 
-class BranchLogprobs(NamedTuple):
-    """Log-probabilities of a batch of branches."""
+class TokenLogprobs(NamedTuple):
+    """Log-probabilities of a batch of branches, answers one behind the other."""
 
-    total: Tensor
-    """[branches] sum over the answer's tokens, nats, float32."""
-    tokens: Tensor
-    """[branches] number of answer tokens, end-of-sequence included."""
-
-
-class _Packed(NamedTuple):
-    """Rows of prompts with all their answers, padded on the left."""
-
-    ids: Tensor
-    """[rows, width]"""
-    positions: Tensor
-    """[rows, width] position of each token in its own conversation."""
-    block: Tensor
-    """[rows, width] -1 padding, 0 prompt, a + 1 for the row's answer a."""
-    keep: int
-    """Columns at the end that predict something."""
-    row: Tensor
-    """[targets] row of each target token."""
-    parent: Tensor
-    """[targets] column, among the kept ones, that predicts it."""
-    token: Tensor
-    """[targets] the target token."""
+    values: Tensor
+    """[targets] of each answer token, nats, float32."""
     branch: Tensor
-    """[targets] the branch it belongs to."""
+    """[targets] number of the branch it belongs to, ascending."""
+    tokens: Tensor
+    """[branches] answer tokens, end-of-sequence included."""
+
+    def totals(self, weights: Tensor | None = None) -> Tensor:
+        """[branches] sum over each answer's tokens, each times its weight ([targets]) where given."""
+        values = self.values if weights is None else self.values * weights
+        return values.new_zeros(len(self.tokens)).index_add(0, self.branch, values)
 
 
-def branch_logprobs(
-    vlm: VisionLanguageModel, branches: Sequence[Branch], features: FeatureStore, model: Any = None
-) -> BranchLogprobs:
-    """Log-probability of every branch, differentiable with respect to the language model.
+def pairs_per_token(text_config: Any) -> float:
+    """Query-key pairs of attention that cost one layer as much as passing a token through its linear maps.
 
-    Args:
-        vlm: model and tokenizer.
-        branches: at least one; equal ones are computed once each, so pass distinct ones.
-        features: frozen image features.
-        model: the module to call instead of `vlm.model`, e.g. its data-parallel wrapper.
+    A token takes 2 (4 h^2 + 3 h m) operations in a layer of width h and feed-forward width m, a pair
+    4 h (score and weighted sum).
     """
-    rows: dict[tuple[Any, ...], list[int]] = {}
-    for number, branch in enumerate(branches):
-        rows.setdefault((branch.view, branch.prompt), []).append(number)
-    members = list(rows.values())
-    packed = _pack(branches, members, int(vlm.tokenizer.pad_token_id), vlm.device)
-    embeddings = vlm.embed(packed.ids, features([branches[row[0]].view for row in members]))
-    logits = (vlm.model if model is None else model)(
-        inputs_embeds=embeddings,
-        attention_mask=_mask(packed.block, embeddings.dtype),
-        position_ids=packed.positions,
-        logits_to_keep=packed.keep,
-        use_cache=False,
-    ).logits
-    chosen = logits[packed.row, packed.parent].float()
-    token_logprobs = chosen.log_softmax(-1).gather(-1, packed.token.unsqueeze(-1)).squeeze(-1)
-    total = torch.zeros(len(branches), device=vlm.device).index_add(0, packed.branch, token_logprobs)
-    return BranchLogprobs(total, torch.bincount(packed.branch, minlength=len(branches)))
+    return 2.0 * float(text_config.hidden_size) + 1.5 * float(text_config.intermediate_size)
 
 
-@torch.no_grad()
-def logprobs_in_batches(
+def layout_of(vlm: VisionLanguageModel, branches: Sequence[Branch]) -> Layout:
+    """The packed layout of branches for a model."""
+    cost = pairs_per_token(vlm.base.config.text_config)
+    return lay_out(branches, vlm.image_token_id, vlm.image_tokens, cost)
+
+
+def packed_logprobs(
     vlm: VisionLanguageModel,
     branches: Sequence[Branch],
     features: FeatureStore,
-    batch_size: int = 32,
-    advance: Advance | None = None,
-) -> BranchLogprobs:
-    """The same without gradients for any number of branches, each distinct one computed once."""
-    # Neighbours share a prompt, and rows of one batch have similar lengths.
-    distinct = sorted(set(branches), key=lambda b: (len(b.prompt), str(b.view), b.prompt, b.response))
-    known: dict[Branch, tuple[Tensor, Tensor]] = {}
-    for start in range(0, len(distinct), batch_size):
-        batch = distinct[start : start + batch_size]
-        result = branch_logprobs(vlm, batch, features)
-        known.update({b: (t, n) for b, t, n in zip(batch, result.total.cpu(), result.tokens.cpu(), strict=True)})
-        if advance:
-            advance(start + len(batch), len(distinct))
-    return BranchLogprobs(
-        torch.stack([known[branch][0] for branch in branches]), torch.stack([known[branch][1] for branch in branches])
-    )
+    model: Any = None,
+    *,
+    dense: bool = False,
+) -> TokenLogprobs:
+    """Log-probabilities of distinct branches in one forward pass over their trie, differentiable.
+
+    Args:
+        vlm: model and tokenizer.
+        branches: at least one; equal ones would share every column, so pass distinct ones.
+        features: image features.
+        model: the module to call instead of `vlm.model`, e.g. its data-parallel wrapper.
+        dense: attend with one [columns, columns] mask, for models that take a mask but not our attention.
+    """
+    layout = layout_of(vlm, branches)
+    device, dtype = vlm.device, vlm.base.dtype
+    parents, row = np.unique(layout.parent, return_inverse=True)
+    if dense:
+        hidden = torch.from_numpy(~dense_visibility(layout)).to(device)
+        attention: dict[str, Any] = {
+            "attention_mask": torch.zeros(hidden.shape, dtype=dtype, device=device)
+            .masked_fill(hidden, torch.finfo(dtype).min)
+            .expand(1, 1, -1, -1)
+        }
+    else:
+        # A four-dimensional mask is handed on as it is: it keeps `transformers` from building one of its own.
+        untouched = torch.zeros(1, 1, 1, 1, dtype=dtype, device=device)
+        attention = {"attention_mask": untouched, "trie": trie_attention(layout, device, dtype)}
+    logits = (vlm.model if model is None else model)(
+        input_ids=_ids(layout, vlm.image_token_id).to(device),
+        mm_encoder_outputs=_images(layout, vlm.image_tokens, features),
+        position_ids=torch.from_numpy(layout.depth).unsqueeze(0).to(device),
+        logits_to_keep=torch.from_numpy(parents).to(device),
+        use_cache=False,
+        **attention,
+    ).logits[0]
+    target = torch.from_numpy(layout.target).to(device)
+    return _collect(logits, torch.from_numpy(row).to(device), target, layout.branch, len(branches))
 
 
-def _pack(branches: Sequence[Branch], members: Sequence[Sequence[int]], pad: int, device: torch.device) -> _Packed:
-    # The last token of an answer predicts nothing that is asked for: it needs no column.
-    lengths = [len(branches[row[0]].prompt) + sum(len(branches[n].response) - 1 for n in row) for row in members]
-    width = max(lengths)
-    keep = 1 + max(length - len(branches[row[0]].prompt) for length, row in zip(lengths, members, strict=True))
-    ids, positions, blocks = [], [], []
-    targets: list[tuple[int, int, int, int]] = []
-    for row_number, (length, row) in enumerate(zip(lengths, members, strict=True)):
-        prompt = branches[row[0]].prompt
-        padding = width - length
-        row_ids = [pad] * padding + list(prompt)
-        row_positions = [0] * padding + list(range(len(prompt)))
-        row_block = [-1] * padding + [0] * len(prompt)
-        last_of_prompt = len(row_ids) - 1
-        for answer, number in enumerate(row, start=1):
-            response = branches[number].response
-            parents = [last_of_prompt, *range(len(row_ids), len(row_ids) + len(response) - 1)]
-            offset = width - keep
-            targets += [
-                (row_number, parent - offset, token, number) for parent, token in zip(parents, response, strict=True)
-            ]
-            row_ids += response[:-1]
-            row_positions += range(len(prompt), len(prompt) + len(response) - 1)
-            row_block += [answer] * (len(response) - 1)
-        ids.append(row_ids)
-        positions.append(row_positions)
-        blocks.append(row_block)
-    columns = torch.tensor(targets, device=device).unbind(dim=1)
-    return _Packed(
-        torch.tensor(ids, device=device),
-        torch.tensor(positions, device=device),
-        torch.tensor(blocks, device=device),
-        keep,
-        *columns,
-    )
+def plain_logprobs(
+    vlm: VisionLanguageModel, branches: Sequence[Branch], features: FeatureStore, model: Any = None
+) -> TokenLogprobs:
+    """The same by definition: every branch a row of its own, padded on the right."""
+    width = max(len(branch.prompt) + len(branch.response) - 1 for branch in branches)
+    ids = torch.full((len(branches), width), int(vlm.tokenizer.pad_token_id))
+    visible = torch.zeros(len(branches), width, dtype=torch.long)
+    rows, columns, targets = [], [], []
+    for number, branch in enumerate(branches):
+        sequence = [*branch.prompt, *branch.response[:-1]]
+        ids[number, : len(sequence)] = torch.tensor(sequence)
+        visible[number, : len(sequence)] = 1
+        first = len(branch.prompt) - 1
+        columns.append(np.arange(first, first + len(branch.response)))
+        rows.append(np.full(len(branch.response), number))
+        targets.append(np.array(branch.response))
+    row, target = np.concatenate(rows), np.concatenate(targets)
+    kept, column = np.unique(np.concatenate(columns), return_inverse=True)
+    views = [view for branch in branches for view in branch.views]
+    logits = (vlm.model if model is None else model)(
+        input_ids=ids.to(vlm.device),
+        mm_encoder_outputs=_as_encoded(features(views)) if views else None,
+        attention_mask=visible.to(vlm.device),
+        logits_to_keep=torch.from_numpy(kept).to(vlm.device),
+        use_cache=False,
+    ).logits
+    flat = torch.from_numpy(row * len(kept) + column).to(vlm.device)
+    return _collect(logits.flatten(0, 1), flat, torch.from_numpy(target).to(vlm.device), row, len(branches))
 
 
-def _mask(block: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive mask [rows, 1, width, width]: a token sees the prompt and its own answer up to itself."""
-    width = block.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool, device=block.device).tril()
-    visible = causal & ((block[:, None, :] == 0) | (block[:, None, :] == block[:, :, None]))
-    hidden = torch.zeros(visible.shape, dtype=dtype, device=block.device)
-    return hidden.masked_fill(~visible, torch.finfo(dtype).min).unsqueeze(1)
+def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, branches: int) -> TokenLogprobs:
+    """Log-softmax once per predicting node; each child takes its own entry."""
+    logits = logits.float()
+    values = logits[row, target] - logits.logsumexp(-1)[row]
+    owner = torch.from_numpy(branch).to(values.device)
+    return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches))
+
+
+def _ids(layout: Layout, image_token_id: int) -> Tensor:
+    return torch.from_numpy(np.where(layout.symbols < 0, image_token_id, layout.symbols)).unsqueeze(0)
+
+
+def _images(layout: Layout, image_tokens: int, features: FeatureStore) -> Any:
+    """Features of the images in the order of their columns; an image at the head of two trees comes twice."""
+    if not layout.views:
+        return None
+    view = (-layout.symbols[layout.image_columns] - 1).reshape(-1, image_tokens)[:, 0] // image_tokens
+    return _as_encoded(features([layout.views[i] for i in view]))
+
+
+def _as_encoded(features: Tensor) -> Any:
+    """Features [images, image tokens, hidden] as the model's own encoder would hand them on."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    rows: Any = list(features)
+    return {"image": BaseModelOutputWithPooling(pooler_output=rows)}

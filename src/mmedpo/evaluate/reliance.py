@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mmedpo.config import NoiseSettings
-from mmedpo.engine import Branch, FeatureStore, build_branch, logprobs_in_batches
+from mmedpo.engine import Branch, Engine, build_branch
 from mmedpo.evaluate.evaluation import Reliance
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
-from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Drop, Example, NoiseSpec
 from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
@@ -64,12 +63,12 @@ def write_views(run: Run, examples: Sequence[Example]) -> tuple[dict[str, tuple[
 
 
 def measure_reliance(
-    vlm: VisionLanguageModel,
+    engine: Engine,
     examples: Sequence[Example],
     views: dict[str, tuple[Path, Path]],
-    features: FeatureStore,
     image_root: Path,
     model: str,
+    message: Callable[[str], None],
 ) -> list[Reliance]:
     """log pi(y_w) under three views of every example whose image has them."""
     usable = [example for example in examples if example.image.sha256 in views]
@@ -78,17 +77,19 @@ def measure_reliance(
         for view in (image_root / example.image.path, *views[example.image.sha256]):
             branches.append(
                 build_branch(
-                    vlm,
+                    engine.vlm,
                     view,
                     example.question,
                     example.answer,
-                    max_length=vlm.context_length,
+                    max_length=engine.vlm.context_length,
                     owner=example.example_id,
                 )
             )
     if not branches:
         return []
-    totals = logprobs_in_batches(vlm, branches, features, batch_size=64).total.tolist()
+    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
+    engine.settle(branches[:6], longest, strict=False, message=message)
+    totals = engine.measure(branches).totals().tolist()
     return [
         Reliance(
             example_id=example.example_id,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mmedpo.engine import FeatureStore
+from mmedpo.engine import Engine, FeatureStore
 from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.evaluation import Evaluation, Reliance, evaluate_split, summarise_reliance
 from mmedpo.evaluate.generate import decoding_order, predict
 from mmedpo.evaluate.reliance import choose_examples, measure_reliance, write_views
 from mmedpo.imaging.images import read_image
-from mmedpo.models.hub import load_adapter, load_model
+from mmedpo.models.hub import load_model, load_tuned
 from mmedpo.records import Example, Prediction
 from mmedpo.run import Run
 from mmedpo.tables import write_text
@@ -40,9 +40,8 @@ def predict_model(run: Run, model: str) -> list[Prediction]:
         model: `base` or `tuned`.
     """
     settings = run.settings.evaluate
-    vlm = load_model(run.target_model)
-    if model == "tuned":
-        load_adapter(vlm, run.file("adapter"))
+    target = run.target_model
+    vlm = load_model(target) if model == "base" else load_tuned(target, run.file(run.settings.train.result))
     features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
     predictions = run.chunks(
         f"answers of {model}",
@@ -54,10 +53,11 @@ def predict_model(run: Run, model: str) -> list[Prediction]:
     run.write(f"predictions/{model}.parquet", Prediction, sorted(predictions, key=lambda p: p.example_id))
     probed = choose_examples(run, settings.splits[0]) if settings.reliance_images else []
     views, drops = write_views(run, probed)
+    engine = Engine.from_settings(vlm, features, run.settings)
     run.write(
         f"reliance/{model}.parquet",
         Reliance,
-        measure_reliance(vlm, probed, views, features, run.image_root, model),
+        measure_reliance(engine, probed, views, run.image_root, model, run.message),
     )
     run.write_drops(drops)
     return predictions

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
-from mmedpo.config import LoraSettings, ModelSettings
+from mmedpo.config import LoraSettings, ModelSettings, Part, TrainSettings
 from mmedpo.errors import ModelError
 from mmedpo.models.vlm import VisionLanguageModel
 
@@ -84,22 +85,36 @@ def load_model(settings: ModelSettings) -> VisionLanguageModel:
     )
 
 
-def attach_adapter(vlm: VisionLanguageModel, settings: LoraSettings, seed: int) -> None:
-    """Wraps the model with a fresh LoRA adapter on every linear layer of the language model, in place.
+def make_trainable(vlm: VisionLanguageModel, settings: TrainSettings, seed: int) -> None:
+    """Opens the parts of a frozen model that `settings` trains, in place.
 
-    The vision tower and the projector stay frozen; the head that predicts tokens is left alone
-    (paper, implementation details: r = 128, alpha = 256).
+    Either a fresh LoRA adapter on every linear layer of the parts (paper, implementation details: on
+    the language model, r = 128, alpha = 256; the head that predicts tokens is left alone), or all of
+    their weights.
     """
+    vlm.trained = frozenset(settings.parts)
+    if settings.tune == "lora":
+        _attach_adapter(vlm, settings.lora, seed)
+        return
+    for name, parameter in vlm.model.named_parameters():
+        # The head belongs to the language model, also where it is not tied to the embeddings.
+        part = "language_model" if "lm_head" in name else _part_of(name)
+        parameter.requires_grad_(part in settings.parts)
+
+
+def _attach_adapter(vlm: VisionLanguageModel, settings: LoraSettings, seed: int) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
 
     targets = [
         name
         for name, module in vlm.model.named_modules()
-        if isinstance(module, torch.nn.Linear) and "language_model" in name and not name.endswith("lm_head")
+        if isinstance(module, torch.nn.Linear) and not name.endswith("lm_head") and _part_of(name) in vlm.trained
     ]
     if not targets:
-        raise ModelError(f"{vlm.name!r} has no linear layers under `language_model`; cannot attach an adapter")
+        raise ModelError(
+            f"{vlm.name!r} has no linear layers in {', '.join(sorted(vlm.trained))}; cannot attach an adapter"
+        )
     # A generator of its own: the adapter's start must not depend on what was drawn before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -111,24 +126,39 @@ def attach_adapter(vlm: VisionLanguageModel, settings: LoraSettings, seed: int) 
         )
 
 
-def load_adapter(vlm: VisionLanguageModel, folder: Path) -> None:
-    """Wraps the model with a trained adapter, in place.
+def _part_of(name: str) -> Part | None:
+    """The part of the model that a module or parameter belongs to."""
+    marks: dict[str, Part] = {
+        "language_model": "language_model",
+        "multi_modal_projector": "projector",
+        "vision_tower": "vision_tower",
+    }
+    return next((part for mark, part in marks.items() if mark in name), None)
+
+
+def load_tuned(settings: ModelSettings, folder: Path) -> VisionLanguageModel:
+    """Loads what training wrote: the target model with a trained adapter, or a whole checkpoint.
 
     Raises:
-        ModelError: the folder holds no adapter.
+        ModelError: the folder holds neither.
     """
-    from peft import PeftModel
-
+    if (folder / "config.json").exists():
+        return load_model(settings.model_copy(update={"name": str(folder)}))
     if not (folder / "adapter_model.safetensors").exists():
         raise ModelError(f"no adapter at {folder}: expected adapter_model.safetensors; run `mmedpo train RUN` first")
+    from peft import PeftModel
+
+    vlm = load_model(settings)
     vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).eval()
+    return vlm
 
 
 def _device(wanted: str) -> str:
     import torch
 
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device {wanted!r} was asked for, but no CUDA device is visible; use cpu or auto")
-    return wanted
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    # One of several processes takes the device of its number.
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wanted == "cuda" else wanted

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmedpo.config import Part
 from mmedpo.errors import ModelError
 
 UInt8Image = NDArray[np.uint8]
@@ -37,6 +38,8 @@ class VisionLanguageModel:
     """Number of placeholders one image takes."""
     name: str
     """How the user named the checkpoint."""
+    trained: frozenset[Part] = frozenset()
+    """Parts that are being trained; whatever depends on none of them is computed once."""
 
     @property
     def device(self) -> torch.device:
@@ -96,14 +99,24 @@ class VisionLanguageModel:
         pixels = self.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
         return torch.as_tensor(pixels).to(self.device, self.base.dtype)
 
+    def tower_features(self, images: Sequence[UInt8Image]) -> Tensor:
+        """What the projector is given of each image: [images, image tokens, tower width]."""
+        config = self.base.config
+        output = self.base.model.vision_tower(self.pixel_values(images), output_hidden_states=True, return_dict=True)
+        layers = config.vision_feature_layer
+        chosen = [output.hidden_states[layer] for layer in ([layers] if isinstance(layers, int) else layers)]
+        if config.vision_feature_select_strategy == "default":
+            chosen = [hidden[:, 1:] for hidden in chosen]
+        return torch.cat(chosen, dim=-1)
+
+    def project(self, tower: Tensor) -> Tensor:
+        """Image features the language model reads: [images, image tokens, hidden] from the tower's output."""
+        return torch.as_tensor(self.base.model.multi_modal_projector(tower))
+
     @torch.no_grad()
-    def image_features(self, images: Sequence[UInt8Image], batch_size: int = 64) -> Tensor:
-        """Projected image features [images, image tokens, hidden] (tower and projector frozen)."""
-        parts = []
-        for start in range(0, len(images), batch_size):
-            pixels = self.pixel_values(images[start : start + batch_size])
-            parts.append(torch.stack(list(self.base.model.get_image_features(pixels, return_dict=True).pooler_output)))
-        return torch.cat(parts)
+    def image_features(self, images: Sequence[UInt8Image]) -> Tensor:
+        """Projected image features [images, image tokens, hidden] without gradients."""
+        return self.project(self.tower_features(images))
 
     def embed(self, ids: Tensor, features: Tensor) -> Tensor:
         """Input embeddings [batch, tokens, hidden] with each row's image features in place.

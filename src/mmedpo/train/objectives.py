@@ -1,53 +1,75 @@
-"""Objectives, as functions of branch log-probabilities. Pure: no model, no data.
-
-Notation of the paper: a(y, x) = log pi(y|x) - log pi_0(y|x).
-"""
+"""The objective: weighted terms over pairs, added up. Pure: no model, no data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
-from torch.nn import functional
+
+from mmedpo.config import TermSettings
+from mmedpo.errors import ConfigError
+from mmedpo.records import PairKind
+from mmedpo.registry import lookup
+from mmedpo.train.losses import Loss, LossOptions, PairValues
 
 
-class PreferenceLoss(NamedTuple):
-    """Loss of a batch and what it tells of the pairs."""
+class _Term(NamedTuple):
+    """One term, ready to be computed."""
 
-    loss: Tensor
-    """Scalar."""
-    chosen_reward: Tensor
-    """[pairs] beta * a(y_w, x), detached."""
-    rejected_reward: Tensor
-    """[pairs] beta * a(y_l, x*), detached."""
+    loss: Loss
+    share: float
+    """lambda."""
+    options: LossOptions
+    kinds: frozenset[PairKind]
 
 
-def weighted_dpo(
-    policy_chosen: Tensor,
-    policy_rejected: Tensor,
-    reference_chosen: Tensor,
-    reference_rejected: Tensor,
-    weights: Tensor,
-    beta: float,
-) -> PreferenceLoss:
-    """Clinical-aware preference loss (MMedPO, Eq. 3; DPO of Rafailov et al. 2023 where all weights are 1).
+class Objective:
+    """L = mean_i sum_k lambda_k w_i phi_k(i), w_i = s'_i for preference terms and 1 for regularisers.
 
-    loss = - mean_i  s'_i * log sigmoid(beta * [a(y_w, x)_i - a(y_l, x*)_i])
-
+    The default, one sigmoid term, is Eq. 3 of MMedPO: - mean_i s'_i log sigmoid(beta [a(y_w, x)_i - a(y_l, x*)_i]).
     The mean is over the pairs, *not* divided by the sum of the weights: a pair of weight 0 adds
-    nothing but still counts. At pi = pi_0 every term equals s'_i * ln 2.
+    nothing but still counts.
 
-    Shapes: every tensor is [pairs]; log-probabilities are summed over answer tokens, nats.
+    Args:
+        terms: settings of the terms.
+        beta: temperature of terms that give none.
+
+    Raises:
+        ConfigError: an unknown loss, or an option that the loss does not use.
     """
-    chosen = beta * (policy_chosen - reference_chosen)
-    rejected = beta * (policy_rejected - reference_rejected)
-    loss = -(weights * functional.logsigmoid(chosen - rejected)).mean()
-    return PreferenceLoss(loss, chosen.detach(), rejected.detach())
+
+    def __init__(self, terms: Sequence[TermSettings], beta: float) -> None:
+        self._terms = [_term(term, beta) for term in terms]
+
+    def sum(self, pairs: PairValues) -> Tensor:
+        """Sum of the pairs' losses, a scalar; divide by the number of pairs of the optimizer step."""
+        total = pairs.chosen.new_zeros(())
+        for loss, share, options, kinds in self._terms:
+            seen = (pairs.visual & ("visual" in kinds)) | (~pairs.visual & ("text" in kinds))
+            part = PairValues(*(value[seen] for value in pairs))
+            weight = torch.ones_like(part.weight) if loss.regulariser else part.weight
+            total = total + share * (weight * loss(part, options)).sum()
+        return total
+
+    def needs(self, kind: PairKind, weight: float) -> bool:
+        """Whether a pair contributes anything: if not, it needs no forward pass."""
+        return any(kind in term.kinds and (term.loss.regulariser or weight != 0) for term in self._terms)
+
+    @property
+    def whole_families(self) -> bool:
+        """Whether pairs that share their preferred branch must be seen together."""
+        return any(term.loss.whole_families for term in self._terms)
 
 
-def token_nll(total: Tensor, tokens: Tensor) -> Tensor:
-    """Supervised fine-tuning: negative log-likelihood per answer token over the batch, a scalar.
-
-    Shapes: both [answers]; `total` in nats.
-    """
-    return -total.sum() / tokens.sum()
+def _term(settings: TermSettings, beta: float) -> _Term:
+    loss: Loss = lookup("loss", settings.loss)()
+    for name in ("beta", "delta", "label_smoothing"):
+        if getattr(settings, name) is not None and name not in loss.options:
+            raise ConfigError(
+                f"train.objective: {name} has no effect on loss {settings.loss!r}, "
+                f"which uses {', '.join(sorted(loss.options)) or 'no options'}; remove it"
+            )
+    options = LossOptions(settings.beta or beta, settings.delta or 0.0, settings.label_smoothing or 0.0)
+    return _Term(loss, settings.weight, options, frozenset(settings.kinds))

@@ -1,116 +1,219 @@
-"""A thin subclass of transformers.Trainer: only the loss and the collation are ours."""
+"""A thin subclass of transformers.Trainer: batches of groups, forward passes filled by tokens, our loss.
+
+Everything else is the trainer's own: torchrun and accelerate launch, FSDP and DeepSpeed configurations,
+gradient accumulation, checkpoints, trackers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import DistributedType
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
-from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mmedpo.config import TrainSettings
-from mmedpo.engine import FeatureStore, branch_logprobs
-from mmedpo.models.vlm import VisionLanguageModel
+from mmedpo.engine import Branch, Engine
+from mmedpo.errors import TrainingError
 from mmedpo.progress import Advance
-from mmedpo.train.groups import BranchPair
-from mmedpo.train.objectives import PreferenceLoss, token_nll, weighted_dpo
-from mmedpo.train.reference import ReferenceLogprobs, distinct_branches
+from mmedpo.train.groups import BranchPair, Group, branches_of, families
+from mmedpo.train.objectives import Objective
+from mmedpo.train.sampler import GroupIndex, StepLoader, StepSampler
+from mmedpo.train.values import pair_values
 from mmedpo.train.watch import Watch
 
 COMPLETE = "complete"
 """Marker inside a checkpoint that was written to its end."""
 
 
-class GroupIndex(Dataset[int]):
-    """The trainer's dataset: numbers of groups; the groups themselves never leave the process."""
+class Batch(NamedTuple):
+    """What one process computes between two calls of the trainer."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> int:
-        return index
+    pairs: list[BranchPair]
+    """Pairs that need a forward pass, families together."""
+    counted: int
+    """All pairs, those without a forward pass included (SFT: answer tokens)."""
 
 
 class PreferenceTrainer(Trainer):
-    """Trains the adapter on groups of preference pairs with Eq. 3, or on their chosen answers (SFT)."""
+    """Trains on groups of preference pairs with an objective, or on their chosen answers (SFT)."""
 
     def __init__(
         self,
-        vlm: VisionLanguageModel,
-        groups: Sequence[Sequence[BranchPair]],
-        reference: ReferenceLogprobs,
-        features: FeatureStore,
+        engine: Engine,
+        groups: Sequence[Group],
+        reference: Mapping[Branch, Tensor],
         settings: TrainSettings,
         arguments: TrainingArguments,
         watch: Watch,
         advance: Advance,
+        message: Callable[[str], None],
     ) -> None:
-        self.vlm = vlm
+        self.engine = engine
         self.groups = groups
         self.reference = reference
-        self.features = features
         self.settings = settings
+        self.message = message
+        self.objective: Objective = Objective(settings.objective, settings.beta)
+        self._halved = False
+        self._earlier: list[Batch] = []
+        self._noted = torch.zeros(5, dtype=torch.float64)
         watch.trainer = self
         super().__init__(
-            model=vlm.model,
+            model=engine.vlm.model,
             args=arguments,
-            train_dataset=GroupIndex(len(groups)),
-            data_collator=lambda items: {"groups": torch.tensor(items)},
             # The watch comes first: what it logs at a step must be in that step's checkpoint.
             callbacks=[watch, _Progress(advance), _MarkComplete()],
+            train_dataset=GroupIndex(len(groups)),
         )
         self.remove_callback(PrinterCallback)
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Tensor:
-        """Loss of one batch of groups; every distinct branch is computed once."""
-        pairs = [pair for index in inputs["groups"].tolist() for pair in self.groups[index]]
-        if self.settings.method == "sft":
-            branches = distinct_branches(pair.chosen for pair in pairs)
-            loss = token_nll(*branch_logprobs(self.vlm, branches, self.features, model))
-            return self._noted(loss)
-        result = self._preference_loss(model, pairs)
-        return self._noted(
-            result.loss,
-            chosen_reward=result.chosen_reward.mean().item(),
-            rejected_reward=result.rejected_reward.mean().item(),
-            reward_accuracy=(result.chosen_reward > result.rejected_reward).float().mean().item(),
-        )
+    def _sampler(self, arguments: TrainingArguments) -> StepSampler:
+        tokens = [sum(len(b.prompt) + len(b.response) for b in branches_of(group)) for group in self.groups]
+        seed = int(arguments.data_seed or arguments.seed)
+        return StepSampler(tokens, self.settings.batch_groups, seed, arguments.process_index, arguments.world_size)
 
-    def _noted(self, loss: Tensor, **measured: float) -> Tensor:
-        """Puts one batch into the log (the trainer's own entry averages since the last one, across a resume)."""
-        self.state.log_history.append({"step": self.state.global_step, "loss": loss.item(), **measured})
+    def get_train_dataloader(self) -> StepLoader:
+        """Batches of group numbers for this process; the trainer's own loader would fill up with repeats."""
+        return StepLoader(self._sampler(self.args))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Tensor]], Tensor]:
+        """The batches of one optimizer step, and over how many pairs of all processes its loss is the mean."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counted = torch.tensor(sum(self._batch(sample).counted for sample in samples), device=device)
+        return samples, self.accelerator.reduce(counted, reduction="sum")
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Tensor], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward of one batch, in as many passes as it takes; returns its share of the loss.
+
+        Raises:
+            TrainingError: no memory even at half of `engine.max_tokens`, or pairs too large for a pass.
+        """
+        assert num_items_in_batch is not None
+        model.train()
+        batch, total, last = self._batch(inputs), int(num_items_in_batch), self.accelerator.sync_gradients
+        noted = self._noted.clone()
+        try:
+            loss = self._descend(model, batch, total, last)
+        except Exception as error:
+            if not should_reduce_batch_size(error):
+                raise
+            self._halve(error)
+            # What earlier passes of this step left behind is incomplete or mixed: the step starts over.
+            model.zero_grad()
+            self._noted = noted
+            for before in self._earlier:
+                self._descend(model, before, total, last=False, note=False)
+            loss = self._descend(model, batch, total, last)
+        self._earlier = [] if last else [*self._earlier, batch]
+        if last:
+            self._write_note(total)
         return loss
 
-    def _preference_loss(self, model: Any, pairs: list[BranchPair]) -> PreferenceLoss:
-        branches = distinct_branches(branch for pair in pairs for branch in (pair.chosen, pair.rejected))
-        row = {branch: number for number, branch in enumerate(branches)}
-        policy = branch_logprobs(self.vlm, branches, self.features, model).total
-        reference = policy.new_tensor([self.reference[branch] for branch in branches])
-        chosen = [row[pair.chosen] for pair in pairs]
-        rejected = [row[pair.rejected] for pair in pairs]
-        return weighted_dpo(
-            policy[chosen],
-            policy[rejected],
-            reference[chosen],
-            reference[rejected],
-            policy.new_tensor([pair.weight for pair in pairs]),
-            self.settings.beta,
-        )
+    def _batch(self, inputs: dict[str, Tensor]) -> Batch:
+        pairs = [pair for index in inputs["groups"].tolist() for pair in self.groups[index]]
+        if self.settings.method == "sft":
+            return Batch(pairs, sum(len(branch.response) for branch in self._asked(pairs)))
+        needed = []
+        for family in families(pairs):
+            useful = [pair for pair in family if self.objective.needs(pair.kind, pair.weight)]
+            needed += family if useful and self.objective.whole_families else useful
+        return Batch(needed, len(pairs))
+
+    def _descend(self, model: Any, batch: Batch, total: int, last: bool, note: bool = True) -> Tensor:
+        """Adds the batch's gradient of (sum of losses) / total; gradients are exchanged in the last pass."""
+        units = families(batch.pairs)
+        asked = [self._asked(unit) for unit in units]
+        bins = [[pair for number in part for pair in units[number]] for part in self.engine.bins(asked)]
+        if not bins and self.args.world_size > 1:
+            bins = [[]]  # every process takes part in every exchange, also one that has nothing to say
+        # The processes' gradients are averaged, the loss is a mean over all their pairs.
+        scale = self.args.world_size / total if total else 0.0
+        loss = torch.zeros((), device=self.args.device)
+        for number, pairs in enumerate(bins):
+            final = number == len(bins) - 1
+            with nullcontext() if final else self._held_back(model):
+                part = (self._sum(model, pairs, note) if pairs else self._nothing(model)) * scale
+                extra = (
+                    {"scale_wrt_gas": False} if self.accelerator.distributed_type == DistributedType.DEEPSPEED else {}
+                )
+                self.accelerator.backward(part, **extra)
+            loss += part.detach()
+        return loss
+
+    def _asked(self, pairs: Sequence[BranchPair]) -> list[Branch]:
+        if self.settings.method == "sft":
+            return list(dict.fromkeys(pair.chosen for pair in pairs))
+        return branches_of(pairs)
+
+    def _sum(self, model: Any, pairs: Sequence[BranchPair], note: bool) -> Tensor:
+        """Sum of the pairs' losses in one forward pass."""
+        branches = self._asked(pairs)
+        policy = self.engine.logprobs(branches, model)
+        if self.settings.method == "sft":
+            loss = -policy.values.sum()
+            measured = torch.tensor([loss.item(), 0.0, 0.0, 0.0, len(policy.values)])
+        else:
+            values = pair_values(pairs, branches, policy, self.reference)
+            loss = self.objective.sum(values)
+            chosen, rejected = self.settings.beta * values.chosen, self.settings.beta * values.rejected
+            won = (chosen > rejected).sum()
+            measured = torch.tensor([loss.item(), chosen.sum().item(), rejected.sum().item(), won.item(), len(pairs)])
+        if note:
+            self._noted += measured
+        return loss
+
+    def _nothing(self, model: Any) -> Tensor:
+        """A loss of 0 that reaches every trained weight."""
+        shortest = min((pair.chosen for group in self.groups for pair in group), key=lambda b: len(b.prompt))
+        return self.engine.logprobs([shortest], model).values.sum() * 0.0
+
+    @contextmanager
+    def _held_back(self, model: Any) -> Iterator[None]:
+        """Gradients stay on this process until a later pass."""
+        state, before = self.accelerator.gradient_state, self.accelerator.sync_gradients
+        state._set_sync_gradients(False)
+        with self.accelerator.no_sync(model):
+            yield
+        state._set_sync_gradients(before)
+
+    def _halve(self, error: Exception) -> None:
+        tokens = self.engine.max_tokens
+        advice = "lower engine.max_tokens or train.batch_groups, or set train.activation_checkpointing=true"
+        if self._halved or self.args.world_size > 1:
+            again = "again " if self._halved else ""
+            raise TrainingError(f"out of memory {again}with engine.max_tokens={tokens}; {advice}") from error
+        self._halved = True
+        self.engine.max_tokens = tokens // 2
+        clear_device_cache(garbage_collection=True)
+        self.message(f"out of memory with engine.max_tokens={tokens}: going on with {tokens // 2}")
+
+    def _write_note(self, total: int) -> None:
+        """Logs the optimizer step; the trainer's own entry averages since the last one, across a resume."""
+        noted: list[float] = self.accelerator.reduce(self._noted.to(self.args.device), reduction="sum").tolist()
+        self._noted = torch.zeros_like(self._noted)
+        loss, chosen, rejected, won, computed = noted
+        entry = {"step": self.state.global_step, "loss": loss / max(total, 1)}
+        if self.settings.method == "preference" and computed:
+            entry["chosen_reward"], entry["rejected_reward"] = chosen / computed, rejected / computed
+            entry["reward_accuracy"] = won / computed
+        self.state.log_history.append(entry)
 
 
 def training_arguments(settings: TrainSettings, folder: Path, seed: int, device: str) -> TrainingArguments:
     """Our settings in the terms of transformers."""
     return TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=settings.batch_examples,
+        per_device_train_batch_size=settings.batch_groups,
         gradient_accumulation_steps=settings.gradient_accumulation,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -118,17 +221,21 @@ def training_arguments(settings: TrainSettings, folder: Path, seed: int, device:
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_gradient_norm,
+        activation_checkpointing=settings.activation_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
         logging_steps=5,
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
         save_total_limit=2,
+        # Features are computed outside the wrapped forward pass; the tower's last layers may go unused.
+        ddp_find_unused_parameters="vision_tower" in settings.parts,
         seed=seed,
         data_seed=seed,
         use_cpu=device == "cpu",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=True,
-        report_to=[],
+        report_to=list(settings.report_to),
         log_level="error",
         # Answers of weight zero or a probe must not hide a loss that is not a number.
         logging_nan_inf_filter=False,
@@ -146,7 +253,8 @@ class _MarkComplete(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer after the last file of a checkpoint."""
-        (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        if state.is_world_process_zero:
+            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
 class _Progress(TrainerCallback):

@@ -54,7 +54,7 @@ class Watch(TrainerCallback):
         self._look(state)
         looks = watch_log(state.log_history)
         if best_look(looks) is looks[-1]:
-            self.trainer.model.save_pretrained(str(self.best_folder))
+            self.trainer.save_model(str(self.best_folder))
         if collapse(looks, self.settings):
             control.should_training_stop = True
 

@@ -1,0 +1,26 @@
+"""Settings of the engine: how log-probabilities are computed, in training and evaluation alike."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mmedpo.config.groups import Settings
+
+FeaturePlace = Literal["auto", "memory", "disk", "recompute"]
+"""Where image features are kept while the encoder is frozen."""
+Packing = Literal["checked", "strict", "off"]
+"""Prefix sharing; see `EngineSettings.packing`."""
+
+
+class EngineSettings(Settings):
+    """Speed and memory. None of these changes a result by more than rounding, so none makes a stage run again."""
+
+    max_tokens: int = Field(8192, ge=1)
+    """Most tokens of one forward pass, after sharing; a larger batch is computed in several."""
+    packing: Packing = "checked"
+    """`checked`: prefixes are shared if log-probs and gradients agree with plain sequences at the start, else
+    plain sequences are computed; `strict`: a difference stops the run; `off`: plain sequences."""
+    features: FeaturePlace = "auto"
+    """Where frozen image features are kept; `auto` measures."""

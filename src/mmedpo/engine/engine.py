@@ -1,0 +1,222 @@
+"""The engine: how a model is asked for log-probabilities, checked once, then used everywhere.
+
+Training, reference, probes and candidate ranking all ask one `Engine`. It packs branches into tries
+where the model was shown to be exact under packing, compares both ways on real branches before a run
+relies on it, and falls back to plain sequences otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmedpo.config import RunSettings
+from mmedpo.engine.attention import TRIE_ATTENTION, register_trie_attention
+from mmedpo.engine.bins import fill_bins
+from mmedpo.engine.branches import Branch
+from mmedpo.engine.features import FeatureStore
+from mmedpo.engine.layout import branch_symbols
+from mmedpo.engine.logprobs import TokenLogprobs, packed_logprobs, plain_logprobs
+from mmedpo.errors import TrainingError
+from mmedpo.models.families import trie_refusal
+from mmedpo.models.vlm import VisionLanguageModel
+from mmedpo.progress import Advance
+
+Form = Literal["packed", "dense", "plain"]
+"""How branches become forward passes: tries with prefix-group attention, tries with one dense mask, or rows."""
+
+MAX_TOKENS = "engine.max_tokens"
+"""Name of the setting that bounds a forward pass."""
+
+
+class Agreement(NamedTuple):
+    """How far two forms are apart on the same branches."""
+
+    logprob: float
+    """Largest difference of one token's log-probability, nats."""
+    gradient: float
+    """Norm of the gradients' difference over the norm of the plain gradient; 0 where nothing is trained."""
+
+    def holds(self, dtype: torch.dtype) -> bool:
+        """Whether the difference is rounding in arithmetic of this type."""
+        logprob, gradient = (1e-3, 1e-3) if dtype == torch.float32 else (0.25, 0.1)
+        return self.logprob <= logprob and self.gradient <= gradient
+
+
+class Engine:
+    """Log-probabilities of branches under one model.
+
+    Args:
+        vlm: model and tokenizer; with or without adapter.
+        features: its image features.
+        max_tokens: most tokens of one forward pass.
+        form: `packed` unless asked otherwise; see `settle`.
+        autocast: arithmetic type of the forward pass where it differs from the weights'; None: the weights'.
+    """
+
+    def __init__(
+        self,
+        vlm: VisionLanguageModel,
+        features: FeatureStore,
+        max_tokens: int,
+        form: Form = "packed",
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.vlm = vlm
+        self.features = features
+        self.max_tokens = max_tokens
+        self.autocast = autocast
+        self.form: Form = form
+        register_trie_attention()
+        # Without the `trie` argument this is SDPA attention: generation and plain sequences do not change.
+        vlm.base.set_attn_implementation({"text_config": TRIE_ATTENTION})
+
+    @classmethod
+    def from_settings(cls, vlm: VisionLanguageModel, features: FeatureStore, settings: RunSettings) -> Engine:
+        """The engine a run asks for."""
+        return cls(
+            vlm,
+            features,
+            settings.engine.max_tokens,
+            "plain" if settings.engine.packing == "off" else "packed",
+            torch.bfloat16 if settings.model.autocast else None,
+        )
+
+    def logprobs(self, branches: Sequence[Branch], model: Any = None) -> TokenLogprobs:
+        """Log-probabilities of distinct branches in one forward pass, differentiable.
+
+        Args:
+            branches: at least one.
+            model: the module to call instead of `vlm.model`, e.g. its data-parallel wrapper.
+        """
+        with self._arithmetic():
+            return self._ask(self.form, branches, model)
+
+    def _ask(self, form: Form, branches: Sequence[Branch], model: Any = None) -> TokenLogprobs:
+        if form == "plain":
+            return plain_logprobs(self.vlm, branches, self.features, model)
+        return packed_logprobs(self.vlm, branches, self.features, model, dense=form == "dense")
+
+    @torch.no_grad()
+    def measure(self, branches: Sequence[Branch], advance: Advance | None = None) -> TokenLogprobs:
+        """The same without gradients for any number of branches, on the CPU; each distinct one is computed once."""
+        # Branches on one image, and to one question, stand together.
+        distinct = sorted(dict.fromkeys(branches), key=lambda b: ([str(v) for v in b.views], b.prompt, b.response))
+        known: dict[Branch, Tensor] = {}
+        for part in self.bins([[branch] for branch in distinct]):
+            batch = [distinct[number] for number in part]
+            result = self.logprobs(batch)
+            known.update(zip(batch, torch.split(result.values.cpu(), result.tokens.tolist()), strict=True))
+            if advance:
+                advance(len(known), len(distinct))
+        tokens = torch.tensor([len(branch.response) for branch in branches])
+        owner = torch.arange(len(branches)).repeat_interleave(tokens)
+        values = torch.cat([known[branch] for branch in branches]) if branches else torch.empty(0)
+        return TokenLogprobs(values, owner, tokens)
+
+    def bins(self, units: Sequence[Sequence[Branch]]) -> list[list[int]]:
+        """Numbers of the units, forward pass by forward pass.
+
+        Args:
+            units: branches that must be computed together, each unit at least one.
+
+        Raises:
+            TrainingError: a unit that no forward pass may hold; the message names the setting.
+        """
+        if self.form == "plain":
+            return self._plain_bins(units)
+        flat = [branch for unit in units for branch in unit]
+        sequences, _ = branch_symbols(flat, self.vlm.image_token_id, self.vlm.image_tokens)
+        parts = iter(sequences)
+        return fill_bins([[next(parts) for _ in unit] for unit in units], self.max_tokens, MAX_TOKENS)
+
+    def _plain_bins(self, units: Sequence[Sequence[Branch]]) -> list[list[int]]:
+        """Rows are as wide as the longest, so a bin costs rows times width."""
+        bins: list[list[int]] = []
+        rows = width = 0
+        for number, unit in enumerate(units):
+            longest = max(len(branch.prompt) + len(branch.response) - 1 for branch in unit)
+            rows, width = rows + len(unit), max(width, longest)
+            if not bins or rows * width > self.max_tokens:
+                rows, width = len(unit), longest
+                bins.append([])
+                if rows * width > self.max_tokens:
+                    raise TrainingError(
+                        f"{rows} answers that must be computed together take {rows * width} tokens as plain sequences, "
+                        f"more than {MAX_TOKENS}={self.max_tokens}; raise {MAX_TOKENS}"
+                    )
+            bins[-1].append(number)
+        return bins
+
+    def settle(
+        self, branches: Sequence[Branch], longest: int, *, strict: bool, message: Callable[[str], None]
+    ) -> Agreement | None:
+        """Decides the form before a run relies on it: packed where it is exact, else plain.
+
+        Args:
+            branches: of the run's first batch, as many as one forward pass holds.
+            longest: tokens of the longest sequence to come.
+            strict: stop instead of falling back.
+            message: told, in one line, of a fallback.
+
+        Returns:
+            How far packed and plain were apart; None where packing was not tried.
+
+        Raises:
+            TrainingError: packing does not hold and `strict` is set.
+        """
+        if self.form == "plain":
+            return None
+        agreement = None
+        reason = trie_refusal(self.vlm.base.config.text_config, longest)
+        if not reason:
+            agreement = self.compare(branches)
+            if agreement.holds(self.autocast or self.vlm.base.dtype):
+                return agreement
+            reason = (
+                f"packed and plain log-probs differ by {agreement.logprob:.2g} nats, "
+                f"gradients by {agreement.gradient:.2g} of their norm"
+            )
+        if strict:
+            raise TrainingError(
+                f"prefix sharing is off for {self.vlm.name!r}: {reason}; set engine.packing=off to go on"
+            )
+        message(f"prefix sharing is off: {reason}; every answer is computed as a sequence of its own")
+        self.form = "plain"
+        return agreement
+
+    def compare(self, branches: Sequence[Branch]) -> Agreement:
+        """Log-probabilities and gradients of the current form against plain sequences, on a few parameters."""
+        trained = [p for p in self.vlm.model.parameters() if p.requires_grad]
+        # A few of them, from the first layer to the last: all would need a second copy of every gradient.
+        chosen = trained[:: max(1, len(trained) // 16)]
+        generator = torch.Generator().manual_seed(0)
+        lengths = [len(branch.response) for branch in branches]
+        coefficients = torch.split(torch.randn(sum(lengths), generator=generator), lengths)
+        packed, packed_gradients = self._derive(self.form, branches, coefficients, chosen)
+        plain, plain_gradients = packed.new_zeros(0), [torch.zeros_like(p) for p in chosen]
+        for branch, coefficient in zip(branches, coefficients, strict=True):
+            values, gradients = self._derive("plain", [branch], [coefficient], chosen)
+            plain = torch.cat([plain, values])
+            plain_gradients = [total + part for total, part in zip(plain_gradients, gradients, strict=True)]
+        norm = sum(float(gradient.norm()) ** 2 for gradient in plain_gradients) ** 0.5
+        apart = sum(float((a - b).norm()) ** 2 for a, b in zip(packed_gradients, plain_gradients, strict=True)) ** 0.5
+        return Agreement(float((packed - plain).abs().max()), apart / norm if norm else 0.0)
+
+    def _derive(
+        self, form: Form, branches: Sequence[Branch], coefficients: Sequence[Tensor], parameters: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Token log-probs, and the gradient of their sum with the given coefficients."""
+        with self._arithmetic():
+            values = self._ask(form, branches).values
+        if not parameters:
+            return values.detach(), []
+        total = (values * torch.cat(list(coefficients)).to(values.device)).sum()
+        return values.detach(), list(torch.autograd.grad(total, parameters, materialize_grads=True))
+
+    def _arithmetic(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.vlm.device.type, self.autocast) if self.autocast else nullcontext()

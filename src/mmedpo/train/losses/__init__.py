@@ -1,0 +1,9 @@
+"""Losses of preference pairs, one registered class each (METHOD: every pairwise method is a sum of such terms).
+
+Notation of the papers: a(y, x) = log pi(y|x) - log pi_0(y|x); y_w preferred, y_l dispreferred, x* what
+the dispreferred side is shown.
+"""
+
+from mmedpo.train.losses.loss import Loss, LossOptions, PairValues
+
+__all__ = ["Loss", "LossOptions", "PairValues"]
