@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import Function
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmedpo.engine.layout import Layout, Span, dense_visibility
@@ -31,49 +32,70 @@ Heads = Tensor
 
 
 class Bucket(NamedTuple):
-    """Spans of similar length that one call serves; shorter ones are padded with a repeated column."""
+    """Spans of similar length that one call of attention serves, padded at their ends."""
 
-    query: Tensor
-    """[spans, queries] column of each query."""
-    context: Tensor | None
-    """[spans, keys] column of each key; None: the queries' own columns, causally."""
+    start: int
+    """First row of this bucket among the rows of all buckets."""
+    spans: int
+    """Number of spans."""
+    width: int
+    """Rows of each span, padding included."""
+    trunk: int
+    """For groups: number of the bucket that holds their trunks; -1 for trunks."""
+    of_trunk: Tensor | None
+    """[spans] for groups: each one's trunk within that bucket."""
     mask: Tensor | None
-    """[spans, 1, queries, keys] 0 where a query sees a key, -inf elsewhere; None with causal attention."""
+    """[spans, 1, width, trunk width + width] 0 where a query sees a key, else -inf; None: causal."""
 
 
 class TrieAttention(NamedTuple):
-    """What attention needs to know of a layout, on the model's device."""
+    """What attention needs to know of a layout, on the model's device.
+
+    Columns are sorted into buckets and back by two permutations, so that either way, forward and
+    backward, is a gather of whole rows.
+    """
 
     buckets: tuple[Bucket, ...]
-    """Together they answer every column once."""
-    place: Tensor
-    """[columns] where, among all buckets' queries in order, a column's answer lies."""
+    """Trunks before groups; together they answer every column once."""
+    column: Tensor
+    """[rows] column of each row of the buckets; `columns` (one past the last) for padding."""
+    row: Tensor
+    """[columns] row of each column."""
 
 
 def trie_attention(layout: Layout, device: torch.device, dtype: torch.dtype) -> TrieAttention:
     """Prepares the attention of a layout; shared by all layers of one forward pass."""
     trunks: dict[int, list[Span]] = defaultdict(list)
-    groups: dict[int, list[tuple[Span, Span]]] = defaultdict(list)
+    groups: dict[tuple[int, int], list[tuple[int, Span, Span]]] = defaultdict(list)
     for tree in layout.trees:
-        trunks[_size_class(tree.trunk.length)].append(tree.trunk)
+        of_size = trunks[_size_class(tree.trunk.length)]
+        of_size.append(tree.trunk)
         for group in tree.groups:
-            groups[_size_class(group.length)].append((tree.trunk, group))
-    buckets, answered = [], []
-    for spans in trunks.values():
-        query = _columns(spans)
-        answered.append(query)
-        buckets.append(Bucket(torch.from_numpy(query).to(device), None, None))
-    for pairs in groups.values():
-        own, prefix = _columns([group for _, group in pairs]), _columns([trunk for trunk, _ in pairs])
-        answered.append(own)
-        mask = torch.from_numpy(_group_mask(layout, pairs, prefix.shape[1], own.shape[1])).to(device, dtype)
-        context = torch.from_numpy(np.concatenate([prefix, own], axis=1)).to(device)
-        buckets.append(Bucket(torch.from_numpy(own).to(device), context, mask))
-    place = np.empty(layout.columns, dtype=np.int64)
-    flat = np.concatenate([part.ravel() for part in answered])
-    # Backwards, so that a column's own answer, not one of its repetitions as padding, is what stands.
-    place[flat[::-1]] = np.arange(len(flat))[::-1]
-    return TrieAttention(tuple(buckets), torch.from_numpy(place).to(device))
+            key = (_size_class(tree.trunk.length), _size_class(group.length))
+            groups[key].append((len(of_size) - 1, tree.trunk, group))
+    buckets: list[Bucket] = []
+    columns: list[NDArray[np.int64]] = []
+    number_of: dict[int, int] = {}
+    start = 0
+    for size, spans in trunks.items():
+        number_of[size] = len(buckets)
+        columns.append(_columns(spans, layout.columns))
+        buckets.append(Bucket(start, len(spans), columns[-1].shape[1], -1, None, None))
+        start += columns[-1].size
+    for (size, _), members in groups.items():
+        trunk = buckets[number_of[size]]
+        columns.append(_columns([group for _, _, group in members], layout.columns))
+        spans, width = columns[-1].shape
+        mask = _group_mask(layout, [(t, g) for _, t, g in members], trunk.width, width)
+        of_trunk = torch.tensor([number for number, _, _ in members], device=device)
+        buckets.append(Bucket(start, spans, width, number_of[size], of_trunk, torch.from_numpy(mask).to(device, dtype)))
+        start += columns[-1].size
+    column = np.concatenate([part.ravel() for part in columns])
+    row = np.empty(layout.columns + 1, dtype=np.int64)
+    row[column] = np.arange(len(column))
+    return TrieAttention(
+        tuple(buckets), torch.from_numpy(column).to(device), torch.from_numpy(row[:-1].copy()).to(device)
+    )
 
 
 def register_trie_attention() -> None:
@@ -105,32 +127,88 @@ def attention_forward(
         )
         return result
     # [columns, heads, head size]: a column's numbers lie together, so that gathering copies whole rows.
-    rows = [heads[0].transpose(0, 1) for heads in (query, key, value)]
+    queries, keys, values = (
+        _permuted(heads[0].transpose(0, 1), trie.column, trie.row) for heads in (query, key, value)
+    )
     answers = []
     for bucket in trie.buckets:
-        context = bucket.query if bucket.context is None else bucket.context
-        queries, keys, values = (
-            _gather(row, index) for row, index in zip(rows, (bucket.query, context, context), strict=True)
-        )
-        repeats = queries.shape[1] // keys.shape[1]
-        if repeats > 1:
-            keys, values = keys.repeat_interleave(repeats, dim=1), values.repeat_interleave(repeats, dim=1)
-        answer = scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=bucket.mask,
-            is_causal=bucket.mask is None,
-            dropout_p=dropout,
-            scale=scaling,
-        )
-        answers.append(answer.transpose(1, 2).flatten(0, 1))
-    return torch.cat(answers).index_select(0, trie.place).unsqueeze(0), None
+        q, k, v = (_part(rows, bucket) for rows in (queries, keys, values))
+        if bucket.of_trunk is not None:
+            trunk = trie.buckets[bucket.trunk]
+            k, v = (
+                torch.cat([_repeated(_part(rows, trunk), bucket.of_trunk), own], dim=1)
+                for rows, own in ((keys, k), (values, v))
+            )
+        answers.append(_attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), bucket.mask, dropout, scaling))
+    return _permuted(torch.cat(answers), trie.row, trie.column).unsqueeze(0), None
 
 
-def _gather(rows: Tensor, index: Tensor) -> Tensor:
-    """[spans, heads, width, head size] of the given columns [spans, width]."""
-    return rows.index_select(0, index.flatten()).view(*index.shape, *rows.shape[1:]).transpose(1, 2)
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, scaling: float | None) -> Tensor:
+    """[spans * width, heads, head size] from [spans, heads, width, head size]."""
+    repeats = q.shape[1] // k.shape[1]
+    if repeats > 1:
+        k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
+    answer = scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling
+    )
+    return answer.transpose(1, 2).flatten(0, 1)
+
+
+def _part(rows: Tensor, bucket: Bucket) -> Tensor:
+    """[spans, width, heads, head size] of one bucket."""
+    part = rows[bucket.start : bucket.start + bucket.spans * bucket.width]
+    return part.view(bucket.spans, bucket.width, *rows.shape[1:])
+
+
+def _permuted(rows: Tensor, index: Tensor, back: Tensor) -> Tensor:
+    result: Tensor = _Permuted.apply(rows, index, back)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _repeated(trunks: Tensor, of_group: Tensor) -> Tensor:
+    result: Tensor = _Repeated.apply(trunks, of_group)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Permuted(Function):
+    """Rows in another order, with rows of zeros where `index` points past the end.
+
+    `back` is the inverse: the gradient of a gather would be a scatter, which is far slower, but
+    the gradient of a permutation is the inverse gather.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return _take(rows, index)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return _take(gradients[0], back), None, None
+
+
+class _Repeated(Function):
+    """Trunks [trunks, width, heads, head size], each as often as groups grow from it."""
+
+    @staticmethod
+    def forward(ctx: Any, trunks: Tensor, of_group: Tensor) -> Tensor:
+        ctx.save_for_backward(of_group)
+        ctx.trunks = len(trunks)
+        return trunks.index_select(0, of_group)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (of_group,) = ctx.saved_tensors
+        (gradient,) = gradients
+        return gradient.new_zeros(ctx.trunks, *gradient.shape[1:]).index_add_(0, of_group, gradient), None
+
+
+def _take(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows by index; an index of `len(rows)` gives zeros."""
+    if len(index) > len(rows):
+        rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
+    return rows.index_select(0, index)
 
 
 def _size_class(length: int) -> int:
@@ -138,10 +216,10 @@ def _size_class(length: int) -> int:
     return length.bit_length()
 
 
-def _columns(spans: Sequence[Span]) -> NDArray[np.int64]:
-    """[spans, longest] columns of every span, its last one repeated as padding."""
+def _columns(spans: Sequence[Span], padding: int) -> NDArray[np.int64]:
+    """[spans, longest] columns of every span, `padding` behind the shorter ones."""
     offsets = np.arange(max(span.length for span in spans))
-    return np.stack([span.start + np.minimum(offsets, span.length - 1) for span in spans])
+    return np.stack([np.where(offsets < span.length, span.start + offsets, padding) for span in spans])
 
 
 def _group_mask(layout: Layout, pairs: Sequence[tuple[Span, Span]], prefix: int, own: int) -> NDArray[np.float32]:

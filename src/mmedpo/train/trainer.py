@@ -50,9 +50,9 @@ class PreferenceTrainer(Trainer):
         reference: Mapping[Branch, Tensor],
         settings: TrainSettings,
         arguments: TrainingArguments,
-        watch: Watch,
         advance: Advance,
         message: Callable[[str], None],
+        watch: Watch | None = None,
     ) -> None:
         self.engine = engine
         self.groups = groups
@@ -63,12 +63,15 @@ class PreferenceTrainer(Trainer):
         self._halved = False
         self._earlier: list[Batch] = []
         self._noted = torch.zeros(5, dtype=torch.float64)
-        watch.trainer = self
+        callbacks: list[TrainerCallback] = [_Progress(advance), _MarkComplete()]
+        if watch:
+            watch.trainer = self
+            # It comes first: what it logs at a step must be in that step's checkpoint.
+            callbacks.insert(0, watch)
         super().__init__(
             model=engine.vlm.model,
             args=arguments,
-            # The watch comes first: what it logs at a step must be in that step's checkpoint.
-            callbacks=[watch, _Progress(advance), _MarkComplete()],
+            callbacks=callbacks,
             train_dataset=GroupIndex(len(groups)),
         )
         self.remove_callback(PrinterCallback)

@@ -1,0 +1,101 @@
+"""Image features: the same numbers wherever they are kept, and gradients where something is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.families import VIEWS, read_view, small_model
+from mmedpo.engine import FeatureStore
+
+
+@pytest.fixture
+def vlm():
+    return small_model("llama")
+
+
+@pytest.fixture
+def views(tmp_path):
+    paths = [tmp_path / view.name for view in VIEWS]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    return paths
+
+
+def counted(reads):
+    return lambda path: reads.append(path) or read_view(Path(path.name))
+
+
+@pytest.mark.parametrize("place", ["memory", "disk", "recompute", "auto"])
+def test_features_are_the_models_own_wherever_they_are_kept(vlm, views, tmp_path, place):
+    store = FeatureStore(vlm, counted([]), folder=tmp_path / "features", place=place, identity="w")
+    store.preload(views)
+    expected = vlm.image_features([read_view(view) for view in VIEWS])
+    torch.testing.assert_close(store([views[2], views[0], views[2]]), expected[[2, 0, 2]])
+    assert not store(views).requires_grad
+
+
+@pytest.mark.parametrize(("place", "times"), [("memory", 3), ("disk", 3), ("recompute", 6)])
+def test_frozen_features_are_computed_once_unless_asked_otherwise(vlm, views, tmp_path, place, times):
+    reads: list[Path] = []
+    store = FeatureStore(vlm, counted(reads), folder=tmp_path / "features", place=place, identity="w")
+    store.preload(views)
+    store(views)
+    store(views)
+    assert len(reads) == times
+
+
+def test_files_are_taken_up_again_and_those_of_other_weights_are_not(vlm, views, tmp_path):
+    for identity, times in (("w", 3), ("w", 0), ("v", 3)):
+        reads: list[Path] = []
+        store = FeatureStore(vlm, counted(reads), folder=tmp_path, place="disk", identity=identity)
+        store.preload(views)
+        assert len(reads) == times
+
+
+def test_too_many_for_memory_go_to_disk_or_are_recomputed_and_the_choice_is_kept(vlm, views, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmedpo.engine.features.MEMORY_SHARE", 0.0)
+    store = FeatureStore(vlm, counted([]), folder=tmp_path / "f", place="auto", identity="w")
+    store.preload(views)
+    assert store.place in ("disk", "recompute")
+    monkeypatch.setattr("mmedpo.engine.features.MEMORY_SHARE", 1.0)
+    again = FeatureStore(vlm, counted([]), folder=tmp_path / "f", place="auto", identity="w")
+    again.preload(views)
+    assert again.place == store.place
+    assert FeatureStore(vlm, counted([]), place="auto")._choose(views) == "memory"
+
+
+@pytest.mark.parametrize("place", ["memory", "disk", "recompute"])
+def test_with_a_trained_projector_the_towers_output_is_kept_and_the_projector_gets_gradients(
+    vlm, views, tmp_path, place
+):
+    vlm.trained = frozenset({"projector"})
+    vlm.model.model.multi_modal_projector.requires_grad_(True)
+    reads: list[Path] = []
+    store = FeatureStore(vlm, counted(reads), folder=tmp_path / "f", place=place, identity="w")
+    store.preload(views)
+    before = store(views)
+    before.sum().backward()
+    weight = next(vlm.model.model.multi_modal_projector.parameters())
+    assert weight.grad is not None
+    assert float(weight.grad.abs().max()) > 0
+    assert all(parameter.grad is None for parameter in vlm.model.model.vision_tower.parameters())
+    weight.data.mul_(2.0)
+    assert not torch.allclose(store(views), before)
+    torch.testing.assert_close(store(views), vlm.image_features([read_view(view) for view in VIEWS]))
+    assert (len(reads) == 3) == (place != "recompute")
+
+
+def test_with_a_trained_tower_every_view_is_encoded_once_per_call(vlm, views):
+    vlm.trained = frozenset({"vision_tower"})
+    vlm.model.model.vision_tower.requires_grad_(True)
+    reads: list[Path] = []
+    store = FeatureStore(vlm, counted(reads))
+    store.preload(views)
+    assert reads == []
+    store([*views, views[0]]).sum().backward()
+    assert len(reads) == 3
+    patches = vlm.model.model.vision_tower.get_parameter("embeddings.patch_embedding.weight")
+    assert float(patches.grad.abs().max()) > 0
