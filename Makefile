@@ -23,7 +23,7 @@ lint: $(STAMP)
 bench: $(STAMP)  ## Throughput against TRL: bench/RESULTS.md, and how cost grows: docs/engine-growth.md.
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
 	$(BIN)/python -m bench.throughput
-	$(BIN)/python -m bench.throughput --growth --rounds 1 --steps 3
+	$(BIN)/python -m bench.throughput --growth --rounds 1 --steps 2
 
 # The build backend is installed first, so that building the package itself fetches nothing more.
 $(STAMP): pyproject.toml constraints.txt

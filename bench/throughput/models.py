@@ -120,10 +120,13 @@ def build_checkpoint(shape: Shape, folder: Path, *, device: str, seed: int = 0) 
     tokenizer = build_tokenizer(shape)
     torch.manual_seed(seed)
     dtype = getattr(torch, shape.dtype)
+    before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
-    with torch.device(device):
-        model: Any = LlavaForConditionalGeneration(_config(shape, tokenizer))
-    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device(device):
+            model: Any = LlavaForConditionalGeneration(_config(shape, tokenizer))
+    finally:
+        torch.set_default_dtype(before)
     folder.mkdir(parents=True, exist_ok=True)
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -76,8 +76,8 @@ def _model(name: str) -> str:
     return (
         f"Model `{name}`: LLaVA with random weights in {shape.dtype}, CLIP tower {shape.vision_layers} x "
         f"{shape.vision_hidden} at {shape.image_size} px, {shape.family.capitalize()} {shape.layers} x {shape.hidden}; "
-        f"{shape.frozen_weights / 1e6:,.1f} M weights in the linear layers of the language model, LoRA r = {shape.rank} "
-        f"on all of them: {shape.adapter_weights / 1e6:,.1f} M."
+        f"{shape.frozen_weights / 1e6:,.1f} M weights in the linear layers of the language model, LoRA r = "
+        f"{shape.rank} on all of them: {shape.adapter_weights / 1e6:,.1f} M."
     )
 
 

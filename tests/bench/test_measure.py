@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.throughput import growth
 from bench.throughput.measure import Case, Measured, Store
 from bench.throughput.side import Options, SideResult
 from bench.throughput.table import render
@@ -66,3 +67,23 @@ def test_raw_results_come_back_as_they_were(measured: Measured, tmp_path: Path) 
     again = Store.open(tmp_path / "RESULTS.json")
     assert again.cases[measured.case.key] == measured
     assert again.machines == store.machines
+
+
+def test_growth_page_counts_tokens_and_says_what_was_not_measured(tmp_path: Path) -> None:
+    page = growth.page(Store(tmp_path / "growth.json"))
+    # One question: 2 x 616 + 20 and 2 x 616 + 20 over two pairs; the trie 2 x 576 + 60 + 50 over two pairs.
+    assert "| 1 | 1,252 | 631 | 2.0 x |" in page
+    assert "seconds per pair |" not in page
+
+
+def test_growth_plot_and_page_with_measured_seconds(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed; `make bench` installs it")
+    workload = growth.growth_workloads()["questions"][1]
+    store = Store(tmp_path / "growth.json")
+    case = Case(workload, "small", "cpu", False, 3, Options())
+    store.add(Measured(case, {"trl": [_result([9.0, 2.0, 2.0])]}), "command")
+    growth.write(store, tmp_path)
+    page = (tmp_path / "engine-growth.md").read_text()
+    assert "| 2 | 1,252 | 343 | 3.7 x | 0.500 |" in page
+    assert "| not measured |" in page
+    assert (tmp_path / "images" / "engine-growth.png").stat().st_size > 10_000

@@ -25,6 +25,8 @@ SMALL = replace(
 )
 OPTIONS = Options(rank=SHAPE.rank, alpha=SHAPE.alpha, learning_rate=1e-2)
 STEPS = 3
+TOLERANCE = 2e-6
+"""float32 sums in another order, after two updates."""
 needs_trl = pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed; `make bench` installs it")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # TRL sets what transformers deprecates.
 
@@ -64,14 +66,16 @@ def _run(
 def test_trl_and_the_plain_side_give_the_same_losses(checkpoint: Path, micro_pairs: int) -> None:
     plain = _run("plain", checkpoint)
     trl = _run("trl", checkpoint, micro_pairs=micro_pairs)
-    assert trl.losses == pytest.approx(plain.losses, abs=2e-6)
+    assert trl.losses == pytest.approx(plain.losses, abs=TOLERANCE)
     # The losses move, so that agreement says something about gradients and not only about the first forward.
-    assert abs(plain.losses[1] - _run("plain", checkpoint, learning_rate=0.0).losses[1]) > 1e-3
+    assert abs(plain.losses[1] - _run("plain", checkpoint, learning_rate=0.0).losses[1]) > 100 * TOLERANCE
 
 
 @needs_trl
 def test_checkpointing_leaves_the_losses_of_trl_alone(checkpoint: Path) -> None:
-    assert _run("trl", checkpoint, checkpointing=True).losses == pytest.approx(_run("trl", checkpoint).losses, abs=2e-6)
+    assert _run("trl", checkpoint, checkpointing=True).losses == pytest.approx(
+        _run("trl", checkpoint).losses, abs=TOLERANCE
+    )
 
 
 @needs_trl
