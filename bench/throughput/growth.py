@@ -45,14 +45,18 @@ def plot(store: Store, path: Path) -> None:
         for side in _sides(store):
             seconds = [_seconds(_find(store, workload), side) for workload in workloads]
             known = [(x, y) for x, y in zip(values, seconds, strict=True) if y is not None]
-            below.plot(*zip(*known, strict=True), "o-", color=COLOURS[side], label=NAMES[side])
+            if known:
+                below.plot(*zip(*known, strict=True), "o-", color=COLOURS[side], label=NAMES[side])
         for axis, what in ((above, "tokens per pair"), (below, "seconds per pair")):
-            axis.set(xlabel=label, ylabel=what, xscale="log", yscale="log")
+            axis.set(xlabel=label, ylabel=what)
+            if not axis.lines:
+                axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
+                continue
+            axis.set(xscale="log", yscale="log")
             axis.set_xticks(values, [str(value) for value in values])
             axis.minorticks_off()
             axis.grid(alpha=0.3)
-            if axis.lines:
-                axis.legend()
+            axis.legend()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
