@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-long lint docs clean
+.PHONY: demo test test-long lint bench docs clean
 
 demo: $(STAMP)  ## The whole loop on the embedded default; ends with a table and the path of report.html.
 	$(BIN)/mmedpo demo
@@ -19,6 +19,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Throughput against TRL: bench/RESULTS.md, and how cost grows: docs/engine-growth.md.
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python -m bench.throughput
+	$(BIN)/python -m bench.throughput --growth --rounds 1 --steps 2
 
 # The build backend is installed first, so that building the package itself fetches nothing more.
 $(STAMP): pyproject.toml constraints.txt
