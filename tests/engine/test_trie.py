@@ -151,10 +151,20 @@ def test_bins_are_filled_in_order_and_shared_tokens_count_once():
         fill_bins(units, 11, "limit")
 
 
-@given(st.lists(st.lists(SEQUENCE, min_size=1, max_size=3), max_size=8), st.integers(18, 40))
-def test_every_unit_is_in_one_bin_and_no_bin_is_too_large(units, limit):
+def test_a_bin_that_is_large_enough_takes_in_only_what_it_shares_something_with():
+    def unit(view, question):
+        return [symbols([1, *range(-20 * view - 20, -20 * view), 10 + question, 20])]
+
+    units = [unit(0, 0), unit(0, 1), unit(1, 0), unit(1, 1), unit(2, 0)]
+    assert fill_bins(units, 1000, "limit", enough=10) == [[0, 1], [2, 3], [4]]
+    assert fill_bins(units, 1000, "limit", enough=30) == [[0, 1, 2, 3], [4]]
+    assert fill_bins(units, 1000, "limit") == [[0, 1, 2, 3, 4]]
+
+
+@given(st.lists(st.lists(SEQUENCE, min_size=1, max_size=3), max_size=8), st.integers(18, 40), st.none() | st.just(9))
+def test_every_unit_is_in_one_bin_and_no_bin_is_too_large(units, limit, enough):
     arrays = [[symbols(sequence) for sequence in unit] for unit in units]
-    bins = fill_bins(arrays, limit, "limit")
+    bins = fill_bins(arrays, limit, "limit", enough)
     assert [number for part in bins for number in part] == list(range(len(units)))
     for part in bins:
         trie = Trie()

@@ -33,6 +33,10 @@ MAX_TOKENS = "engine.max_tokens"
 """Name of the setting that bounds a forward pass."""
 
 
+ENOUGH_ON_CPU = 512
+"""Tokens at which a processor's matrix products are as fast as they get; a GPU wants passes as large as fit."""
+
+
 class Agreement(NamedTuple):
     """How far two forms are apart on the same branches."""
 
@@ -132,7 +136,8 @@ class Engine:
         flat = [branch for unit in units for branch in unit]
         sequences, _ = branch_symbols(flat, self.vlm.image_token_id, self.vlm.image_tokens)
         parts = iter(sequences)
-        return fill_bins([[next(parts) for _ in unit] for unit in units], self.max_tokens, MAX_TOKENS)
+        enough = ENOUGH_ON_CPU if self.vlm.device.type == "cpu" else None
+        return fill_bins([[next(parts) for _ in unit] for unit in units], self.max_tokens, MAX_TOKENS, enough)
 
     def _plain_bins(self, units: Sequence[Sequence[Branch]]) -> list[list[int]]:
         """Rows are as wide as the longest, so a bin costs rows times width."""
