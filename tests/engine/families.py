@@ -64,7 +64,7 @@ def small_model(family: str, **changes: Any) -> VisionLanguageModel:
     model = LlavaForConditionalGeneration(config).eval()
     for parameter in model.parameters():
         if parameter.dim() > 1:
-            parameter.data.mul_(6.0)
+            parameter.data.mul_(4.0)
     model.requires_grad_(False)
     processor = CLIPImageProcessorPil(size={"height": SIDE, "width": SIDE}, do_center_crop=False)
     return VisionLanguageModel(model, Words(), processor, IMAGE, IMAGE_TOKENS, family)

@@ -194,3 +194,135 @@ def test_the_best_look_is_kept(small_vlm_folder, tmp_path):
     short = _settings(small_vlm_folder, watch={"every": 2, "keep": "last", "collapse_logprob": 100.0})
     _train(tmp_path / "last", short, lambda *_: {"probe_score": 0.5})
     assert _adapter(tmp_path / "best") != _adapter(tmp_path / "last")
+
+
+# Memory.
+
+
+def _starve(monkeypatch, above: int, times: int = 10**9):
+    """Forward passes of more than `above` tokens run out of memory, so many times."""
+    import torch
+
+    import mmedpo.engine.engine as engine
+    from mmedpo.engine.logprobs import layout_of
+
+    stock, left = engine.packed_logprobs, [times]
+
+    def starving(vlm, branches, features, model=None, *, dense=False):
+        tokens = layout_of(vlm, branches).columns
+        if torch.is_grad_enabled() and model is not None and tokens > above and left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("out of memory")
+        return stock(vlm, branches, features, model, dense=dense)
+
+    monkeypatch.setattr(engine, "packed_logprobs", starving)
+
+
+def _big_steps(folder, **train):
+    """Steps of about 800 tokens, so that there is something to halve."""
+    return _settings(folder, batch_groups=3, gradient_accumulation=2, epochs=2, **train)
+
+
+def test_out_of_memory_halves_the_pass_once_says_so_and_goes_on(small_vlm_folder, tmp_path, monkeypatch, capsys):
+    from mmedpo.progress import LineReporter
+
+    dropless = {"lora": {"rank": 4, "alpha": 8}}
+    _train(tmp_path / "whole", _big_steps(small_vlm_folder, **dropless))
+    monkeypatch.setattr("mmedpo.engine.engine.ENOUGH_ON_CPU", 10**9)
+    _starve(monkeypatch, above=300)
+    settings = _big_steps(small_vlm_folder, **dropless).model_copy(
+        update={"engine": _settings(small_vlm_folder).engine.model_copy(update={"max_tokens": 600})}
+    )
+    with open_run(tmp_path / "starved", settings, LineReporter()) as run:
+        _prepare(run)
+        from mmedpo.train.stage import train
+
+        run.execute(Stage("train", lambda run: train(run, _probe) and None, {}, ("pairs.parquet",), ("adapter",)))
+    said = capsys.readouterr().err
+    assert said.count("out of memory with engine.max_tokens=600: going on with 300") == 1
+    whole, starved = _log(tmp_path / "whole"), _log(tmp_path / "starved")
+    for left, right in zip(whole, starved, strict=True):
+        assert left.keys() == right.keys()
+        if "loss" in left:
+            assert left["loss"] == pytest.approx(right["loss"], rel=1e-4)
+
+
+def test_out_of_memory_again_is_an_error_that_names_the_settings(small_vlm_folder, tmp_path, monkeypatch):
+    _starve(monkeypatch, above=10)
+    with pytest.raises(
+        TrainingError, match=r"out of memory again with engine.max_tokens=2048; lower engine.max_tokens"
+    ):
+        _train(tmp_path / "starved", _settings(small_vlm_folder))
+
+
+# What is trained.
+
+
+def test_all_weights_can_be_tuned_and_the_result_is_a_checkpoint_of_its_own(small_vlm_folder, tmp_path):
+    from mmedpo.models.hub import load_tuned
+
+    settings = _settings(small_vlm_folder, tune="full", lora={})
+    with open_run(tmp_path / "full", settings) as run:
+        _prepare(run)
+        from mmedpo.train.stage import train
+
+        run.execute(Stage("train", lambda run: train(run, _probe) and None, {}, ("pairs.parquet",), ("tuned",)))
+    assert not list((tmp_path / "full" / "tuned").glob("*.bin"))
+    tuned = load_tuned(settings.model, tmp_path / "full" / "tuned")
+    base = load_tuned(settings.model, small_vlm_folder)
+    changed = {
+        name.split(".")[1] if name.startswith("model.") else name.split(".")[0]
+        for (name, left), right in zip(tuned.model.named_parameters(), base.model.parameters(), strict=True)
+        if not left.equal(right)
+    }
+    assert changed == {"language_model"}
+    losses = [entry["loss"] for entry in _log(tmp_path / "full") if "loss" in entry]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("parts", [("language_model", "projector"), ("language_model", "projector", "vision_tower")])
+def test_an_adapter_on_more_parts_reaches_them_and_loads_again(small_vlm_folder, tmp_path, parts):
+    from safetensors import safe_open
+
+    from mmedpo.models.hub import load_tuned
+
+    settings = _settings(small_vlm_folder, parts=parts)
+    _train(tmp_path / "more", settings)
+    with safe_open(tmp_path / "more" / "adapter" / "adapter_model.safetensors", framework="pt") as file:
+        # B starts at zero: where it is not, training has reached.
+        reached = {name.split(".")[3] for name in file.keys() if "lora_B" in name and file.get_tensor(name).any()}  # noqa: SIM118
+    marks = {"language_model": "language_model", "projector": "multi_modal_projector", "vision_tower": "vision_tower"}
+    assert reached == {marks[part] for part in parts}
+    load_tuned(settings.model, tmp_path / "more" / "adapter")
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"grouping": "image"},
+        {"grouping": "none"},
+        {"activation_checkpointing": True},
+        {"objective": [{"loss": "ipo"}, {"loss": "nll", "weight": 0.1}], "beta": 0.5},
+        {"objective": [{"loss": "softmax"}]},
+        {"edited_token_weight": 3.0},
+    ],
+    ids=lambda train: ",".join(train),
+)
+def test_other_ways_to_train_learn_too(small_vlm_folder, tmp_path, train):
+    _train(tmp_path / "run", _settings(small_vlm_folder, epochs=6, **train))
+    losses = [entry["loss"] for entry in _log(tmp_path / "run") if "loss" in entry]
+    assert losses[-1] < losses[0]
+
+
+def test_activation_checkpointing_and_packing_change_nothing_but_rounding(small_vlm_folder, tmp_path):
+    plain = _settings(small_vlm_folder, lora={"rank": 4, "alpha": 8})
+    logs = []
+    for name, settings in {
+        "packed": plain,
+        "unpacked": plain.model_copy(update={"engine": plain.engine.model_copy(update={"packing": "off"})}),
+        "checkpointed": _settings(small_vlm_folder, lora={"rank": 4, "alpha": 8}, activation_checkpointing=True),
+    }.items():
+        _train(tmp_path / name, settings)
+        logs.append([entry["loss"] for entry in _log(tmp_path / name) if "loss" in entry])
+    assert logs[1] == pytest.approx(logs[0], rel=1e-4)
+    assert logs[2] == pytest.approx(logs[0], rel=1e-4)

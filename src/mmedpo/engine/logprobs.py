@@ -127,7 +127,7 @@ def plain_logprobs(
 
 def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, branches: int) -> TokenLogprobs:
     """Log-softmax once per predicting node; each child takes its own entry."""
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     values = logits[row, target] - logits.logsumexp(-1)[row]
     owner = torch.from_numpy(branch).to(values.device)
     return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches))

@@ -103,24 +103,32 @@ class PreferenceTrainer(Trainer):
         """
         assert num_items_in_batch is not None
         model.train()
-        batch, total, last = self._batch(inputs), int(num_items_in_batch), self.accelerator.sync_gradients
-        noted = self._noted.clone()
-        try:
-            loss = self._descend(model, batch, total, last)
-        except Exception as error:
-            if not should_reduce_batch_size(error):
-                raise
-            self._halve(error)
-            # What earlier passes of this step left behind is incomplete or mixed: the step starts over.
-            model.zero_grad()
-            self._noted = noted
-            for before in self._earlier:
-                self._descend(model, before, total, last=False, note=False)
-            loss = self._descend(model, batch, total, last)
-        self._earlier = [] if last else [*self._earlier, batch]
-        if last:
+        batch, total = self._batch(inputs), int(num_items_in_batch)
+        loss = self._with_less_memory(model, batch, total)
+        if self.accelerator.sync_gradients:
+            self._earlier = []
             self._write_note(total)
+        else:
+            self._earlier.append(batch)
         return loss
+
+    def _with_less_memory(self, model: Any, batch: Batch, total: int) -> Tensor:
+        """`_descend`, and once more with passes of half the size where memory ends."""
+        noted = self._noted.clone()
+        again: list[Batch] = []
+        while True:
+            try:
+                for before in again:
+                    self._descend(model, before, total)
+                self._noted = noted.clone()
+                return self._descend(model, batch, total)
+            except Exception as error:
+                if not isinstance(error, torch.OutOfMemoryError) and not should_reduce_batch_size(error):
+                    raise
+                self._halve(error)
+                # What earlier passes of this step left behind is incomplete or mixed: the step starts over.
+                model.zero_grad()
+                again = self._earlier
 
     def _batch(self, inputs: dict[str, Tensor]) -> Batch:
         pairs = [pair for index in inputs["groups"].tolist() for pair in self.groups[index]]
@@ -132,7 +140,7 @@ class PreferenceTrainer(Trainer):
             needed += family if useful and self.objective.whole_families else useful
         return Batch(needed, len(pairs))
 
-    def _descend(self, model: Any, batch: Batch, total: int, last: bool, note: bool = True) -> Tensor:
+    def _descend(self, model: Any, batch: Batch, total: int) -> Tensor:
         """Adds the batch's gradient of (sum of losses) / total; gradients are exchanged in the last pass."""
         units = families(batch.pairs)
         asked = [self._asked(unit) for unit in units]
@@ -145,7 +153,7 @@ class PreferenceTrainer(Trainer):
         for number, pairs in enumerate(bins):
             final = number == len(bins) - 1
             with nullcontext() if final else self._held_back(model):
-                part = (self._sum(model, pairs, note) if pairs else self._nothing(model)) * scale
+                part = (self._sum(model, pairs) if pairs else self._nothing(model)) * scale
                 extra = (
                     {"scale_wrt_gas": False} if self.accelerator.distributed_type == DistributedType.DEEPSPEED else {}
                 )
@@ -158,7 +166,7 @@ class PreferenceTrainer(Trainer):
             return list(dict.fromkeys(pair.chosen for pair in pairs))
         return branches_of(pairs)
 
-    def _sum(self, model: Any, pairs: Sequence[BranchPair], note: bool) -> Tensor:
+    def _sum(self, model: Any, pairs: Sequence[BranchPair]) -> Tensor:
         """Sum of the pairs' losses in one forward pass."""
         branches = self._asked(pairs)
         policy = self.engine.logprobs(branches, model)
@@ -171,8 +179,7 @@ class PreferenceTrainer(Trainer):
             chosen, rejected = self.settings.beta * values.chosen, self.settings.beta * values.rejected
             won = (chosen > rejected).sum()
             measured = torch.tensor([loss.item(), chosen.sum().item(), rejected.sum().item(), won.item(), len(pairs)])
-        if note:
-            self._noted += measured
+        self._noted += measured
         return loss
 
     def _nothing(self, model: Any) -> Tensor:
@@ -185,9 +192,11 @@ class PreferenceTrainer(Trainer):
         """Gradients stay on this process until a later pass."""
         state, before = self.accelerator.gradient_state, self.accelerator.sync_gradients
         state._set_sync_gradients(False)
-        with self.accelerator.no_sync(model):
-            yield
-        state._set_sync_gradients(before)
+        try:
+            with self.accelerator.no_sync(model):
+                yield
+        finally:
+            state._set_sync_gradients(before)
 
     def _halve(self, error: Exception) -> None:
         tokens = self.engine.max_tokens
