@@ -28,6 +28,7 @@ def index_images(
     paths: Iterable[str],
     *,
     max_pixels: int = MAX_PIXELS,
+    burned_in: bool = True,
     workers: int = 0,
     progress: Advance | None = None,
 ) -> ImageIndex:
@@ -37,15 +38,18 @@ def index_images(
         root: folder of the dataset.
         paths: relative paths; repeated ones (many questions share an image) cost nothing.
         max_pixels: largest image that is decoded.
-        workers: threads; 0 for one per core, at most 8.
+        burned_in: False refuses DICOM files that say text is burned into their pixels.
+        workers: threads; 0 for one per core.
         progress: called after every image.
     """
     distinct = list(dict.fromkeys(paths))
     found: dict[str, ImageRef] = {}
     failed: dict[str, str] = {}
-    pool = ThreadPoolExecutor(max_workers=workers if workers > 0 else min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(max_workers=workers if workers > 0 else os.cpu_count() or 1)
     try:
-        futures = {pool.submit(index_image, root, path, max_pixels=max_pixels): path for path in distinct}
+        futures = {
+            pool.submit(index_image, root, path, max_pixels=max_pixels, burned_in=burned_in): path for path in distinct
+        }
         for done, future in enumerate(as_completed(futures), start=1):
             try:
                 found[futures[future]] = future.result()
