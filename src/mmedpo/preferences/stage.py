@@ -42,7 +42,7 @@ def import_pairs(run: Run) -> list[PreferencePair]:
         # One root for all clean images of the run, the dataset's; noised ones lie in the run folder.
         update: dict[str, object] = {"image": example.image}
         if pair.rejected_image_path is not None:
-            update["rejected_image_path"] = _take(run, image_root, pair.rejected_image_path)
+            update["rejected_image_path"] = _take(run, image_root, pair.rejected_image_path, len(pairs))
         pairs.append(pair.model_copy(update=update))
     if not pairs:
         raise CurationError(f"no pair of {settings.path} is left: {len(drops)} dropped, the first: {drops[0].reason}")
@@ -54,10 +54,10 @@ def import_pairs(run: Run) -> list[PreferencePair]:
     return pairs
 
 
-def _take(run: Run, image_root: Path, relative: str) -> str:
+def _take(run: Run, image_root: Path, relative: str, number: int) -> str:
     """Copies a rejected image into the run folder, under a name of its own."""
     source = safe_join(image_root, relative)
-    name = f"images/imported-{len(list(run.file('images').iterdir())):06d}{PurePosixPath(relative).suffix.lower()}"
+    name = f"images/imported-{number:06d}{PurePosixPath(relative).suffix.lower()}"
     with atomic_path(run.file(name)) as partial:
         shutil.copyfile(source, partial)
     return name
