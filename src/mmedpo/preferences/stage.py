@@ -33,7 +33,8 @@ def import_pairs(run: Run) -> list[PreferencePair]:
     kept, excluded = exclude_test_images(imported.pairs, held_out, examples)
     known = {example.image.sha256: example for example in examples}
     run.file("images").mkdir(exist_ok=True)
-    pairs, drops = [], [*imported.drops, *excluded]
+    pairs: list[PreferencePair] = []
+    drops = [*imported.drops, *excluded]
     for pair in kept:
         example = known.get(pair.image.sha256)
         if example is None:
