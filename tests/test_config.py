@@ -300,7 +300,8 @@ def test_the_resolved_recipe_reads_back_the_same(tmp_path: Path, combination: st
 def test_the_resolved_recipe_writes_every_default_out() -> None:
     def leaves(model: BaseModel) -> dict[str, Any]:
         values = {name: getattr(model, name) for name in type(model).model_fields}
-        return {name: leaves(value) if isinstance(value, BaseModel) else None for name, value in values.items()}
+        plain = {name: {} if isinstance(value, dict) else None for name, value in values.items()}
+        return plain | {name: leaves(value) for name, value in values.items() if isinstance(value, BaseModel)}
 
     def shape(value: Any) -> Any:
         return {name: shape(inner) for name, inner in value.items()} if isinstance(value, dict) else None

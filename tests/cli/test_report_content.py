@@ -239,7 +239,7 @@ def test_an_imported_text_only_sft_run_shows_only_what_it_has(tmp_path: Path) ->
         "nan",
     ):
         assert absent not in text
-    assert "pairs.json (mmedpo-json)" in text
+    assert "pairs.json (format told from its columns)" in text
     assert "SFT on the chosen answers, no reference" in text
     assert "none, every pair weighs 1 and no score is used" in text
     assert "4 of 4 text pairs, drawn with seed 0." in text

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import yaml
 
+from data.layouts import LAYOUTS
 from mmedpo import load_settings, open_run, run_stages
 from mmedpo.errors import MMedPOError
+from mmedpo.preferences.writing import export_rows
 from mmedpo.records import Drop, Example, PreferencePair
+from preferences.rows import preference_row
 
 
 def _overrides(shared_data):
@@ -43,3 +47,36 @@ def test_a_missing_preference_file_is_named_before_anything_runs(shared_data, tm
         pytest.raises(MMedPOError, match="/nowhere/pairs.json does not exist"),
     ):
         run_stages(run)
+
+
+def test_noised_images_of_an_imported_file_come_into_the_run_folder(tmp_path):
+    root = tmp_path / "data"
+    LAYOUTS["table csv"].write(root)
+    rows = [
+        preference_row(
+            n, "Is it big?", "yes", "yes" if visual else "no", images=(f"{n}.png",), score=0.5 + n / 100,
+            rejected_images=(f"{(n + 1) % 12}.png",) if visual else (), pair_type="visual" if visual else "text",
+            row_id=f"{n}-{visual}",
+        )
+        for n in range(8)
+        for visual in (False, True)
+    ]  # fmt: skip
+    export_rows(rows, tmp_path / "prefs.jsonl", "ms-swift", root)
+    recipe = tmp_path / "recipe.yaml"
+    columns = {"image": "file", "question": "ask", "answer": "truth", "split": "part"}
+    content = {
+        "data": {"dataset": "table", "root": str(root), "split": "official", "table": {"columns": columns}},
+        "preferences": {"path": str(tmp_path / "prefs.jsonl")},
+        "evaluate": {"splits": ["test"]},
+    }
+    recipe.write_text(yaml.safe_dump(content))
+    with open_run(tmp_path / "run", load_settings(recipe)) as run:
+        run_stages(run, until="score")
+        pairs = run.read("pairs.parquet", PreferencePair)
+    assert Counter(pair.kind for pair in pairs) == {"text": 8, "visual": 8}
+    for pair in (pair for pair in pairs if pair.kind == "visual"):
+        number = int(pair.pair_id.split("-")[0])
+        copied = (tmp_path / "run" / pair.rejected_image_path).read_bytes()
+        assert copied == (root / "pictures" / f"{(number + 1) % 12}.png").read_bytes()
+        assert pair.chosen == pair.rejected
+        assert pair.example_id == f"table-{number}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from mmedpo.cli import demo, reproduce, runs, tiny
+from mmedpo.cli import deidentify, demo, lint, preferences, reproduce, runs, tiny
 from mmedpo.cli import ground as ground_commands
 
 INTERRUPTED = 130
@@ -31,6 +31,10 @@ app.command("train")(runs.train)
 app.command("evaluate")(runs.evaluate)
 app.command("report")(runs.report)
 app.command("recipes")(runs.recipes)
+app.command("import")(preferences.import_file)
+app.command("export")(preferences.export_file)
+app.command("lint")(lint.lint)
+app.command("deidentify")(deidentify.deidentify)
 app.command("reproduce")(reproduce.reproduce)
 app.command("pretrain-tiny")(tiny.pretrain_tiny)
 app.add_typer(ground_commands.app, name="ground")

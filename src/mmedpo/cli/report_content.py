@@ -170,7 +170,8 @@ def _facts(stored: Stored) -> tuple[c.Fact, ...]:
 
 def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
     if settings.preferences is not None:
-        return {"Imported from": f"{settings.preferences.path.name} ({settings.preferences.format})"}
+        told = settings.preferences.format or "format told from its columns"
+        return {"Imported from": f"{settings.preferences.path.name} ({told})"}
     facts = {}
     if "text" in settings.curate.kinds:
         facts["Judge"] = settings.curate.judge

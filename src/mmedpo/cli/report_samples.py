@@ -13,7 +13,8 @@ from mmedpo.errors import MMedPOError
 from mmedpo.evaluate.protocols import AnswerProtocol, LlavaMed, Released, Strict
 from mmedpo.grounding.overlay import overlay
 from mmedpo.grounding.stage import heatmap_of
-from mmedpo.imaging.images import Pixels, read_image
+from mmedpo.imaging.images import read_image
+from mmedpo.imaging.raster import Pixels
 from mmedpo.records import AnswerType, Example, Grounding, PreferencePair, Turn
 from mmedpo.report import content as c
 from mmedpo.report.formatting import count

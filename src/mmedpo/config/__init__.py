@@ -5,10 +5,11 @@ settings are refused, and so is a setting that would have no effect.
 """
 
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings, NoiseSettings
-from mmedpo.config.data import DataSettings, PhantomSettings
+from mmedpo.config.data import DataSettings, PhantomSettings, ReportSettings, SlakeSettings, TableSettings
 from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings
+from mmedpo.config.lint import LintSettings
 from mmedpo.config.loading import dump_settings, load_settings, validate_settings
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.run import RunSettings
@@ -25,15 +26,19 @@ __all__ = [
     "GroundSettings",
     "Grouping",
     "ImportSettings",
+    "LintSettings",
     "LoraSettings",
     "ModelSettings",
     "NoiseSettings",
     "Packing",
     "Part",
     "PhantomSettings",
+    "ReportSettings",
     "RunSettings",
     "ScoreSettings",
     "Settings",
+    "SlakeSettings",
+    "TableSettings",
     "TermSettings",
     "TrainSettings",
     "Unscored",

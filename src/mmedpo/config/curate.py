@@ -87,7 +87,7 @@ class ImportSettings(Settings):
 
     path: UserPath
     """The preference file."""
-    format: str = "mmedpo-json"
-    """Registered name of the layout."""
+    format: str = ""
+    """Registered name of its layout; empty: told from the columns of its rows."""
     image_root: UserPath | None = None
     """Folder of the images the file names; None: the folder the dataset's own images lie in."""

@@ -6,22 +6,16 @@ reasons mirror the faults found in published preference files (docs/method: lint
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from mmedpo.clinical import extract_facts
 from mmedpo.clinical.lexicon import is_yes_no_question, words
+from mmedpo.lint.text import leaked_prompt as prompt_text
 from mmedpo.records import Candidate, Drop, Example
 
 STAGE = "curate"
 MAX_WORDS = 400
 """A candidate longer than this is no answer any more, for reports as well."""
-
-_LEAKED = re.compile(
-    r"candidate answer|dispreferred|preferred answer|original answer|question:|<image>|</?s>|\[/?inst\]|ground truth"
-    r"|as an ai\b|###|assistant:|<\|",
-    re.IGNORECASE,
-)
 
 
 def empty_side(example: Example, rejected: str) -> Drop | None:
@@ -60,9 +54,9 @@ def chosen_contained(example: Example, rejected: str) -> Drop | None:
 def leaked_prompt(example: Example, rejected: str) -> Drop | None:
     """Text of a prompt, a template or a judge got into an answer (either side)."""
     for side, text in (("chosen", example.answer), ("rejected", rejected)):
-        m = _LEAKED.search(text)
-        if m:
-            return _drop(example, "leaked-prompt-text", f"{side} holds {m.group()!r}")
+        leaked = prompt_text(text)
+        if leaked is not None:
+            return _drop(example, "leaked-prompt-text", f"{side} holds {leaked!r}")
     return None
 
 

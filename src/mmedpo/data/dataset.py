@@ -17,6 +17,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
+from mmedpo.config import ReportSettings, SlakeSettings, TableSettings
 from mmedpo.errors import DataError
 from mmedpo.imaging.images import MAX_PIXELS
 from mmedpo.records import Drop, Example, Record
@@ -45,7 +46,15 @@ class DatasetSettings(Record):
     max_pixels: int = Field(default=MAX_PIXELS, gt=0)
     """Largest image that is decoded, width x height."""
     workers: int = Field(default=0, ge=0)
-    """Threads that decode images; 0 for one per core, at most 8."""
+    """Threads that decode images; 0 for one per core."""
+    allow_burned_in: bool = False
+    """Read DICOM files of restricted data that say text is burned into their pixels."""
+    slake: SlakeSettings = SlakeSettings()
+    """Settings of SLAKE."""
+    reports: ReportSettings = ReportSettings()
+    """Settings of the datasets of reports."""
+    table: TableSettings = TableSettings()
+    """Settings of a table of one's own, and of LLaVA-Med question files."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,11 @@ class Dataset(Protocol):
             ConfigError: a setting is unknown to this dataset.
         """
         ...
+
+
+def data_use(dataset: Dataset, table: TableSettings) -> DataUse:
+    """Whether the records may leave the building: the dataset's own word, or the user's for a table of his own."""
+    return "restricted" if table.restricted else dataset.data_use
 
 
 def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:

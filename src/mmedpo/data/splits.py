@@ -1,6 +1,7 @@
 """Splits that share neither patient nor image, and a report of what a given split shares. Pure.
 
-Images are compared by the hash of their bytes: a re-encoded copy counts as another image.
+Splits are drawn by the hash of the bytes. The leak report also counts pictures that look the same under
+other bytes (re-encoded, scaled), by their perceptual hash.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import combinations
 from typing import Literal, TypeVar
 
 from mmedpo.errors import ConfigError
+from mmedpo.imaging.perceptual import near_pairs
 from mmedpo.records import Example
 
 SplitKey = Literal["patient", "image"]
@@ -93,11 +95,13 @@ class Overlap:
     """Patients of `held` in all; examples without a patient id are not counted."""
     questions: int
     """Pairs of image and question (case and spacing ignored) of `held` that also occur in `fit`."""
+    lookalikes: int = 0
+    """Further images of `held` that look like one of `fit` under other bytes."""
 
     @property
     def clean(self) -> bool:
         """True when nothing is shared."""
-        return self.images == self.patients == self.questions == 0
+        return self.images == self.patients == self.questions == self.lookalikes == 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class LeakReport:
         return [
             f"{o.images} of the {o.held_images} images of split {o.held!r} also occur in {o.fit!r}, "
             f"as do {o.patients} of its {o.held_patients} patients and {o.questions} of its questions word for word"
+            + (f"; {o.lookalikes} more look the same under other bytes" if o.lookalikes else "")
             for o in self.overlaps
             if not o.clean
         ]
@@ -124,11 +129,11 @@ class LeakReport:
 
 def leak_report(examples: Sequence[Example]) -> LeakReport:
     """Counts images, patients and questions that occur in more than one split."""
-    images: dict[str, set[str]] = {}
+    images: dict[str, dict[str, str]] = {}
     patients: dict[str, set[str]] = {}
     questions: dict[str, set[tuple[str, str]]] = {}
     for example in examples:
-        images.setdefault(example.split, set()).add(example.image.sha256)
+        images.setdefault(example.split, {})[example.image.sha256] = example.image.perceptual
         patients.setdefault(example.split, set())
         if example.patient_id is not None:
             patients[example.split].add(example.patient_id)
@@ -140,15 +145,22 @@ def leak_report(examples: Sequence[Example]) -> LeakReport:
             Overlap(
                 fit=fit,
                 held=held,
-                images=len(images[fit] & images[held]),
+                images=len(images[fit].keys() & images[held].keys()),
                 held_images=len(images[held]),
                 patients=len(patients[fit] & patients[held]),
                 held_patients=len(patients[held]),
                 questions=len(questions[fit] & questions[held]),
+                lookalikes=_lookalikes(images[fit], images[held]),
             )
             for fit, held in combinations(names, 2)
         )
     )
+
+
+def _lookalikes(fit: Mapping[str, str], held: Mapping[str, str]) -> int:
+    """How many images of `held` (hash of bytes to perceptual hash) only look like one of `fit`."""
+    others = [look for sha, look in held.items() if sha not in fit]
+    return len({j for _, j in near_pairs(list(fit.values()), others)})
 
 
 def _keys(example: Example, by: Sequence[SplitKey]) -> list[tuple[int, str]]:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from mmedpo.data.dataset import Dataset, DatasetSettings
+from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
 from mmedpo.data.phantom_dataset import Phantom
 from mmedpo.errors import DataError
 from mmedpo.records import Drop, Example
@@ -30,7 +30,14 @@ def load_data(run: Run) -> list[Example]:
     dataset: Dataset = Phantom(settings.phantom) if kind is Phantom else kind()
     reading = dataset.read(
         run.image_root,
-        DatasetSettings(split=settings.split, seed=settings.split_seed),
+        DatasetSettings(
+            split=settings.split,
+            seed=settings.split_seed,
+            allow_burned_in=settings.allow_burned_in,
+            slake=settings.slake,
+            reports=settings.reports,
+            table=settings.table,
+        ),
         run.track("reading images"),
     )
     examples, drops = reading.examples, list(reading.drops)
@@ -46,7 +53,7 @@ def load_data(run: Run) -> list[Example]:
     for note in reading.notes:
         run.message(note)
     run.write("examples.parquet", Example, examples)
-    content = {"notes": reading.notes, "questions": counts, "data_use": dataset.data_use}
+    content = {"notes": reading.notes, "questions": counts, "data_use": data_use(dataset, settings.table)}
     write_text(run.file("data.json"), json.dumps(content, indent=1))
     run.write_drops(drops)
     run.message(", ".join(f"{count} {split}" for split, count in counts.items()) + " questions")

@@ -10,12 +10,12 @@ Two split schemes:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from mmedpo.data.assemble import DISJOINT, OFFICIAL, split_reading
 from mmedpo.data.dataset import (
     DatasetReading,
     DatasetSettings,
@@ -25,7 +25,7 @@ from mmedpo.data.dataset import (
     find_entry,
     require_usable,
 )
-from mmedpo.data.splits import disjoint_split, leak_report, linked
+from mmedpo.data.splits import linked
 from mmedpo.errors import ConfigError, DataError
 from mmedpo.files import read_json_rows
 from mmedpo.imaging.index import index_images
@@ -36,8 +36,8 @@ ANNOTATIONS = ("VQA_RAD Dataset Public.json",)
 """Blanks, underscores, hyphens and case do not matter (OSF and its mirrors differ in them)."""
 IMAGE_FOLDERS = ("VQA_RAD Image Folder", "images")
 
-DEFAULT_SPLIT = "image-disjoint"
-SPLITS = (DEFAULT_SPLIT, "official")
+DEFAULT_SPLIT = DISJOINT
+SPLITS = (DISJOINT, OFFICIAL)
 
 _REQUIRED = ("qid", "phrase_type", "image_name", "question", "answer", "answer_type")
 
@@ -70,6 +70,7 @@ class VqaRad:
 
     name = "vqa-rad"
     data_use: DataUse = "open"
+    licence = "CC0-1.0 (Lau et al. 2018; images from MedPix)"
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Reads all questions, indexes every image once and assigns the split.
@@ -101,7 +102,7 @@ class VqaRad:
                 continue
             examples.append(_example(row, image, case))
         reading = require_usable(DatasetReading(examples, drops), root, settings.min_usable)
-        return _split(reading, scheme, settings)
+        return split_reading(self.name, reading, scheme, settings, default=DEFAULT_SPLIT)
 
 
 @dataclass(frozen=True)
@@ -233,26 +234,6 @@ def _example(row: Row, image: ImageRef, case: str | None) -> Example:
         patient_id=case,
         tags=tuple(tags),
     )
-
-
-def _split(reading: DatasetReading, scheme: str, settings: DatasetSettings) -> DatasetReading:
-    examples, wanted = reading.examples, ["train", "test"]
-    if scheme == DEFAULT_SPLIT:
-        fractions = dict(zip(("train", "validation", "test"), settings.fractions, strict=True))
-        examples = disjoint_split(examples, fractions, settings.seed)
-        wanted = [name for name, share in fractions.items() if share > 0]
-    counts = Counter(example.split for example in examples)
-    empty = [name for name in wanted if not counts[name]]
-    if empty:
-        raise DataError(
-            f"vqa-rad split {scheme!r} of {len(examples)} questions leaves {' and '.join(empty)} empty; "
-            "use another seed, other fractions (0 for a split that is not wanted) or more data"
-        )
-    notes = [
-        f"vqa-rad split {scheme!r}: {line}; scores on it partly measure memory: use split {DEFAULT_SPLIT!r}"
-        for line in leak_report(examples).lines()
-    ]
-    return DatasetReading(examples, reading.drops, [*notes, *reading.notes])
 
 
 def _drop(item: str, reason: str, detail: str) -> Drop:

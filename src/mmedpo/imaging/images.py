@@ -8,27 +8,21 @@ where another format joins.
 from __future__ import annotations
 
 import hashlib
-import io
+import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-
 from mmedpo.errors import ImageError
+from mmedpo.imaging.perceptual import perceptual_hash
+from mmedpo.imaging.raster import FrameNeeded, Pixels, TooManyPixels, read_raster
 from mmedpo.records import ImageRef
 
-Pixels: TypeAlias = NDArray[np.uint8]
-"""`[height, width]` (grey) or `[height, width, 3]` (RGB), 0..255."""
+Reader: TypeAlias = Callable[[bytes, int, int | None], Pixels]
+"""Decodes a file's bytes; the integers are the most pixels it may allocate and the frame, None where none is named.
 
-Reader: TypeAlias = Callable[[bytes, int], Pixels]
-"""Decodes a file's bytes; the integer is the largest number of pixels it may allocate.
-
-It raises `TooManyPixels` before it allocates more, and any other exception for a file it cannot decode.
+It raises `TooManyPixels` before it allocates more, `FrameNeeded` for an unnamed frame of several, and any
+other exception for a file it cannot decode.
 """
 
 MAX_PIXELS = 64_000_000
@@ -38,24 +32,8 @@ _BYTES_PER_PIXEL = 8
 """16-bit RGBA, the widest raster that is read; no honest file needs more than this and its headers."""
 _HEADER_BYTES = 4 << 20
 
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation to the turn that makes the picture upright (CIPA DC-008, tag 0x0112)."""
-
-
-class TooManyPixels(Exception):
-    """A header announces more pixels than allowed."""
-
-    def __init__(self, width: int, height: int) -> None:
-        super().__init__(f"{width} x {height}")
+_FRAME = re.compile(r"(.+)#frame=(\d{1,9})")
+"""One frame of a multi-frame DICOM or TIFF file, counted from 0: `series.dcm#frame=12`."""
 
 
 def safe_join(root: Path, relative: str) -> Path:
@@ -82,29 +60,39 @@ def safe_join(root: Path, relative: str) -> Path:
     return path
 
 
-def read_image(root: Path, relative: str, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def split_frame(relative: str) -> tuple[str, int | None]:
+    """(file, frame) of an image name; the frame is None where none is named."""
+    found = _FRAME.fullmatch(relative)
+    return (found.group(1), int(found.group(2))) if found else (relative, None)
+
+
+def read_image(root: Path, relative: str, *, max_pixels: int = MAX_PIXELS, burned_in: bool = True) -> Pixels:
     """Decodes one image as it should be looked at.
 
     EXIF orientation is applied, so the array (and every box on it) is upright. 16-bit grey images are
     stretched from their own smallest and largest value to 0..255, because scanners fill 10 to 16 of the
-    16 bits. Transparent pixels are laid over black, the background of radiographs.
+    16 bits. Transparent pixels are laid over black, the background of radiographs. DICOM: `mmedpo.imaging.dicom`.
 
     Args:
         root: folder of the dataset.
-        relative: path below it, forward slashes.
+        relative: path below it, forward slashes; `#frame=N` names one frame of several, counted from 0.
         max_pixels: largest width x height that is decoded.
+        burned_in: False refuses DICOM files that say text is burned into their pixels.
 
     Returns:
         uint8 `[height, width]` (grey) or `[height, width, 3]` (RGB).
 
     Raises:
-        ImageError: missing, outside the folder, unknown suffix, unreadable, truncated, or too large.
+        ImageError: missing, outside the folder, unknown suffix, unreadable, truncated, too large, several
+            frames and none named, or refused for burned-in text.
     """
-    return _decode(_load(root, relative, max_pixels), relative, max_pixels)
+    return _decode(_load(root, relative, max_pixels), relative, max_pixels, burned_in)
 
 
-def index_image(root: Path, relative: str, *, max_pixels: int = MAX_PIXELS) -> ImageRef:
+def index_image(root: Path, relative: str, *, max_pixels: int = MAX_PIXELS, burned_in: bool = True) -> ImageRef:
     """Hashes one image and decodes all its pixels, so that a truncated file is found now, not in training.
+
+    The identity of one frame is the hash of the file's bytes and the frame's number.
 
     Returns:
         The reference, width and height after EXIF orientation.
@@ -113,13 +101,23 @@ def index_image(root: Path, relative: str, *, max_pixels: int = MAX_PIXELS) -> I
         ImageError: as `read_image`.
     """
     content = _load(root, relative, max_pixels)
-    height, width = _decode(content, relative, max_pixels).shape[:2]
-    digest = hashlib.sha256(content).hexdigest()
-    return ImageRef(path=PurePosixPath(relative).as_posix(), sha256=digest, width=width, height=height)
+    pixels = _decode(content, relative, max_pixels, burned_in)
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(content)
+    frame = split_frame(relative)[1]
+    if frame is not None:
+        digest.update(f"#frame={frame}".encode())
+    return ImageRef(
+        path=PurePosixPath(relative).as_posix(),
+        sha256=digest.hexdigest(),
+        width=width,
+        height=height,
+        perceptual=perceptual_hash(pixels),
+    )
 
 
 def _load(root: Path, relative: str, max_pixels: int) -> bytes:
-    path = safe_join(root, relative)
+    path = safe_join(root, split_frame(relative)[0])
     limit = max_pixels * _BYTES_PER_PIXEL + _HEADER_BYTES
     try:
         if not path.exists():
@@ -135,74 +133,57 @@ def _load(root: Path, relative: str, max_pixels: int) -> bytes:
         raise ImageError(f"image {relative!r} in {root} cannot be opened ({reason}); check name and rights") from error
 
 
-def _decode(content: bytes, relative: str, max_pixels: int) -> Pixels:
-    suffix = PurePosixPath(relative).suffix.lower()
+def _decode(content: bytes, relative: str, max_pixels: int, burned_in: bool) -> Pixels:
+    name, frame = split_frame(relative)
+    suffix = PurePosixPath(name).suffix.lower()
     reader = _READERS.get(suffix)
+    if reader is None and is_dicom(content):
+        reader, suffix = _dicom, ".dcm"  # files from a CD or an archive often have no suffix at all
     if reader is None:
         known = ", ".join(sorted(_READERS))
         raise ImageError(f"image {relative!r} has the suffix {suffix!r}, readable are {known}; convert it")
     try:
-        return reader(content, max_pixels)
+        if not burned_in and reader is _dicom:
+            refuse_burned_in(content)
+        return reader(content, max_pixels, frame)
+    except ImageError as error:
+        raise ImageError(f"image {relative!r} {error}") from error
     except TooManyPixels as error:
         raise ImageError(
             f"image {relative!r} is {error} pixels, allowed are {max_pixels:,} in all; scale it down"
         ) from error
-    except Exception as error:
+    except FrameNeeded as error:
+        raise ImageError(
+            f"image {relative!r} has {error.frames} frames; name one of 0..{error.frames - 1}, as in '{name}#frame=0'"
+        ) from error
+    except (Exception, MemoryError) as error:
         # Decoders fail on damaged files in whatever way they happen to; all of it means "unreadable".
-        what = " ".join(str(error).split()) or type(error).__name__
+        what = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"image {relative!r} is unreadable or truncated ({what}); download it again") from error
 
 
-def _read_raster(content: bytes, max_pixels: int) -> Pixels:
-    """PNG or JPEG by its first bytes: files are often named with the other's suffix."""
-    with _open_raster(content) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise TooManyPixels(width, height)
-        image.load()
-        turn = _UPRIGHT.get(_orientation(image))
-        upright = image if turn is None else image.transpose(turn)
-        return _to_uint8(upright)
+def _dicom(content: bytes, max_pixels: int, frame: int | None) -> Pixels:
+    from mmedpo.imaging.dicom import read_dicom
+
+    return read_dicom(content, max_pixels, frame)
 
 
-def _open_raster(content: bytes) -> Image.Image:
-    # The decoders are named rather than left to `Image.open`: that would try every format Pillow knows,
-    # and would print its own warning for large files before ours is raised.
-    stream = io.BytesIO(content)
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile(stream)
-    if content.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile(stream)
-    raise ValueError("neither PNG nor JPEG" if content else "the file is empty")
+def is_dicom(content: bytes) -> bool:
+    """True when the bytes start as a DICOM file does (PS3.10, section 7.1)."""
+    return content[128:132] == b"DICM"
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:
-        return 1
+def refuse_burned_in(content: bytes) -> None:
+    """Raises `ImageError` when a DICOM file says that text is burned into its pixels, or a face can be recognised."""
+    from mmedpo.imaging.dicom import burned_in_reason
+
+    reason = burned_in_reason(content)
+    if reason:
+        raise ImageError(f"says {reason}, which restricted data must not; blank it out, or allow it by its setting")
 
 
-def _to_uint8(image: Image.Image) -> Pixels:
-    if image.mode.startswith("I"):
-        return _stretch(np.asarray(image))
-    if "A" in image.mode or "transparency" in image.info:
-        coloured = image.mode not in ("LA", "L", "1")
-        layered = image.convert("RGBA")
-        flat = Image.alpha_composite(Image.new("RGBA", layered.size, (0, 0, 0, 255)), layered)
-        return np.array(flat.convert("RGB" if coloured else "L"), dtype=np.uint8)
-    return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"), dtype=np.uint8)
-
-
-def _stretch(values: NDArray[np.generic]) -> Pixels:
-    """Smallest value to 0, largest to 255; a constant image keeps its share of the 16-bit range."""
-    wide = values.astype(np.float64)
-    low, high = float(wide.min()), float(wide.max())
-    if high == low:
-        low, high = 0.0, 65535.0
-    scaled: Pixels = np.rint((wide - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
-    return scaled
-
-
-_READERS: dict[str, Reader] = {".png": _read_raster, ".jpg": _read_raster, ".jpeg": _read_raster}
+_READERS: dict[str, Reader] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_raster),
+    **dict.fromkeys((".dcm", ".dicom"), _dicom),
+}
 """Suffix (lower case) to decoder."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ from mmedpo.errors import ImageError
 from mmedpo.imaging.images import MAX_PIXELS, index_image
 from mmedpo.progress import Advance
 from mmedpo.records import ImageRef
+
+_AHEAD = 4
+"""Images per thread that are handed to the pool at a time."""
 
 
 class ImageIndex(NamedTuple):
@@ -28,6 +32,7 @@ def index_images(
     paths: Iterable[str],
     *,
     max_pixels: int = MAX_PIXELS,
+    burned_in: bool = True,
     workers: int = 0,
     progress: Advance | None = None,
 ) -> ImageIndex:
@@ -37,20 +42,28 @@ def index_images(
         root: folder of the dataset.
         paths: relative paths; repeated ones (many questions share an image) cost nothing.
         max_pixels: largest image that is decoded.
-        workers: threads; 0 for one per core, at most 8.
+        burned_in: False refuses DICOM files that say text is burned into their pixels.
+        workers: threads; 0 for one per core.
         progress: called after every image.
     """
     distinct = list(dict.fromkeys(paths))
     found: dict[str, ImageRef] = {}
     failed: dict[str, str] = {}
-    pool = ThreadPoolExecutor(max_workers=workers if workers > 0 else min(8, os.cpu_count() or 1))
+    threads = workers if workers > 0 else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(max_workers=threads)
+    waiting = iter(distinct)
+    running: dict[Future[ImageRef], str] = {}
     try:
-        futures = {pool.submit(index_image, root, path, max_pixels=max_pixels): path for path in distinct}
-        for done, future in enumerate(as_completed(futures), start=1):
+        for done in range(1, len(distinct) + 1):
+            # A window, not all at once: what waits in the pool would outweigh the index itself.
+            for path in islice(waiting, _AHEAD * threads - len(running)):
+                running[pool.submit(index_image, root, path, max_pixels=max_pixels, burned_in=burned_in)] = path
+            future = next(as_completed(running))
+            path = running.pop(future)
             try:
-                found[futures[future]] = future.result()
+                found[path] = future.result()
             except ImageError as error:
-                failed[futures[future]] = str(error)
+                failed[path] = str(error)
             if progress is not None:
                 progress(done, len(distinct))
     finally:

@@ -1,4 +1,4 @@
-"""Released MMedPO preference files: what is kept, what is dropped and why, what may not be trained on."""
+"""Preference files for training: what is kept, what is dropped and why, what may not be trained on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from mmedpo.data.dataset import DatasetSettings
 from mmedpo.data.vqa_rad import VqaRad
 from mmedpo.errors import PreferenceFormatError
 from mmedpo.imaging.index import index_images
-from mmedpo.preferences.mmedpo_json import (
-    exclude_test_images,
-    parse_rows,
-    read_mmedpo_json,
-)
+from mmedpo.preferences.pairs import ImportedPreferences, exclude_test_images, read_pairs
 from mmedpo.records import Example, ImageRef
 
 
@@ -33,6 +29,13 @@ def _row(chosen: Any = " Yes", rejected: Any = " No", **changes: Any) -> dict[st
         "weighted_score": 0.8,
     }
     return {**row, **changes}
+
+
+def _two_turns() -> dict[str, Any]:
+    before = [{"from": "human", "value": "<image>\nIs it big?"}, {"from": "gpt", "value": "Yes"}]
+    sides = {"conversations": "Left", "rejected_conversations": "Right"}
+    asked = {"from": "human", "value": "Where?"}
+    return {key: [*before, asked, {"from": "gpt", "value": answer}] for key, answer in sides.items()}
 
 
 def _ref(path: str) -> ImageRef:
@@ -63,9 +66,13 @@ def _write(path: Path, rows: Any) -> Path:
     return path
 
 
+def _import(folder: Path, *rows: Any) -> ImportedPreferences:
+    return read_pairs(_write(folder / "p.json", list(rows)), folder, index_images=_index)
+
+
 def test_row_is_cleaned_and_its_raw_score_kept(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.json", [_row(chosen="  4 ", rejected=12)])
-    pair = read_mmedpo_json(path, tmp_path, index_images=_index).pairs[0]
+    pair = read_pairs(path, tmp_path, index_images=_index).pairs[0]
     assert pair.pair_id == "mmedpo-0-7/text"
     assert (pair.question, pair.chosen, pair.rejected) == ("Is it big?", "4", "12")
     assert (pair.score, pair.score_source, pair.origin, pair.weight) == (0.8, "imported", "imported", None)
@@ -90,14 +97,21 @@ def test_row_is_cleaned_and_its_raw_score_kept(tmp_path: Path) -> None:
         (_row(conversations=[]), "malformed-row"),
         (_row(conversations="<image>"), "malformed-row"),
         (_row(conversations=_row()["conversations"][::-1]), "malformed-row"),
-        (_row(conversations=_row()["conversations"] * 2), "multi-turn"),
+        (_row(conversations=_row()["conversations"] * 2), "questions-differ"),
+        (
+            _row(
+                conversations=_row()["conversations"] * 2, rejected_conversations=_row()["rejected_conversations"] * 2
+            ),
+            "questions-differ",
+        ),
+        (_row(**_two_turns()), "multi-turn"),
         ("text", "malformed-row"),
     ],
 )
-def test_unusable_row_is_dropped_under_its_reason(row: Any, reason: str) -> None:
-    kept, drops = parse_rows([_row(), row])
-    assert len(kept) == 1
-    assert [drop.reason for drop in drops] == [reason]
+def test_unusable_row_is_dropped_under_its_reason(row: Any, reason: str, tmp_path: Path) -> None:
+    imported = _import(tmp_path, _row(), row)
+    assert len(imported.pairs) == 1
+    assert [drop.reason for drop in imported.drops] == [reason]
 
 
 @pytest.mark.parametrize(
@@ -112,35 +126,35 @@ def test_unusable_row_is_dropped_under_its_reason(row: Any, reason: str) -> None
         (True, "not a number"),
     ],
 )
-def test_score_that_is_none_stays_unscored_with_its_reason(score: Any, words: str) -> None:
-    (row,), drops = parse_rows([_row(weighted_score=score)])
-    assert row.score is None
-    assert words in row.unscored_reason
-    assert drops == []
+def test_score_that_is_none_stays_unscored_with_its_reason(score: Any, words: str, tmp_path: Path) -> None:
+    imported = _import(tmp_path, _row(weighted_score=score))
+    assert imported.pairs[0].score is None
+    assert words in imported.pairs[0].unscored_reason
+    assert imported.drops == []
 
 
-def test_score_at_both_ends_is_a_score() -> None:
-    kept, _ = parse_rows([_row(weighted_score=0), _row(weighted_score=1.0)])
-    assert [row.score for row in kept] == [0.0, 1.0]
-    assert [row.unscored_reason for row in kept] == ["", ""]
+def test_score_at_both_ends_is_a_score(tmp_path: Path) -> None:
+    pairs = _import(tmp_path, _row(weighted_score=0), _row(weighted_score=1.0)).pairs
+    assert [pair.score for pair in pairs] == [0.0, 1.0]
+    assert [pair.unscored_reason for pair in pairs] == ["", ""]
 
 
-def test_missing_score_key_and_missing_id() -> None:
+def test_missing_score_key_and_missing_id(tmp_path: Path) -> None:
     row = _row()
     del row["weighted_score"], row["id"]
-    (parsed,), _ = parse_rows([row])
-    assert parsed.pair_id == "mmedpo-0/text"
-    assert parsed.score is None
+    (pair,) = _import(tmp_path, row).pairs
+    assert pair.pair_id == "mmedpo-0/text"
+    assert pair.score is None
 
 
-def test_repeated_and_hostile_ids_give_distinct_harmless_pair_ids() -> None:
-    kept, _ = parse_rows([_row(id="../x"), _row(id="../x")])
-    assert [row.pair_id for row in kept] == ["mmedpo-0-.._x/text", "mmedpo-1-.._x/text"]
+def test_repeated_and_hostile_ids_give_distinct_harmless_pair_ids(tmp_path: Path) -> None:
+    pairs = _import(tmp_path, _row(id="../x"), _row(id="../x")).pairs
+    assert [pair.pair_id for pair in pairs] == ["mmedpo-0-.._x/text", "mmedpo-1-.._x/text"]
 
 
 def test_missing_image_is_dropped_and_counted(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.json", [_row(), _row(image="gone.jpg")])
-    imported = read_mmedpo_json(path, tmp_path, index_images=_index)
+    imported = read_pairs(path, tmp_path, index_images=_index)
     assert len(imported.pairs) == 1
     assert [(drop.item, drop.reason) for drop in imported.drops] == [("mmedpo-1-7/text", "unreadable-image")]
     assert "1 of 2 rows were dropped: 1 unreadable-image" in imported.notes
@@ -149,22 +163,22 @@ def test_missing_image_is_dropped_and_counted(tmp_path: Path) -> None:
 def test_file_without_any_placeholder_is_refused(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.json", [_row(human="Is it big?")] * 3)
     with pytest.raises(PreferenceFormatError, match="none of the 3 human turns holds '<image>'"):
-        read_mmedpo_json(path, tmp_path, index_images=_index)
+        read_pairs(path, tmp_path, index_images=_index)
 
 
 def test_file_without_a_usable_row_is_refused_with_counts(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.json", [_row(image="gone.jpg"), _row(image="gone.jpg"), _row(chosen="No")])
     with pytest.raises(PreferenceFormatError, match=r"none of 3 rows.*2 unreadable-image, 1 identical-sides"):
-        read_mmedpo_json(path, tmp_path, index_images=_index)
+        read_pairs(path, tmp_path, index_images=_index)
 
 
 @pytest.mark.parametrize(("content", "words"), [("[", "not JSON"), ("[]", "an empty list"), ("{}", "a dict")])
 def test_what_is_no_list_of_rows_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "p.json").write_text(content)
     with pytest.raises(PreferenceFormatError, match=words):
-        read_mmedpo_json(tmp_path / "p.json", tmp_path, index_images=_index)
+        read_pairs(tmp_path / "p.json", tmp_path, index_images=_index)
     with pytest.raises(PreferenceFormatError, match="cannot be read"):
-        read_mmedpo_json(tmp_path / "none.json", tmp_path, index_images=_index)
+        read_pairs(tmp_path / "none.json", tmp_path, index_images=_index)
 
 
 def test_join_is_by_image_and_question_and_prefers_the_same_answer(tmp_path: Path) -> None:
@@ -176,7 +190,7 @@ def test_join_is_by_image_and_question_and_prefers_the_same_answer(tmp_path: Pat
     ]
     path = _write(tmp_path / "p.json", [_row()])
     for given in (examples, examples[::-1]):
-        pair = read_mmedpo_json(path, tmp_path, given, index_images=_index).pairs[0]
+        pair = read_pairs(path, tmp_path, given, index_images=_index).pairs[0]
         assert (pair.example_id, pair.error_type, pair.image.path) == ("the-one", "size", "images/a.jpg")
 
 
@@ -186,16 +200,20 @@ def test_same_file_name_in_another_folder_is_another_image(tmp_path: Path) -> No
     )
     example = example.model_copy(update={"image": example.image.model_copy(update={"sha256": "another"})})
     path = _write(tmp_path / "p.json", [_row(image="x1/source.jpg")])
-    imported = read_mmedpo_json(path, tmp_path, [example], index_images=_index)
+    imported = read_pairs(path, tmp_path, [example], index_images=_index)
     assert imported.pairs[0].example_id == "mmedpo-0-7"
     assert "1 of 1 pairs were made from no known example" in imported.notes
 
 
 def test_rejected_image_is_not_silently_ignored(tmp_path: Path) -> None:
-    path = _write(tmp_path / "p.json", [_row(rejected_image="noised.jpg"), _row(weighted_score=0.0)])
-    notes = read_mmedpo_json(path, tmp_path, index_images=_index).notes
+    notes = _import(tmp_path, _row(rejected_image="noised.jpg"), _row(weighted_score=0.0)).notes
     assert any(note.startswith("1 rows name a rejected_image") for note in notes)
     assert any(note.startswith("1 of 2 pairs have the score 0") for note in notes)
+
+
+def test_one_answer_on_two_images_is_a_visual_pair(tmp_path: Path) -> None:
+    pair = _import(tmp_path, _row(chosen="Yes", rejected="Yes", rejected_image="noised.jpg")).pairs[0]
+    assert (pair.kind, pair.pair_id, pair.rejected_image_path) == ("visual", "benchmark-0-7/visual", "noised.jpg")
 
 
 def test_pairs_on_test_images_and_test_patients_are_excluded(tmp_path: Path) -> None:
@@ -205,7 +223,7 @@ def test_pairs_on_test_images_and_test_patients_are_excluded(tmp_path: Path) -> 
         _example("b", "images/b.jpg", "Is it big?", patient="p1"),
         _example("c", "images/c.jpg", "Is it big?", patient="p2"),
     ]
-    pairs = read_mmedpo_json(_write(tmp_path / "p.json", rows), tmp_path, examples, index_images=_index).pairs
+    pairs = read_pairs(_write(tmp_path / "p.json", rows), tmp_path, examples, index_images=_index).pairs
     test = [_example("t", "images/a.jpg", "Another question?", patient="p1")]
     kept, drops = exclude_test_images(pairs, test)
     assert [pair.image.path for pair in kept] == ["images/b.jpg", "images/c.jpg", "d.jpg"]
@@ -216,7 +234,7 @@ def test_pairs_on_test_images_and_test_patients_are_excluded(tmp_path: Path) -> 
 
 
 def test_re_encoded_test_image_is_known_by_its_path(tmp_path: Path) -> None:
-    pairs = read_mmedpo_json(_write(tmp_path / "p.json", [_row()]), tmp_path, index_images=_index).pairs
+    pairs = read_pairs(_write(tmp_path / "p.json", [_row()]), tmp_path, index_images=_index).pairs
     test = _example("t", "images/a.jpg", "Q?")
     test = test.model_copy(update={"image": test.image.model_copy(update={"sha256": "re-encoded"})})
     assert exclude_test_images(pairs, [test])[0] == []
@@ -228,7 +246,7 @@ class TestRealRelease:
     def test_all_1797_pairs_import_and_join(self, shared_data: Path) -> None:
         examples = VqaRad().read(shared_data / "vqa_rad", DatasetSettings()).examples
         path = shared_data / "mmedpo_vqa_rad_prefs" / "vqa-rad_dpo_weighted.json"
-        imported = read_mmedpo_json(path, shared_data / "vqa_rad" / "images", examples, index_images=index_images)
+        imported = read_pairs(path, shared_data / "vqa_rad" / "images", examples, index_images=index_images)
         assert len(imported.pairs) == 1797
         assert imported.drops == []
         by_id = {example.example_id: example for example in examples}

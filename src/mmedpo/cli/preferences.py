@@ -1,0 +1,167 @@
+"""`mmedpo import` and `mmedpo export`: preference files in and out of the canonical table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mmedpo.imaging.index import ImageIndex
+    from mmedpo.preferences.reading import RowsReading
+    from mmedpo.progress import Reporter
+    from mmedpo.records import Drop, Example, PreferenceRow
+
+FormatOption = Annotated[
+    str, typer.Option("--format", help="mmedpo-json, benchmark-json, trl, ms-swift, llama-factory, rlhf-v, mmedpo.")
+]
+ImagesOption = Annotated[
+    Path | None, typer.Option("--images", help="Folder the images are relative to; default: the file's own folder.")
+]
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", help="Dataset the rows were made from, to join them by image.")
+]
+RootOption = Annotated[Path | None, typer.Option("--root", help="Folder of that dataset as downloaded.")]
+SplitOption = Annotated[str, typer.Option("--split", help="Split scheme of that dataset, e.g. official.")]
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="Preference file: .json, .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Argument(help="The table to write (.parquet); its card (.md) is written beside it.")],
+    images: ImagesOption = None,
+    format_name: FormatOption = "",
+    dataset: DatasetOption = "",
+    root: RootOption = None,
+    split: SplitOption = "",
+    licence: Annotated[str, typer.Option(help="Licence of the preference file, for the card.")] = "not stated",
+) -> None:
+    """Read a preference file of any known format into the canonical table.
+
+    Images that lie inside the file are written below --images. Faulty rows are kept: `mmedpo lint` lists them.
+
+    Example: mmedpo import pairs.json prefs.parquet --images VQA_RAD/images --dataset vqa-rad --root VQA_RAD
+    """
+    from mmedpo.errors import ConfigError
+    from mmedpo.imaging.index import index_images
+    from mmedpo.preferences.pairs import join_rows
+    from mmedpo.preferences.reading import read_rows
+    from mmedpo.progress import LineReporter
+    from mmedpo.records import PreferenceRow
+    from mmedpo.tables import write_table
+
+    if out.suffix.lower() != ".parquet":
+        raise ConfigError(f"{out.name} must end in .parquet: the canonical table is Parquet")
+    reporter = LineReporter()
+    folder = images or file.parent
+    reading = read_rows(file, format_name, folder, extract=folder, progress=reporter.track("reading rows"))
+    examples, licences = read_dataset(dataset, root, split, reporter)
+    names = dict.fromkeys(name for row in reading.rows for name in (*row.images, *row.rejected_images))
+    index = index_images(folder, names, progress=reporter.track("reading images"))
+    rows, complete, joined = join_rows(reading.rows, index.images, examples)
+    write_table(out, PreferenceRow, rows)
+    _write_card(file, out, rows, reading, index, {f"{reading.format} ({file.name})": licence, **licences})
+    print(f"{len(rows)} rows imported from {file.name} ({reading.format}), {len(reading.drops)} left out")
+    print(f"{complete} rows with all their images, {len(index.images)} images read, {len(index.failures)} not")
+    if examples:
+        print(f"{joined} rows joined to a question of {dataset}")
+    for note in reading.notes:
+        print(f"note: {note}")
+    _print_first(index.failures)
+    print(f"wrote {out} and {out.with_suffix('.md')}; next: mmedpo lint {out} --images {folder}")
+
+
+def export_file(
+    file: Annotated[Path, typer.Argument(help="Preference file of any known format.")],
+    out: Annotated[Path, typer.Argument(help="File to write; its suffix must fit the format.")],
+    to: Annotated[str, typer.Option("--to", help="Target format, as in --format of `import`.")],
+    images: ImagesOption = None,
+    format_name: FormatOption = "",
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Write the target's own columns only; what is lost is listed.")
+    ] = False,
+) -> None:
+    """Write a preference file in another format, and list what that format cannot hold.
+
+    Example: mmedpo export prefs.parquet prefs-trl.parquet --to trl --images VQA_RAD/images
+    """
+    from mmedpo.preferences.reading import read_rows
+    from mmedpo.preferences.writing import export_rows
+    from mmedpo.progress import LineReporter
+
+    reporter = LineReporter()
+    folder = images or file.parent
+    reading = read_rows(file, format_name, folder, progress=reporter.track("reading rows"))
+    report = export_rows(reading.rows, out, to, folder, carry=not plain, progress=reporter.track("writing rows"))
+    print(f"{report.written} rows written to {out} as {to}, {len(report.left_out) + len(reading.drops)} left out")
+    for line in _reasons([*reading.drops, *report.left_out]):
+        print(f"left out: {line}")
+    for loss in report.losses:
+        print(f"not read by {to}: {loss}")
+    if to in ("ms-swift", "llama-factory"):
+        print(f"image paths are relative to {folder}: start {to} there, or give it as its media folder")
+
+
+def read_dataset(name: str, root: Path | None, split: str, reporter: Reporter) -> tuple[list[Example], dict[str, str]]:
+    """Examples and licence of the dataset that --dataset, --root and --split name; nothing without --dataset.
+
+    Raises:
+        ConfigError: one of the three without the others it needs.
+    """
+    from mmedpo.data.dataset import DatasetSettings
+    from mmedpo.errors import ConfigError
+    from mmedpo.registry import lookup
+
+    if not name:
+        if root is not None or split:
+            raise ConfigError("--root and --split have no effect without --dataset; name the dataset")
+        return [], {}
+    if root is None:
+        raise ConfigError(f"--dataset {name} needs --root: its folder as downloaded")
+    dataset = lookup("dataset", name)()
+    reading = dataset.read(root.expanduser(), DatasetSettings(split=split), reporter.track(f"reading {name}"))
+    for note in reading.notes:
+        reporter.message(note)
+    return reading.examples, {name: getattr(dataset, "licence", "not stated")}
+
+
+def _write_card(
+    file: Path,
+    out: Path,
+    rows: Sequence[PreferenceRow],
+    reading: RowsReading,
+    index: ImageIndex,
+    licences: Mapping[str, str],
+) -> None:
+    from mmedpo.files import hash_path
+    from mmedpo.preferences.card import card_markdown, card_path
+    from mmedpo.tables import write_text
+
+    notes = list(reading.notes)
+    if index.failures:
+        notes.append(f"{len(index.failures)} images could not be read")
+    text = card_markdown(
+        rows,
+        title=out.stem,
+        files={file.name: hash_path(file), out.name: hash_path(out)},
+        licences=licences,
+        command=f"mmedpo import {file.name} {out.name}",
+        left_out=Counter(drop.reason for drop in reading.drops),
+        notes=notes,
+    )
+    write_text(card_path(out), text)
+
+
+def _reasons(drops: Sequence[Drop]) -> list[str]:
+    counts = Counter(drop.reason for drop in drops)
+    first = {drop.reason: drop.detail for drop in reversed(drops)}
+    return [f"{count} {reason}; the first: {first[reason]}" for reason, count in counts.most_common()]
+
+
+def _print_first(failures: Mapping[str, str], most: int = 3) -> None:
+    for line in list(failures.values())[:most]:
+        print(f"image: {line}")
+    if len(failures) > most:
+        print(f"image: {len(failures) - most} more; `mmedpo lint` lists the rows")

@@ -1,0 +1,199 @@
+"""MIMIC-CXR 2: chest radiographs in DICOM with free-text reports (Johnson et al. 2019), credentialed.
+
+    cxr-record-list.csv.gz
+    files/p10/p10000032/s50414267.txt                       report
+    files/p10/p10000032/s50414267/<dicom_id>.dcm            images
+
+The reports may also lie in `mimic-cxr-reports/`, as their archive unpacks. An official split is known where
+`mimic-cxr-2.0.0-split.csv.gz` (of MIMIC-CXR-JPG) lies beside it. `mimic_cxr_jpg.py` reads the JPEG release
+with the same steps.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from mmedpo.config import ReportSettings
+from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, official_name
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress
+from mmedpo.data.report_text import join_sections, report_sections
+from mmedpo.errors import DataError, ImageError
+from mmedpo.imaging.images import safe_join
+from mmedpo.registry import register
+
+LICENCE = "PhysioNet Credentialed Health Data License 1.5.0: never to third parties"
+FRONTAL = ("PA", "AP")
+
+_NUMBER = re.compile(r"\d{1,12}")
+_DICOM_ID = re.compile(r"[0-9a-fA-F-]{1,64}")
+_MOST_BYTES = 1 << 30
+_SPLIT = "mimic-cxr-2.0.0-split.csv"
+_METADATA = "mimic-cxr-2.0.0-metadata.csv"
+_RECORDS = "cxr-record-list.csv"
+_LABELS = ("mimic-cxr-2.0.0-chexpert.csv", "mimic-cxr-2.0.0-negbio.csv")
+
+
+@register("dataset", "mimic-cxr")
+class MimicCxr:
+    """Reader of the DICOM release."""
+
+    name = "mimic-cxr"
+    data_use: DataUse = "restricted"
+    licence = LICENCE
+
+    def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
+        """Reads one question per study; default split: official where its file is there, else drawn by patient.
+
+        Raises:
+            DataError: not the dataset's folder, or too little is usable.
+            ConfigError: unknown split scheme, or an official one without its file.
+        """
+        parsed = read_studies(self.name, root, settings.reports, ".dcm", _RECORDS)
+        return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
+
+
+@dataclass(frozen=True)
+class _Image:
+    dicom_id: str
+    path: str
+    view: str
+    split: str
+
+
+def read_studies(name: str, root: Path, settings: ReportSettings, suffix: str, listing: str) -> Parsed:
+    """The studies of either release as questions.
+
+    Args:
+        name: registered name.
+        root: folder with the listings and `files/`.
+        settings: sections and views.
+        suffix: of the images.
+        listing: the csv (or csv.gz) that names every image.
+
+    Raises:
+        DataError: the listing is missing or unreadable.
+    """
+    splits = {row.get("dicom_id", ""): row.get("split", "") for row in _table(root, _SPLIT, needed=listing == _SPLIT)}
+    views = {row.get("dicom_id", ""): row.get("ViewPosition", "") for row in _table(root, _METADATA)}
+    labels = _findings(root)
+    studies: dict[tuple[str, str], list[_Image]] = defaultdict(list)
+    parsed = Parsed()
+    for number, row in enumerate(_table(root, listing, needed=True)):
+        subject, study, dicom = (row.get(key, "") for key in ("subject_id", "study_id", "dicom_id"))
+        if not (_NUMBER.fullmatch(subject) and _NUMBER.fullmatch(study) and _DICOM_ID.fullmatch(dicom)):
+            parsed.drop(
+                f"{listing} row {number}", "bad-key", f"{listing} row {number}: {subject!r}, {study!r}, {dicom!r}"
+            )
+            continue
+        path = f"files/p{subject[:2]}/p{subject}/s{study}/{dicom}{suffix}"
+        split = official_name(splits[dicom]) if splits.get(dicom) else ""
+        studies[subject, study].append(_Image(dicom, path, views.get(dicom, "").upper(), split))
+    for (subject, study), images in studies.items():
+        _add(name, parsed, root, subject, study, images, labels.get(study, ()), settings)
+    return parsed
+
+
+def _add(
+    name: str,
+    parsed: Parsed,
+    root: Path,
+    subject: str,
+    study: str,
+    images: Sequence[_Image],
+    labels: Sequence[str],
+    settings: ReportSettings,
+) -> None:
+    text = _report(root, subject, study)
+    if text is None:
+        parsed.drop(f"{name}-{study}", "no-report", f"s{study}.txt is missing or not readable")
+        return
+    answer = join_sections(report_sections(text), settings.sections)
+    if not answer:
+        wanted = " or ".join(settings.sections)
+        parsed.drop(f"{name}-{study}", "section-missing", f"s{study}.txt has no section {wanted}")
+        return
+    shown = _choose(images, settings.views)
+    if not shown:
+        parsed.drop(f"{name}-{study}", "no-frontal-view", f"study {study} has only {', '.join(i.view for i in images)}")
+    for image in shown:
+        tags = ["organ:chest", "modality:xray", *(f"finding:{label}" for label in labels)]
+        if image.view:
+            tags.append(f"view:{image.view.casefold()}")
+        parsed.add(
+            Question(
+                example_id=f"{name}-{study}" + (f"-{image.dicom_id}" if len(shown) > 1 else ""),
+                image=image.path,
+                question=settings.question,
+                answer=answer,
+                answer_type="report",
+                split=image.split,
+                patient_id=f"p{subject}",
+                tags=tuple(tags),
+            )
+        )
+
+
+def _choose(images: Sequence[_Image], views: str) -> Sequence[_Image]:
+    if views == "all":
+        return images
+    if views == "frontal" and any(image.view for image in images):
+        return [image for view in FRONTAL for image in images if image.view == view][:1]
+    return images[:1]
+
+
+def _report(root: Path, subject: str, study: str) -> str | None:
+    relative = f"files/p{subject[:2]}/p{subject}/s{study}.txt"
+    for name in (relative, f"mimic-cxr-reports/{relative}"):
+        try:
+            path = safe_join(root, name)
+            if path.is_file() and path.stat().st_size < 1 << 20:
+                return path.read_text(encoding="utf-8", errors="replace")
+        except (ImageError, OSError):
+            continue
+    return None
+
+
+def _findings(root: Path) -> dict[str, tuple[str, ...]]:
+    """Study to the findings its report states (label 1.0), e.g. `edema`; empty without the label file."""
+    for file in _LABELS:
+        found = {}
+        for row in _table(root, file):
+            positive = [key for key, value in row.items() if value == "1.0" and key not in ("subject_id", "study_id")]
+            found[row.get("study_id", "")] = tuple(key.casefold().replace(" ", "-") for key in sorted(positive))
+        if found:
+            return found
+    return {}
+
+
+def _table(root: Path, name: str, needed: bool = False) -> Iterator[Mapping[str, str]]:
+    """Rows of `name` or `name.gz` below the root; nothing where it is missing and not needed."""
+    file = next((root / n for n in (f"{name}.gz", name) if (root / n).is_file()), None)
+    if file is None:
+        if needed:
+            raise DataError(f"{root} holds no {name}.gz; point to the folder as downloaded, with its csv.gz files")
+        return
+    read = 0
+    try:
+        with _open(file) as handle:
+            for row in csv.DictReader(handle):
+                texts = {key: value.strip() for key, value in row.items() if isinstance(value, str)}
+                read += sum(len(value) for value in texts.values())
+                if read > _MOST_BYTES:
+                    raise DataError(f"{file} unpacks to more than {_MOST_BYTES:,} bytes; it is not the released file")
+                yield texts
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); download it again") from error
+
+
+def _open(file: Path) -> TextIO:
+    if file.suffix == ".gz":
+        return gzip.open(file, "rt", encoding="utf-8", newline="")
+    return file.open(encoding="utf-8", newline="")

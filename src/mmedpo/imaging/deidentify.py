@@ -1,0 +1,165 @@
+"""De-identification of DICOM files by an allow-list: what is not named here does not come along.
+
+A deny-list forgets the tag it has not heard of; an allow-list cannot. Kept is what is needed to show the
+pixels and to learn from them. Identifiers are replaced by hashes with a secret salt, so that images of one
+patient or study stay together and nothing leads back. Private tags, overlays, comments, dates and names go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from typing import Any
+
+from mmedpo.errors import ImageError
+from mmedpo.imaging.dicom import burned_in_reason
+
+ALLOWED = frozenset(
+    [
+        "SpecificCharacterSet",
+        "SOPClassUID",
+        "Modality",
+        "BodyPartExamined",
+        "ViewPosition",
+        "ViewCodeSequence",
+        "PatientOrientation",
+        "Laterality",
+        "ImageLaterality",
+        "PatientSex",
+        "PhotometricInterpretation",
+        "SamplesPerPixel",
+        "PlanarConfiguration",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "NumberOfFrames",
+        "PixelAspectRatio",
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "SliceThickness",
+        "ImageOrientationPatient",
+        "ImagePositionPatient",
+        "FrameIncrementPointer",
+        "FrameTime",
+        "SmallestImagePixelValue",
+        "LargestImagePixelValue",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
+        "RescaleIntercept",
+        "RescaleSlope",
+        "RescaleType",
+        "ModalityLUTSequence",
+        "WindowCenter",
+        "WindowWidth",
+        "VOILUTFunction",
+        "VOILUTSequence",
+        "LUTDescriptor",
+        "LUTData",
+        "ModalityLUTType",
+        "PresentationLUTShape",
+        "RedPaletteColorLookupTableDescriptor",
+        "GreenPaletteColorLookupTableDescriptor",
+        "BluePaletteColorLookupTableDescriptor",
+        "RedPaletteColorLookupTableData",
+        "GreenPaletteColorLookupTableData",
+        "BluePaletteColorLookupTableData",
+        "BurnedInAnnotation",
+        "RecognizableVisualFeatures",
+        "LossyImageCompression",
+        "CodeValue",
+        "CodingSchemeDesignator",
+        "CodeMeaning",
+        "PixelData",
+        "FloatPixelData",
+        "DoubleFloatPixelData",
+    ]
+)
+"""Keywords that are kept, also inside sequences."""
+HASHED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+"""Identifiers that are replaced by a salted hash."""
+
+_CODES = {"Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality", "PatientSex"}
+_LONGEST_CODE = 16
+"""Code strings (VR CS) have at most 16 characters; longer ones are free text in the wrong place."""
+
+
+def deidentify(content: bytes, salt: str) -> tuple[bytes, str]:
+    """A copy of a DICOM file with allowed tags only, and a name for it that tells nothing.
+
+    Args:
+        content: the file's bytes.
+        salt: secret; the same salt keeps the images of one patient together, also over several calls.
+
+    Raises:
+        ImageError: unreadable, text burned into the pixels, or no salt.
+    """
+    from pydicom import dcmread
+
+    if not salt:
+        raise ImageError("cannot be de-identified without a salt: anybody could hash the known identifiers; give one")
+    try:
+        reason = burned_in_reason(content)
+        if reason:
+            raise ImageError(f"says {reason}: removing tags does not remove what the pixels show; leave it out")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = dcmread(io.BytesIO(content))
+            return _copy(source, salt)
+    except ImageError:
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"is no readable DICOM file ({what}); leave it out") from error
+
+
+def _copy(source: Any, salt: str) -> tuple[bytes, str]:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import UID
+
+    kept = _allowed(source)
+    uids = {name: _uid(salt, name, str(source.get(name, ""))) for name in HASHED if name.endswith("UID")}
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = UID(str(source.file_meta.TransferSyntaxUID))
+    meta.MediaStorageSOPClassUID = source.get("SOPClassUID") or UID("1.2.840.10008.5.1.4.1.1.7")
+    meta.MediaStorageSOPInstanceUID = UID(uids["SOPInstanceUID"])
+    for name, uid in uids.items():
+        setattr(kept, name, uid)
+    kept.PatientID = _digest(salt, "PatientID", str(source.get("PatientID", "")))[:16]
+    kept.PatientIdentityRemoved = "YES"
+    kept.DeidentificationMethod = "mmedpo tag allow-list"
+    out = FileDataset("", kept, file_meta=meta, preamble=b"\0" * 128)
+    implicit, little = source.original_encoding
+    out.set_original_encoding(implicit, little, source.original_character_set)
+    buffer = io.BytesIO()
+    out.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue(), f"{_digest(salt, 'name', uids['SOPInstanceUID'])[:32]}.dcm"
+
+
+def _allowed(dataset: Any) -> Any:
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    kept = Dataset()
+    for element in dataset:
+        if element.tag.is_private or element.keyword not in ALLOWED:
+            continue
+        if element.keyword in _CODES and len(str(element.value)) > _LONGEST_CODE:
+            continue
+        if element.VR == "SQ":
+            setattr(kept, element.keyword, Sequence([_allowed(item) for item in element.value]))
+        else:
+            kept.add(element)
+    return kept
+
+
+def _uid(salt: str, kind: str, value: str) -> str:
+    """A UID under 2.25 (PS3.5, B.2), at most 39 digits."""
+    return f"2.25.{int(_digest(salt, kind, value)[:32], 16)}"
+
+
+def _digest(salt: str, kind: str, value: str) -> str:
+    return hashlib.blake2b(f"{kind}\0{value}".encode(), key=salt.encode()[:64], digest_size=32).hexdigest()

@@ -1,0 +1,230 @@
+"""Checks of one row at a time: each gives the rows that fail it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from mmedpo.lint.findings import Action, Finding, Severity
+from mmedpo.lint.text import contains_phrase, leaked_prompt, polarity, without_prompt, words
+from mmedpo.records import PreferenceRow
+
+
+class RowCheck(NamedTuple):
+    """One check of single rows."""
+
+    name: str
+    """Name of the check."""
+    severity: Severity
+    """How bad it is."""
+    action: Action
+    """What `--fix` does."""
+    fails: Callable[[PreferenceRow], bool]
+    """True for a faulty row."""
+    message: str
+    """One sentence; `{count}` and `{of}` are filled in."""
+
+
+def clean_text(text: str) -> str:
+    """The answer as it was meant: without blanks around it and without a leaked prompt before it."""
+    meant = without_prompt(text) if leaked_prompt(text) else None
+    return text.strip() if meant is None else meant
+
+
+def sides(row: PreferenceRow) -> tuple[list[str], list[str]]:
+    """Words of both answers as they were meant."""
+    return words(clean_text(row.chosen_text)), words(clean_text(row.rejected_text))
+
+
+def empty_side(row: PreferenceRow) -> bool:
+    """No word on one of the sides, or no question."""
+    return not (words(row.chosen_text) and words(row.rejected_text) and row.question)
+
+
+def identical_sides(row: PreferenceRow) -> bool:
+    """The same words (case and punctuation ignored) on the same image; an empty side is another fault."""
+    if row.rejected_images and row.rejected_images != row.images:
+        return bool(row.rejected_image_hashes) and row.rejected_image_hashes == row.image_hashes and _same_words(row)
+    return _same_words(row)
+
+
+def chosen_contained(row: PreferenceRow) -> bool:
+    """An open answer that stands as a whole in a longer rejected one."""
+    if row.pair_type == "visual":
+        return False
+    chosen, rejected = sides(row)
+    return is_open(row) and chosen != rejected and contains_phrase(rejected, chosen)
+
+
+def is_open(row: PreferenceRow) -> bool:
+    """True when the chosen answer does not begin with yes or no."""
+    return polarity(clean_text(row.chosen_text)) is None
+
+
+def same_polarity(row: PreferenceRow) -> bool:
+    """Both answers begin with the same yes or no."""
+    if row.pair_type == "visual":
+        return False
+    told = polarity(clean_text(row.chosen_text))
+    return told is not None and told == polarity(clean_text(row.rejected_text))
+
+
+def leaked_chosen(row: PreferenceRow) -> bool:
+    """Text of a prompt in the chosen answer."""
+    return leaked_prompt(row.chosen_text) is not None
+
+
+def leaked_rejected(row: PreferenceRow) -> bool:
+    """Text of a prompt in the rejected answer."""
+    return leaked_prompt(row.rejected_text) is not None
+
+
+def no_image(row: PreferenceRow) -> bool:
+    """The row names no image at all."""
+    return not row.images
+
+
+def placeholder_count(row: PreferenceRow) -> bool:
+    """As many image places in the prompt as images, none in the answers."""
+    shown = sum(turn.images for turn in row.prompt)
+    answers = sum(turn.images for turn in (*row.chosen, *row.rejected))
+    return bool(row.images) and (shown != len(row.images) or answers > 0)
+
+
+def blanks(row: PreferenceRow) -> bool:
+    """White space before or after an answer: a token of its own for many tokenizers."""
+    return any(text != text.strip() for text in (row.chosen_text, row.rejected_text))
+
+
+ROW_CHECKS: tuple[RowCheck, ...] = (
+    RowCheck("empty-side", "error", "drop", empty_side, "{count} rows have no question or an empty answer"),
+    RowCheck("identical-sides", "error", "drop", identical_sides, "{count} rows prefer an answer to itself"),
+    RowCheck("same-polarity", "error", "drop", same_polarity, "{count} yes/no rows say the same on both sides"),
+    RowCheck(
+        "leaked-prompt-chosen", "error", "repair", leaked_chosen, "text of a prompt leaked into {count} chosen answers"
+    ),
+    RowCheck(
+        "leaked-prompt-rejected",
+        "error",
+        "repair",
+        leaked_rejected,
+        "text of a prompt leaked into {count} rejected answers",
+    ),
+    RowCheck("no-image", "error", "drop", no_image, "{count} rows name no image"),
+    RowCheck(
+        "image-placeholders",
+        "error",
+        "repair",
+        placeholder_count,
+        "{count} rows hold another number of image places than of images, or one in an answer",
+    ),
+    RowCheck(
+        "chosen-contained",
+        "warning",
+        "none",
+        chosen_contained,
+        "{count} rejected answers contain the whole chosen one: by recall they are right",
+    ),
+    RowCheck("blanks", "note", "repair", blanks, "{count} rows have white space around an answer"),
+)
+
+
+def row_findings(rows: Sequence[PreferenceRow]) -> Iterator[Finding]:
+    """Every row check that found something."""
+    for check in ROW_CHECKS:
+        failing = tuple(row.source_row for row in rows if check.fails(row))
+        if failing:
+            yield Finding(
+                check=check.name,
+                severity=check.severity,
+                count=len(failing),
+                of=len(rows),
+                rows=failing,
+                message=check.message.format(count=len(failing), of=len(rows)),
+                action=check.action,
+            )
+
+
+def image_findings(
+    rows: Sequence[PreferenceRow], failures: Mapping[str, str], known: Sequence[str]
+) -> Iterator[Finding]:
+    """Rows whose images cannot be read.
+
+    Args:
+        rows: the table.
+        failures: image path to what is wrong with it.
+        known: image paths that were read.
+    """
+    readable = set(known)
+    failing, first = [], ""
+    for row in rows:
+        bad = [name for name in (*row.images, *row.rejected_images) if name not in readable]
+        if bad:
+            failing.append(row.source_row)
+            first = first or failures.get(bad[0], f"{bad[0]} was not read")
+    if failing:
+        yield Finding(
+            check="unreadable-image",
+            severity="error",
+            count=len(failing),
+            of=len(rows),
+            rows=tuple(failing),
+            message=f"{len(failing)} rows name images that cannot be read; the first: {first}",
+            action="drop",
+        )
+
+
+def share_findings(
+    rows: Sequence[PreferenceRow], shares: Mapping[str, float], smallest: float, largest: float
+) -> Iterator[Finding]:
+    """Rejected images that hardly differ from the clean ones, or nearly everywhere.
+
+    Args:
+        rows: the table.
+        shares: row id to share of changed pixels.
+        smallest: below is nearly nothing.
+        largest: above is nearly everything.
+    """
+    known = [(row.source_row, shares[row.row_id]) for row in rows if row.row_id in shares]
+    little = tuple(number for number, share in known if share < smallest)
+    much = tuple(number for number, share in known if share > largest)
+    for name, what, failing in (
+        ("noised-nearly-nothing", f"less than {smallest:.1%}", little),
+        ("noised-nearly-everything", f"more than {largest:.0%}", much),
+    ):
+        if failing:
+            yield Finding(
+                check=name,
+                severity="warning",
+                count=len(failing),
+                of=len(known),
+                rows=failing,
+                message=f"{len(failing)} rejected images differ in {what} of the pixels from the clean one",
+            )
+
+
+def length_findings(rows: Sequence[PreferenceRow], tokens: Mapping[str, int], most: int) -> Iterator[Finding]:
+    """Rows that would be cut under the given tokenizer.
+
+    Args:
+        rows: the table.
+        tokens: row id to tokens of the longer side, image tokens included.
+        most: tokens that fit.
+    """
+    failing = tuple(row.source_row for row in rows if tokens.get(row.row_id, 0) > most)
+    if failing:
+        yield Finding(
+            check="truncated",
+            severity="error",
+            count=len(failing),
+            of=len(rows),
+            rows=failing,
+            message=f"{len(failing)} rows have more than {most} tokens and would be cut",
+            action="drop",
+            numbers={"longest": float(max(tokens.values()))},
+        )
+
+
+def _same_words(row: PreferenceRow) -> bool:
+    chosen, rejected = words(row.chosen_text), words(row.rejected_text)
+    return bool(chosen) and chosen == rejected

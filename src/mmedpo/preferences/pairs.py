@@ -1,0 +1,264 @@
+"""Canonical rows to the pairs a run trains on: checked, joined to images and examples, kept off the test images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from mmedpo.errors import PreferenceFormatError
+from mmedpo.imaging.index import index_images
+from mmedpo.preferences.layout import PLACEHOLDER, folded
+from mmedpo.preferences.reading import read_rows
+from mmedpo.records import Drop, Example, ImageRef, PreferencePair, PreferenceRow
+
+ImageIndexer: TypeAlias = Callable[[Path, Sequence[str]], tuple[Mapping[str, ImageRef], Mapping[str, str]]]
+"""(root, relative paths) to the usable images and, for every other one, what is wrong with it."""
+
+NO_PLACEHOLDER = "image-placeholder-missing"
+
+
+@dataclass(frozen=True)
+class ImportedPreferences:
+    """What a preference file holds for training."""
+
+    pairs: list[PreferencePair]
+    """Usable pairs, in the order of the file; a visual pair's image path is still relative to the image folder."""
+    drops: list[Drop] = field(default_factory=list)
+    """Rows left out, each with its reason."""
+    notes: list[str] = field(default_factory=list)
+    """Warnings for the user, one sentence each."""
+
+
+def read_pairs(
+    path: Path,
+    image_root: Path,
+    examples: Sequence[Example] | None = None,
+    *,
+    format_name: str = "",
+    index_images: ImageIndexer = index_images,
+) -> ImportedPreferences:
+    """Reads a preference file, its images and, if given, the examples its rows were made from.
+
+    A row joins an example by image (same bytes, or same path below the folders) and question. With
+    examples, a pair's image path is the example's, so that both lie below one root; without, it is
+    relative to `image_root`.
+
+    Drop reasons: those of `row_fault`, `unreadable-image`, and the format's own.
+
+    Args:
+        path: the preference file.
+        image_root: folder the rows' images are relative to.
+        examples: all examples of the dataset, or None to leave the pairs unjoined.
+        format_name: registered format; empty to tell it from the rows.
+        index_images: decodes images; exchangeable for tests.
+
+    Raises:
+        PreferenceFormatError: not readable, every row lacks the placeholder, or no pair is usable.
+    """
+    reading = read_rows(path, format_name, image_root)
+    drops = list(reading.drops)
+    good: list[PreferenceRow] = []
+    for row in reading.rows:
+        fault = row_fault(row)
+        if fault is None:
+            good.append(row)
+        else:
+            detail = f"row {row.source_row}: {row.question!r} -> {row.chosen_text!r} over {row.rejected_text!r}"[:300]
+            drops.append(_drop(f"{row.row_id}/text", fault, detail))
+    if sum(drop.reason == NO_PLACEHOLDER for drop in drops) == reading.total:
+        raise PreferenceFormatError(
+            f"{path}: none of the {reading.total} human turns holds {PLACEHOLDER!r}, so the model would never see an "
+            "image; export the file with the placeholder"
+        )
+    wanted = dict.fromkeys(name for row in good for name in (*row.images, *row.rejected_images))
+    images, failures = index_images(image_root, list(wanted))
+    join = ExampleJoin(examples or ())
+    pairs = []
+    for row in good:
+        missing = next((name for name in (*row.images, *row.rejected_images) if name not in images), None)
+        if missing is not None:
+            detail = failures.get(missing, f"{missing} was not indexed")
+            drops.append(_drop(f"{row.row_id}/{row.pair_type}", "unreadable-image", detail))
+            continue
+        pairs.append(_pair(row, images[row.images[0]], join))
+    if not pairs:
+        counts = Counter(drop.reason for drop in drops).most_common()
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+        raise PreferenceFormatError(
+            f"{path}: none of {reading.total} rows is usable ({reasons}; the first: {drops[0].detail}); "
+            f"correct the file or the image folder {image_root}"
+        )
+    return ImportedPreferences(pairs, drops, _notes(pairs, good, drops, examples))
+
+
+def row_fault(row: PreferenceRow) -> str | None:
+    """Why a row cannot be trained on, or None.
+
+    `multi-turn`, `image-placeholder-missing`, `several-image-placeholders`, `image-placeholder-in-answer`,
+    `empty-question`, `empty-answer`, `identical-sides`.
+    """
+    if len(row.prompt) != 1 or len(row.chosen) != 1 or len(row.rejected) != 1:
+        return "multi-turn"
+    shown = row.prompt[0].images
+    if shown == 0 or not row.images:
+        return NO_PLACEHOLDER
+    if shown > 1 or len(row.images) > 1 or len(row.rejected_images) > 1:
+        return "several-image-placeholders"
+    if row.chosen[0].images or row.rejected[0].images:
+        return "image-placeholder-in-answer"
+    if not row.question:
+        return "empty-question"
+    chosen, rejected = row.chosen_text.strip(), row.rejected_text.strip()
+    if not chosen or not rejected:
+        return "empty-answer"
+    return "identical-sides" if chosen == rejected and not row.rejected_images else None
+
+
+def join_rows(
+    rows: Sequence[PreferenceRow], images: Mapping[str, ImageRef], examples: Sequence[Example]
+) -> tuple[list[PreferenceRow], int, int]:
+    """Notes in every row the hashes of its images and the example it was made from.
+
+    Returns:
+        The rows, how many of them have all their images, and how many were joined to an example.
+    """
+    join = ExampleJoin(examples)
+    done, seen, joined = [], 0, 0
+    for row in rows:
+        update: dict[str, object] = {
+            "image_hashes": _hashes(row.images, images),
+            "rejected_image_hashes": _hashes(row.rejected_images, images),
+        }
+        complete = bool(row.images) and all(name in images for name in (*row.images, *row.rejected_images))
+        seen += complete
+        example = join.example(row, images[row.images[0]]) if complete and len(row.images) == 1 else None
+        if example is not None:
+            joined += 1
+            update |= {"example_id": example.example_id, "dataset": example.dataset, "split": example.split}
+        done.append(row.model_copy(update=update))
+    return done, seen, joined
+
+
+def exclude_test_images(
+    pairs: Sequence[PreferencePair],
+    test_examples: Sequence[Example],
+    examples: Sequence[Example] = (),
+) -> tuple[list[PreferencePair], list[Drop]]:
+    """Leaves out pairs whose image the model will be tested on.
+
+    An image is the same when its bytes are, or when one path ends in the other (re-encoded copies). With
+    `examples` (all of the dataset) a pair also goes when it was made from another image of a test patient.
+
+    Returns:
+        The kept pairs, and a drop (`image-in-test-split` or `patient-in-test-split`) for every other one.
+    """
+    hashes = {example.image.sha256 for example in test_examples}
+    paths = {example.image.path for example in test_examples}
+    endings = {ending for path in paths for ending in _endings(path)}
+    tested = {example.patient_id for example in test_examples} - {None}
+    of_test_patient = {e.example_id for e in [*test_examples, *examples] if e.patient_id in tested}
+    kept, drops = [], []
+    for pair in pairs:
+        named = pair.image.path in endings or not paths.isdisjoint(_endings(pair.image.path))
+        if named or pair.image.sha256 in hashes:
+            drops.append(_drop(pair.pair_id, "image-in-test-split", pair.image.path))
+        elif pair.example_id in of_test_patient:
+            drops.append(_drop(pair.pair_id, "patient-in-test-split", pair.image.path))
+        else:
+            kept.append(pair)
+    return kept, drops
+
+
+class ExampleJoin:
+    """Finds the example a row was made from: same question, same image, and the same answer if there is one."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._asked: dict[str, list[Example]] = {}
+        self._by_hash: dict[str, ImageRef] = {}
+        for example in sorted(examples, key=lambda e: e.example_id):  # ties do not depend on the given order
+            self._asked.setdefault(folded(example.question), []).append(example)
+            self._by_hash.setdefault(example.image.sha256, example.image)
+
+    def example(self, row: PreferenceRow, image: ImageRef) -> Example | None:
+        """The example, or None."""
+        asked = self._asked.get(folded(row.question), [])
+        same = [e for e in asked if _same_image(e.image, row.images[0], image)]
+        answered = [e for e in same if folded(e.answer) == folded(row.chosen_text)]
+        return next(iter(answered or same), None)
+
+    def image(self, image: ImageRef) -> ImageRef:
+        """The dataset's own reference to an image, if it has it."""
+        return self._by_hash.get(image.sha256, image)
+
+
+def _hashes(names: Sequence[str], images: Mapping[str, ImageRef]) -> tuple[str, ...]:
+    if not any(name in images for name in names):
+        return ()
+    return tuple(images[name].sha256 if name in images else "" for name in names)
+
+
+def _endings(path: str) -> list[str]:
+    """`a/b/c` to `a/b/c`, `b/c`, `c`."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _same_image(known: ImageRef, name: str, image: ImageRef) -> bool:
+    return known.sha256 == image.sha256 or known.path == name or known.path.endswith(f"/{name}")
+
+
+def _pair(row: PreferenceRow, image: ImageRef, join: ExampleJoin) -> PreferencePair:
+    example = join.example(row, image)
+    visual = row.pair_type == "visual"
+    return PreferencePair(
+        pair_id=f"{row.row_id}/{'visual' if visual else 'text'}",
+        example_id=example.example_id if example else row.example_id or row.row_id,
+        kind="visual" if visual else "text",
+        image=example.image if example else join.image(image),
+        question=row.question,
+        chosen=row.chosen_text.strip(),
+        rejected=row.rejected_text.strip(),
+        rejected_image_path=row.rejected_images[0] if visual else None,
+        error_type=example.error_type if example else "other",
+        origin=row.origin or "imported",
+        score=row.score,
+        score_source="imported" if row.score is not None else "",
+        unscored_reason=row.unscored_reason,
+    )
+
+
+def _notes(
+    pairs: Sequence[PreferencePair],
+    rows: Sequence[PreferenceRow],
+    drops: Sequence[Drop],
+    examples: Sequence[Example] | None,
+) -> list[str]:
+    notes = []
+    if drops:
+        counts = ", ".join(f"{count} {reason}" for reason, count in Counter(d.reason for d in drops).most_common())
+        notes.append(f"{len(drops)} of {len(pairs) + len(drops)} rows were dropped: {counts}")
+    unscored = sum(pair.score is None for pair in pairs)
+    if unscored:
+        notes.append(f"{unscored} of {len(pairs)} pairs have no usable weighted_score")
+    zero = sum(pair.score == 0 for pair in pairs)
+    if zero:
+        notes.append(f"{zero} of {len(pairs)} pairs have the score 0: as a raw weight it gives them no gradient")
+    noised = sum(row.pair_type == "both" for row in rows)
+    if noised:
+        notes.append(f"{noised} rows name a rejected_image; only their answers were imported, as text pairs")
+    weighted = sum(row.weight is not None for row in rows)
+    if weighted:
+        notes.append(f"{weighted} rows bring a weight of their own; a run derives weights from the scores anew")
+    if examples is not None:
+        known = {example.example_id for example in examples}
+        unjoined = sum(pair.example_id not in known for pair in pairs)
+        if unjoined:
+            notes.append(f"{unjoined} of {len(pairs)} pairs were made from no known example")
+    return notes
+
+
+def _drop(item: str, reason: str, detail: str) -> Drop:
+    return Drop(stage="preferences", item=item, reason=reason, detail=detail)
