@@ -153,7 +153,7 @@ def test_a_donor_that_vanishes_while_it_is_read_is_passed_over(tmp_path: Path, m
     def vanish(source: Path, target: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "gone", str(source))
 
-    monkeypatch.setattr("mmedpo.run.share", vanish)
+    monkeypatch.setattr("mmedpo.run.folder.share", vanish)
     log: Log = []
     execute(tmp_path / "r", chain(log), given="5", donors=[tmp_path / "donor"])
     assert log == ["multiply", "add", "show"]

@@ -1,4 +1,4 @@
-"""TRL with our subclass computes Eq. 3: the same losses as the plain side, step by step."""
+"""TRL, the plain side and our engine compute Eq. 3: the same losses, step by step, from the same start."""
 
 from __future__ import annotations
 
@@ -69,6 +69,29 @@ def test_trl_and_the_plain_side_give_the_same_losses(checkpoint: Path, micro_pai
     assert trl.losses == pytest.approx(plain.losses, abs=TOLERANCE)
     # The losses move, so that agreement says something about gradients and not only about the first forward.
     assert abs(plain.losses[1] - _run("plain", checkpoint, learning_rate=0.0).losses[1]) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_our_engine_and_the_plain_side_give_the_same_losses(checkpoint: Path, checkpointing: bool) -> None:
+    ours = _run("ours", checkpoint, checkpointing=checkpointing)
+    assert ours.losses == pytest.approx(_run("plain", checkpoint).losses, abs=TOLERANCE)
+
+
+@needs_trl
+def test_with_weights_of_one_our_engine_gives_the_dpo_loss_of_trl_to_six_digits(checkpoint: Path) -> None:
+    class Unweighted(Workload):
+        def step(self, index: int):
+            return [replace(pair, weight=1.0) for pair in super().step(index)]
+
+    workload = Unweighted(**{name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__})
+    ours, trl = (_run(side, checkpoint, workload).losses for side in ("ours", "trl"))
+    assert ours == pytest.approx(trl, abs=1e-6)
+
+
+def test_our_side_feeds_the_tokens_that_the_closed_form_counts(checkpoint: Path) -> None:
+    # The last token of an answer predicts nothing: one less for each distinct answer.
+    answers = sum(SMALL.questions) * 3
+    assert _run("ours", checkpoint).tokens == [tokens(SMALL).trie - answers] * STEPS
 
 
 @needs_trl

@@ -219,6 +219,8 @@ class PreferenceTrainer(Trainer):
             entry["chosen_reward"], entry["rejected_reward"] = chosen / computed, rejected / computed
             entry["reward_accuracy"] = won / computed
         self.state.log_history.append(entry)
+        if self.args.report_to:
+            self.callback_handler.on_log(self.args, self.state, self.control, logs=entry)
 
 
 def training_arguments(settings: TrainSettings, folder: Path, seed: int, device: str) -> TrainingArguments:

@@ -10,12 +10,9 @@ killed, so the files of a run always belong to what its manifest says of them.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,12 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmedpo.config import ModelSettings, RunSettings, dump_settings, load_settings
+from mmedpo.config import ModelSettings, RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.files import hash_path, move, share, stamp_path
-from mmedpo.manifest import FORMAT, MANIFEST, Manifest, StageState, new_manifest, read_manifest
+from mmedpo.manifest import FORMAT, MANIFEST, Manifest, StageState, read_manifest
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import Drop, Record
+from mmedpo.run.disk import UNUSABLE, unusable
 from mmedpo.tables import read_table, write_table, write_text
 
 RESOLVED = "config.resolved.yaml"
@@ -37,15 +35,6 @@ EARLIER = ".earlier"
 """In `.work`: `<stage>.earlier/` holds what a stage wrote before, and `.state.json` its record, while it works anew."""
 FINETUNED = "finetuned"
 """Folder of the supervised fine-tuned checkpoint, where a recipe asks for one."""
-
-_UNUSABLE = {
-    errno.EACCES: "no permission",
-    errno.EPERM: "no permission",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOSPC: "no space left",
-    errno.EDQUOT: "the disk quota is used up",
-}
-"""What a user can mend; any other error of the operating system inside a stage keeps its traceback."""
 
 R = TypeVar("R", bound=Record)
 
@@ -214,9 +203,9 @@ class Run:
                 stage.work(self)
                 self._finish(stage, fingerprint, time.monotonic() - started)
         except OSError as error:
-            if error.errno not in _UNUSABLE:
+            if error.errno not in UNUSABLE:
                 raise
-            raise _unusable(error, self.path) from error
+            raise unusable(error, self.path) from error
         finally:
             self.current = ""
         return True
@@ -334,94 +323,3 @@ class Run:
     def save_manifest(self) -> None:
         """Writes the manifest, atomically."""
         write_text(self.file(MANIFEST), self.manifest.model_dump_json(indent=1))
-
-
-@contextmanager
-def open_run(
-    path: Path,
-    settings: RunSettings | None = None,
-    reporter: Reporter | None = None,
-    donors: Sequence[Path] = (),
-) -> Iterator[Run]:
-    """Opens (or creates, when settings are given) a run folder and holds its lock.
-
-    Raises:
-        RunFolderError: no such run, no permission, in use by another process, another version.
-    """
-    from filelock import FileLock, Timeout
-
-    if settings is None:
-        _require_manifest(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        _refuse_foreign(path)
-        lock = FileLock(path / ".lock")
-        lock.acquire(timeout=0)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise RunFolderError(f"{path} is a file, not a folder; choose another run name") from error
-    except Timeout:
-        raise RunFolderError(f"{path} is in use by {_holder(path)}; wait for it, or choose another run name") from None
-    except OSError as error:
-        raise _unusable(error, path) from error
-    try:
-        write_text(path / ".holder", f"process {os.getpid()} on {socket.gethostname()}")
-        manifest = read_manifest(path) if (path / MANIFEST).exists() else new_manifest()
-        resolved = load_settings(path / RESOLVED) if settings is None else settings
-        run = Run(path, resolved, manifest, reporter or Silent(), tuple(donors))
-        run.save_manifest()
-        if settings is not None:
-            write_text(path / RESOLVED, dump_settings(settings))
-        for killed in path.glob(f".work/*{EARLIER}"):
-            run.put_back(killed.name.removesuffix(EARLIER))
-        yield run
-    finally:
-        (path / ".holder").unlink(missing_ok=True)
-        lock.release()
-
-
-def join_run(path: Path, rank: int) -> Run:
-    """The run of process 0 for another process that was started with it: without lock, and without writing.
-
-    Raises:
-        RunFolderError: no such run, or one of another version.
-    """
-    run = read_run(path)
-    run.rank = rank
-    return run
-
-
-def read_run(path: Path) -> Run:
-    """A run to look at, without its lock, also while another process works on it; execute nothing in it.
-
-    Raises:
-        RunFolderError: no such run, or one of another version.
-    """
-    _require_manifest(path)
-    return Run(path, load_settings(path / RESOLVED), read_manifest(path))
-
-
-def _require_manifest(path: Path) -> None:
-    if not (path / MANIFEST).exists():
-        raise RunFolderError(f"{path} is not a run folder (no {MANIFEST}); start one with `mmedpo run RECIPE`")
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Leaves a folder alone that holds something else, before anything is written into it."""
-    foreign = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
-    if foreign and MANIFEST not in foreign:
-        found = f"found {foreign[0]!r}"
-        raise RunFolderError(f"{path} is not empty and not a run folder ({found}); choose another run name")
-
-
-def _unusable(error: OSError, folder: Path) -> RunFolderError:
-    why = _UNUSABLE.get(error.errno or 0, error.strerror)
-    return RunFolderError(f"{error.filename or folder} cannot be used: {why}; choose another --runs folder")
-
-
-def _holder(path: Path) -> str:
-    try:
-        return (path / ".holder").read_text() or "another process"
-    except OSError:
-        return "another process"
