@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-
+from bench.throughput.clock import StepClock
 from bench.throughput.side import Memory, Options, SideResult, synchronize, versions
 from bench.throughput.workloads import Pair, Workload
 from mmedpo.config import EngineSettings, LoraSettings, ModelSettings, TrainSettings
@@ -36,22 +35,6 @@ class _Trainer(PreferenceTrainer):
 
     def get_train_dataloader(self) -> StepLoader:
         return StepLoader(_InOrder([1] * len(self.groups), self.settings.batch_groups, 0))
-
-
-class _Clock(TrainerCallback):
-    """Time of each optimizer step from the end of the one before."""
-
-    def __init__(self, device: str) -> None:
-        self.device, self.seconds, self._last = device, [], 0.0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self._last = time.perf_counter()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        synchronize(self.device)
-        now = time.perf_counter()
-        self.seconds.append(now - self._last)
-        self._last = now
 
 
 def run(
@@ -88,7 +71,7 @@ def run(
         synchronize(device)
         once = time.perf_counter() - started
         make_trainable(vlm, settings, options.seed)
-        clock = _Clock(device)
+        clock = StepClock(device)
         trainer = _Trainer(
             engine=engine,
             groups=groups,

@@ -7,7 +7,6 @@ record of each step's loss, time and tokens. Everything else is TRL's own code.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from unittest import mock
 
 import torch
 from PIL import Image
-from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer
 from trl.trainer import dpo_trainer
 from trl.trainer import utils as trl_utils
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from bench.throughput import models
-from bench.throughput.side import Memory, Options, SideResult, synchronize, versions
+from bench.throughput.clock import StepClock
+from bench.throughput.side import Memory, Options, SideResult, versions
 from bench.throughput.workloads import Pair, Workload
 
 MICRO_PAIRS = {"cpu": 1, "cuda": 8}
@@ -99,22 +98,6 @@ class EquationThreeTrainer(DPOTrainer):
         return loss
 
 
-class _Clock(TrainerCallback):
-    """Time of each optimizer step from the end of the one before: fetching the data is part of it."""
-
-    def __init__(self, device: str) -> None:
-        self.device, self.seconds, self._last = device, [], 0.0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self._last = time.perf_counter()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        synchronize(self.device)
-        now = time.perf_counter()
-        self.seconds.append(now - self._last)
-        self._last = now
-
-
 def run(
     folder: Path, workload: Workload, *, steps: int, checkpointing: bool, device: str, options: Options
 ) -> SideResult:
@@ -123,7 +106,7 @@ def run(
     micro = _divisor(workload.pairs_per_step, options.micro_pairs or MICRO_PAIRS[kind])
     processor = models.load_processor(folder)
     base = models.load_base(folder, options.dtype, device)
-    clock = _Clock(device)
+    clock = StepClock(device)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = EquationThreeTrainer(
             model=base,

@@ -198,24 +198,41 @@ def test_strict_stops_instead_of_falling_back():
         _unshown(strict=True)
 
 
-def test_a_model_that_is_not_exact_when_packed_is_caught_by_the_comparison(monkeypatch):
+def _settled_with_attention_that(monkeypatch, forward):
+    """The engine after it met a model whose last layer attends by `forward(stock, self, trie, mask, arguments)`."""
     vlm = small_model("llama")
     make_trainable(vlm, TrainSettings(lora=LoraSettings(rank=4, alpha=8)), seed=0)
     engine = Engine(vlm, FeatureStore(vlm, read_view), max_tokens=4096)
     batch = [Branch((VIEWS[0],), (1, *[IMAGE] * IMAGE_TOKENS, 10), (answer, 12, EOS)) for answer in (20, 21)]
     layer = vlm.base.model.language_model.layers[1].self_attn
-    # Stands for a family with attention of its own: in packed batches it lets answers see each other.
     stock = type(layer).forward
 
-    def leaky(self, *args, trie=None, attention_mask=None, **kwargs):
-        return stock(self, *args, attention_mask=None if trie is not None else attention_mask, **kwargs)
+    def replaced(self, *args, trie=None, attention_mask=None, **kwargs):
+        return forward(lambda **chosen: stock(self, *args, **chosen, **kwargs), trie, attention_mask)
 
-    monkeypatch.setattr(layer, "forward", leaky.__get__(layer))
+    monkeypatch.setattr(layer, "forward", replaced.__get__(layer))
     said = []
-    agreement = engine.settle(batch, longest=20, strict=False, message=said.append)
+    engine.settle(batch, longest=20, strict=False, message=said.append)
+    assert len(said) == 1
+    return engine, said[0]
+
+
+def test_a_model_whose_attention_is_not_ours_shares_prefixes_by_a_dense_mask(monkeypatch):
+    engine, said = _settled_with_attention_that(
+        monkeypatch,
+        lambda stock, trie, mask: stock(attention_mask=None if trie is not None else mask),
+    )
+    assert engine.form == "dense"
+    assert "one dense mask, which takes more memory: packed and plain log-probs differ by" in said
+
+
+def test_a_model_that_lets_packed_answers_see_each_other_is_caught_and_computed_plainly(monkeypatch):
+    engine, said = _settled_with_attention_that(
+        monkeypatch,
+        lambda stock, trie, mask: stock(attention_mask=None if mask is not None and mask.dim() == 4 else mask),
+    )
     assert engine.form == "plain"
-    assert agreement.logprob > 1e-3
-    assert "differ by" in said[0]
+    assert "prefix sharing is off: packed and plain log-probs differ by" in said
 
 
 def test_a_sliding_window_shorter_than_the_sequences_is_refused():

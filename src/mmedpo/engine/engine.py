@@ -160,7 +160,7 @@ class Engine:
     def settle(
         self, branches: Sequence[Branch], longest: int, *, strict: bool, message: Callable[[str], None]
     ) -> Agreement | None:
-        """Decides the form before a run relies on it: packed where it is exact, else plain.
+        """Decides the form before a run relies on it: packed where it is exact, else dense, else plain.
 
         Args:
             branches: of the run's first batch, as many as one forward pass holds.
@@ -176,16 +176,21 @@ class Engine:
         """
         if self.form == "plain":
             return None
-        agreement = None
+        agreement, said = None, ""
         reason = trie_refusal(self.vlm.base.config.text_config, longest)
-        if not reason:
+        # A model may take a mask as it is and yet not hand our attention on to its layers.
+        for form in ("packed", "dense") if not reason else ():
+            self.form = form
             agreement = self.compare(branches)
             if agreement.holds(self.autocast or self.vlm.base.dtype):
+                if form == "dense":
+                    message(f"prefixes are shared by one dense mask, which takes more memory: {said}")
                 return agreement
-            reason = (
+            said = said or (
                 f"packed and plain log-probs differ by {agreement.logprob:.2g} nats, "
                 f"gradients by {agreement.gradient:.2g} of their norm"
             )
+        reason = reason or said
         if strict:
             raise TrainingError(
                 f"prefix sharing is off for {self.vlm.name!r}: {reason}; set engine.packing=off to go on"
