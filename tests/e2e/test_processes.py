@@ -37,7 +37,8 @@ def scored(folder: Path) -> Path:
 def start(folder: Path, *launcher: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, "-m", "mmedpo", "train", str(folder)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with (folder.parent / f"{folder.name}.log").open("wb") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
 def adapter(folder: Path) -> bytes:
@@ -49,7 +50,7 @@ def test_two_processes_killed_again_and_again_end_with_the_same_bytes(tmp_path):
     whole = scored(tmp_path / "whole")
     killed = Path(shutil.copytree(whole, tmp_path / "killed"))
     process = start(whole, *TORCHRUN)
-    assert process.wait(timeout=240) == 0, process.stderr.read()
+    assert process.wait(timeout=240) == 0, (tmp_path / "whole.log").read_text()
     kills = 0
     for attempt in range(20):
         process = start(killed, *TORCHRUN)
@@ -57,7 +58,7 @@ def test_two_processes_killed_again_and_again_end_with_the_same_bytes(tmp_path):
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         if process.poll() is not None:
-            assert process.returncode == 0, process.stderr.read()
+            assert process.returncode == 0, (tmp_path / "killed.log").read_text()
             break
         # torchrun starts its workers in sessions of their own: a power cut would end them all.
         for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
