@@ -345,3 +345,30 @@ def test_a_report_needs_no_torch() -> None:
     code = "import sys, mmedpo.cli.report_content; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({}, "weighted DPO, beta 0.1"),
+        ({"method": "sft"}, "SFT on the chosen answers, no reference"),
+        (
+            {"objective": [{"loss": "ipo", "beta": 0.5, "kinds": ["text"]}, {"loss": "nll", "weight": 0.2}]},
+            "ipo (beta 0.5) on text pairs + 0.2 × nll",
+        ),
+    ],
+)
+def test_the_objective_is_told_as_it_was(train, said):
+    from mmedpo.cli.report_numbers import objective
+    from mmedpo.config import TrainSettings
+
+    assert objective(TrainSettings.model_validate(train)) == said
+
+
+def test_what_was_trained_is_told_as_it_was():
+    from mmedpo.cli.report_numbers import trained
+    from mmedpo.config import TrainSettings
+
+    assert trained(TrainSettings()) == "LoRA r = 128, alpha = 256, on the language model"
+    full = TrainSettings.model_validate({"tune": "full", "parts": ["language_model", "projector"]})
+    assert trained(full) == "all weights of the language model and projector"

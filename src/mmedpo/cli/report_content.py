@@ -149,15 +149,14 @@ def _head(run: Run, stored: Stored) -> c.Head:
 
 def _facts(stored: Stored) -> tuple[c.Fact, ...]:
     settings = stored.settings
-    lora, train = settings.train.lora, settings.train
     model = Path(settings.model.name).name if "/" in settings.model.name else settings.model.name
     splits = Counter(example.split for example in stored.examples.values())
     kinds = Counter(pair.kind for pair in stored.pairs)
     facts = {
         "Model": f"{model}, {settings.model.dtype}"
         + (f", fine-tuned {settings.finetune.epochs} epochs before" if settings.finetune else ""),
-        "Adapter": f"LoRA r = {lora.rank}, alpha = {lora.alpha}, on the language model",
-        "Objective": "SFT on the chosen answers" if train.method == "sft" else f"weighted DPO, beta {train.beta:g}",
+        "Trained": numbers.trained(settings.train),
+        "Objective": numbers.objective(settings.train),
         "Pairs": ", ".join(f"{count(kinds[kind])} {kind}" for kind in ("text", "visual") if kinds[kind]),
         **_origin_of_pairs(settings),
         "Weights": numbers.weighting(settings.score),

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmedpo.cli.stored import Stored
 from mmedpo.cli.summary import LABELS
-from mmedpo.config import ScoreSettings
+from mmedpo.config import ScoreSettings, TermSettings, TrainSettings
 from mmedpo.evaluate.evaluation import METRICS, Difference, Evaluation, ReliancePart, SplitScores
 from mmedpo.evaluate.scoring import Summary
 from mmedpo.records import PreferencePair, Verdict
@@ -222,6 +222,30 @@ def weighting(settings: ScoreSettings) -> str:
     }[settings.weights]
 
 
+def objective(settings: TrainSettings) -> str:
+    """The objective in words; one sigmoid term is Eq. 3."""
+    if settings.method == "sft":
+        return "SFT on the chosen answers, no reference"
+    if settings.objective == (TermSettings(),):
+        return f"weighted DPO, beta {settings.beta:g}"
+    return " + ".join(_term(term, settings.beta) for term in settings.objective)
+
+
+def _term(term: TermSettings, beta: float) -> str:
+    share = "" if term.weight == 1.0 else f"{term.weight:g} × "
+    kinds = "" if len(term.kinds) > 1 else f" on {term.kinds[0]} pairs"
+    return f"{share}{term.loss} (beta {term.beta or beta:g}){kinds}" if term.loss != "nll" else f"{share}nll{kinds}"
+
+
+def trained(settings: TrainSettings) -> str:
+    """What was trained, in words."""
+    parts = " and ".join(part.replace("_", " ") for part in settings.parts)
+    lora = settings.lora
+    return f"all weights of the {parts}" if settings.tune == "full" else (
+        f"LoRA r = {lora.rank}, alpha = {lora.alpha}, on the {parts}"
+    )  # fmt: skip
+
+
 def _key(split: str, metric: str) -> str:
     return f"{split}/{metric}"
 
@@ -303,11 +327,8 @@ def _last_step(log: Sequence[Mapping[str, Any]]) -> int:
 
 def _training_facts(stored: Stored, kept: int | None) -> tuple[c.Fact, ...]:
     settings, seen = stored.settings.train, watch_log(stored.log)
-    objective = "SFT on the chosen answers, no reference" if settings.method == "sft" else (
-        f"weighted DPO, beta {settings.beta:g}"
-    )  # fmt: skip
     facts = [
-        c.Fact(label="Objective", value=objective),
+        c.Fact(label="Objective", value=objective(settings)),
         c.Fact(label="Learning rate", value=f"{settings.learning_rate:g}, {settings.schedule}"),
         c.Fact(label="Steps", value=count(_last_step(stored.log))),
     ]
