@@ -24,6 +24,12 @@ def views(tmp_path):
     return paths
 
 
+def encoded(vlm):
+    """Features of all views from pixels, in one batch."""
+    with torch.no_grad():
+        return vlm.project(vlm.tower_features([read_view(view) for view in VIEWS]))
+
+
 def counted(reads):
     return lambda path: reads.append(path) or read_view(Path(path.name))
 
@@ -32,7 +38,7 @@ def counted(reads):
 def test_features_are_the_models_own_wherever_they_are_kept(vlm, views, tmp_path, place):
     store = FeatureStore(vlm, counted([]), folder=tmp_path / "features", place=place, identity="w")
     store.preload(views)
-    expected = vlm.image_features([read_view(view) for view in VIEWS])
+    expected = encoded(vlm)
     torch.testing.assert_close(store([views[2], views[0], views[2]]), expected[[2, 0, 2]])
     assert not store(views).requires_grad
 
@@ -84,7 +90,7 @@ def test_with_a_trained_projector_the_towers_output_is_kept_and_the_projector_ge
     assert all(parameter.grad is None for parameter in vlm.model.model.vision_tower.parameters())
     weight.data.mul_(2.0)
     assert not torch.allclose(store(views), before)
-    torch.testing.assert_close(store(views), vlm.image_features([read_view(view) for view in VIEWS]))
+    torch.testing.assert_close(store(views), encoded(vlm))
     assert (len(reads) == 3) == (place != "recompute")
 
 

@@ -24,4 +24,4 @@ class EngineSettings(Settings):
     """`checked`: prefixes are shared if log-probs and gradients agree with plain sequences at the start, else
     plain sequences are computed; `strict`: a difference stops the run; `off`: plain sequences."""
     features: FeaturePlace = "auto"
-    """Where frozen image features are kept; `auto` measures."""
+    """Where training keeps frozen image features; `auto` measures. Other stages keep them in memory."""

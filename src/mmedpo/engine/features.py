@@ -73,7 +73,8 @@ class FeatureStore:
                 shard = self._shard(part)
                 self._shards.update({view: (shard, row) for row, view in enumerate(part)})
             else:
-                self._kept.update(zip(part, self._encode(part), strict=True))
+                # In the machine's memory: all views of a dataset would fill a GPU.
+                self._kept.update(zip(part, self._encode(part).cpu(), strict=True))
             if advance:
                 advance(start + len(part), len(wanted))
 

@@ -113,11 +113,6 @@ class VisionLanguageModel:
         """Image features the language model reads: [images, image tokens, hidden] from the tower's output."""
         return torch.as_tensor(self.base.model.multi_modal_projector(tower))
 
-    @torch.no_grad()
-    def image_features(self, images: Sequence[UInt8Image]) -> Tensor:
-        """Projected image features [images, image tokens, hidden] without gradients."""
-        return self.project(self.tower_features(images))
-
     def embed(self, ids: Tensor, features: Tensor) -> Tensor:
         """Input embeddings [batch, tokens, hidden] with each row's image features in place.
 
