@@ -46,6 +46,8 @@ def _groups(model: type[BaseModel], prefix: str = "") -> list[str]:
     for name, field in model.model_fields.items():
         if typing.get_origin(field.annotation) is tuple:
             continue
+        if typing.get_origin(field.annotation) is dict:
+            name = f"{name}.mine"  # groups under names of the user's own
         for option in (field.annotation, *typing.get_args(field.annotation)):
             if isinstance(option, type) and issubclass(option, BaseModel):
                 found += _groups(option, f"{prefix}{name}.")

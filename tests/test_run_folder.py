@@ -51,7 +51,7 @@ def test_a_run_of_another_format_is_refused(run_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"format": 1, "stages": 3}', '{"format": 1, "new": 0}', "\xff\xfe"]
+    "content", ["", "{", "[]", "null", '{"format": 2, "stages": 3}', '{"format": 2, "new": 0}', "\xff\xfe"]
 )
 def test_a_damaged_manifest_is_one_clear_line(run_path: Path, content: str) -> None:
     with open_run(run_path, RunSettings()):

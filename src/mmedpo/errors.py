@@ -40,6 +40,22 @@ class ScoringError(MMedPOError):
     """Clinical relevance scores or weights cannot be derived."""
 
 
+class ChatError(MMedPOError):
+    """A language model cannot be reached, or does not speak the protocol."""
+
+
+class EgressError(ChatError):
+    """Restricted data would have left the building."""
+
+
+class BudgetError(ChatError):
+    """The next call could go over the run's limit of calls or money."""
+
+
+class Paused(MMedPOError):
+    """A stage stopped where it was told to, with its work kept; nothing is wrong."""
+
+
 class PreferenceFormatError(DataError):
     """A preference file does not follow the layout it claims."""
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmedpo.errors import RunFolderError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder's layout; a folder of another version is refused."""
 
 MANIFEST = "manifest.json"

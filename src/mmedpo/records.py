@@ -158,6 +158,8 @@ class Verdict(Record):
     """`picked` from the candidates, `injected` by the judge, or `dropped` with a reason."""
     rejected: str
     """The dispreferred answer; empty when dropped."""
+    chosen: str = ""
+    """The preferred answer, where it is a candidate as well (self-rewarding, critic); empty: the ground truth."""
     candidate_index: int | None = None
     """Index of the picked candidate; None when written or dropped."""
     error_type: ErrorType = "other"
@@ -165,7 +167,17 @@ class Verdict(Record):
     conflict: float | None = None
     """Judge's measure of contradiction in [0, 1]; None when the judge gives none."""
     reason: str = ""
-    """The judge's explanation, or why the question was dropped."""
+    """The judge's explanation, or the countable reason why the question was dropped."""
+    raw: str = ""
+    """The reply of a language model as received; empty for rules."""
+    model: str = ""
+    """Name and version of that model, as its server gives them."""
+    calls: int = 0
+    """Calls it took, repairs and retries included."""
+    input_tokens: int = 0
+    """Tokens those calls read."""
+    output_tokens: int = 0
+    """Tokens they wrote."""
 
 
 class NoiseSpec(Record):
@@ -202,6 +214,14 @@ class Turn(Record):
     """The agent's reason, or why it abstained."""
     raw: str = ""
     """The agent's reply as received."""
+    model: str = ""
+    """Name and version of the language model that spoke, as its server gives them; empty for rules."""
+    calls: int = 0
+    """Calls of a language model that this turn took, repairs included."""
+    input_tokens: int = 0
+    """Tokens those calls read."""
+    output_tokens: int = 0
+    """Tokens they wrote."""
 
 
 class PreferencePair(Record):

@@ -1,4 +1,4 @@
-"""Names to things: datasets, grounders, judges, agents, protocols, losses.
+"""Names to things: datasets, grounders, judges, agents, language models, protocols, losses.
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
 outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
@@ -16,13 +16,14 @@ from typing import Any, Literal, TypeVar
 
 from mmedpo.errors import ConfigError
 
-Kind = Literal["dataset", "grounder", "judge", "agent", "protocol", "preference-format", "loss"]
+Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss"]
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data",
     "grounder": "mmedpo.grounding",
     "judge": "mmedpo.curate",
     "agent": "mmedpo.score",
+    "chat-model": "mmedpo.chat.kinds",
     "protocol": "mmedpo.evaluate",
     "preference-format": "mmedpo.preferences",
     "loss": "mmedpo.train.losses",

@@ -4,6 +4,7 @@ A recipe (YAML) gives the settings that differ; `--set train.beta=0.2` overrides
 settings are refused, and so is a setting that would have no effect.
 """
 
+from mmedpo.config.chat import ChatSettings, EndpointSettings, Structured, endpoint_of
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings, NoiseSettings
 from mmedpo.config.data import DataSettings, PhantomSettings, ReportSettings, SlakeSettings, TableSettings
 from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
@@ -17,8 +18,10 @@ from mmedpo.config.score import ScoreSettings, Unscored, WeightMode
 from mmedpo.config.train import Grouping, LoraSettings, Part, TermSettings, TrainSettings, WatchSettings
 
 __all__ = [
+    "ChatSettings",
     "CurateSettings",
     "DataSettings",
+    "EndpointSettings",
     "EngineSettings",
     "EvaluateSettings",
     "FeaturePlace",
@@ -38,6 +41,7 @@ __all__ = [
     "ScoreSettings",
     "Settings",
     "SlakeSettings",
+    "Structured",
     "TableSettings",
     "TermSettings",
     "TrainSettings",
@@ -45,6 +49,7 @@ __all__ = [
     "WatchSettings",
     "WeightMode",
     "dump_settings",
+    "endpoint_of",
     "load_settings",
     "validate_settings",
 ]

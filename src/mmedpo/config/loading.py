@@ -59,7 +59,9 @@ def _explain(error: ValidationError) -> str:
 def _known_settings(location: tuple[int | str, ...]) -> list[str]:
     group: type[BaseModel] = RunSettings
     for part in location:
-        annotation = group.model_fields[str(part)].annotation if str(part) in group.model_fields else None
+        if str(part) not in group.model_fields:
+            continue  # a name of the user's own, or a place in a list
+        annotation = group.model_fields[str(part)].annotation
         options = [annotation, *getattr(annotation, "__args__", ())]
         inner = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
         if inner is None:

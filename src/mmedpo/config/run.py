@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
+from mmedpo.config.chat import ChatSettings, endpoint_of
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.engine import EngineSettings
@@ -27,6 +28,8 @@ class RunSettings(Settings):
     model: ModelSettings = ModelSettings()
     finetune: FinetuneSettings | None = None
     """Supervised fine-tuning before curation; None: the checkpoint is the base as it is."""
+    chat: ChatSettings = ChatSettings()
+    """Language models that judge and debate; none: the offline rules do."""
     ground: GroundSettings = GroundSettings()
     curate: CurateSettings = CurateSettings()
     preferences: ImportSettings | None = None
@@ -52,4 +55,33 @@ class RunSettings(Settings):
             refuse_set(self.engine, {"features"}, "engine", "the vision tower is trained (train.parts)")
         if self.preferences is None and "text" not in self.curate.kinds:
             refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+        self._check_endpoints()
         return self
+
+    def used_endpoints(self, stage: Literal["curate", "score"]) -> tuple[str, ...]:
+        """Names of the endpoints a stage speaks to, in order, each once."""
+        if self.preferences is not None or "text" not in self.curate.kinds:
+            return ()
+        if stage == "curate":
+            names: tuple[str, ...] = (self.curate.judge,)
+        else:
+            names = self.score.agents if self.score.weights != "none" else ()
+        return tuple(dict.fromkeys(endpoint for name in names if (endpoint := endpoint_of(name))))
+
+    def _check_endpoints(self) -> None:
+        known = self.chat.endpoints
+        judges, agents = self.used_endpoints("curate"), self.used_endpoints("score")
+        for name in (*judges, *agents):
+            if name not in known:
+                given = ", ".join(known) or "none"
+                raise ValueError(f"endpoint {name!r} is not among chat.endpoints ({given}); describe it there")
+        for name in known:
+            if name not in (*judges, *agents):
+                raise ValueError(
+                    f"chat.endpoints.{name} has no effect because no judge or agent uses it; "
+                    f"set e.g. score.agents=[chat:{name}], or remove it"
+                )
+            if known[name].images and name not in judges:
+                raise ValueError(
+                    f"chat.endpoints.{name}.images has no effect because agents of the debate see text only; remove it"
+                )

@@ -55,6 +55,20 @@ class Stage:
     """Files or folders of the run folder that it writes."""
 
 
+@dataclass(frozen=True)
+class CallOptions:
+    """What this process may do with calls of language models: said on the command line, never in a recipe."""
+
+    allow_external: str = ""
+    """Name of the dataset whose restricted data may leave, as the user typed it."""
+    estimate_only: bool = False
+    """Tell what a stage would ask for, and stop before anything is sent."""
+    batch_out: Path | None = None
+    """Folder to write requests into instead of sending them."""
+    batch_in: Path | None = None
+    """File or folder of results that answer such requests."""
+
+
 @dataclass
 class Run:
     """An open, locked run folder."""
@@ -69,6 +83,8 @@ class Run:
     """Number of this process among those that work on the run together; process 0 alone writes."""
     current: str = ""
     """Name of the stage being executed."""
+    calls: CallOptions = CallOptions()
+    """What this process may do with calls of language models."""
 
     def file(self, relative: str) -> Path:
         """Path inside the run folder."""

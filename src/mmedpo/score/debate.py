@@ -14,13 +14,14 @@ score as it is, and is no agreement, so a silent agent prevents consensus but no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Awaitable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from mmedpo.config import ScoreSettings
 from mmedpo.errors import ScoringError
 from mmedpo.records import PreferencePair, Turn
+from mmedpo.run import run_async, settled
 
 DEFAULT_ROUNDS = ScoreSettings().rounds
 """r in the paper; written in the configuration."""
@@ -48,6 +49,12 @@ class Opinion:
     reason: str = ""
     raw: str = ""
     """The reply as received."""
+    model: str = ""
+    """Name and version of the language model that spoke; empty for rules."""
+    calls: int = 0
+    """Calls it took, repairs included."""
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 def agree(reason: str = "", raw: str = "") -> Opinion:
@@ -67,15 +74,15 @@ def abstain(reason: str, raw: str = "") -> Opinion:
 
 @runtime_checkable
 class Agent(Protocol):
-    """One debater."""
+    """One debater. Rules answer at once; a language model gives something to wait for."""
 
     name: str
 
-    def first(self, case: Case) -> Opinion:
+    def first(self, case: Case) -> Opinion | Awaitable[Opinion]:
         """Scores a case on which no score stands yet."""
         ...
 
-    def respond(self, case: Case, history: Sequence[Turn]) -> Opinion:
+    def respond(self, case: Case, history: Sequence[Turn]) -> Opinion | Awaitable[Opinion]:
         """Agrees with the standing score (the last one in `history`) or gives another."""
         ...
 
@@ -101,6 +108,22 @@ class DebateResult:
         return tuple(s for turn in self.turns if (s := turn.score) is not None)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Whose turn it is, and what has been said."""
+
+    agent: int
+    """Index in speaking order."""
+    history: tuple[Turn, ...]
+    """Every turn so far, abstentions included."""
+    standing: float | None
+    """The standing score; None: this agent scores first."""
+
+
+Debate = Generator[Asked, Opinion, DebateResult]
+"""A debate that yields whose turn it is, takes the opinion, and returns how it ended."""
+
+
 @dataclass
 class _Floor:
     """State of a running debate."""
@@ -110,67 +133,89 @@ class _Floor:
     standing: float | None = None
     supporters: set[str] = field(default_factory=set)
 
-    def hear(self, agent: Agent, round_number: int) -> None:
-        """Lets one agent speak and records the turn."""
-        opinion = agent.first(self.case) if self.standing is None else agent.respond(self.case, tuple(self.turns))
+    def hear(self, agent: str, opinion: Opinion, round_number: int) -> None:
+        """Records what one agent said."""
         opinion = self._checked(opinion)
         agreed = opinion.kind == "agree" or (opinion.kind == "rescore" and opinion.score == self.standing)
         if opinion.kind == "rescore" and not agreed:
             self.standing = opinion.score
             self.supporters = set()
         if opinion.kind != "abstain":
-            self.supporters.add(agent.name)
+            self.supporters.add(agent)
         self.turns.append(
             Turn(
                 pair_id=self.case.pair_id,
-                agent=agent.name,
+                agent=agent,
                 round=round_number,
                 position=len(self.turns) + 1,
                 score=None if opinion.kind == "abstain" else self.standing,
                 agreed=agreed,
                 reason=opinion.reason,
                 raw=opinion.raw,
+                model=opinion.model,
+                calls=opinion.calls,
+                input_tokens=opinion.input_tokens,
+                output_tokens=opinion.output_tokens,
             )
         )
 
     def _checked(self, opinion: Opinion) -> Opinion:
         if opinion.kind == "agree" and self.standing is None:
-            return abstain("agreed although no score stands", opinion.raw)
+            return replace(opinion, kind="abstain", reason="agreed although no score stands")
         # A comparison with NaN is false, so NaN is refused here as well.
         if opinion.kind == "rescore" and (opinion.score is None or not 0.0 <= opinion.score <= 1.0):
-            return abstain(f"score {opinion.score} is outside [0, 1]", opinion.raw)
+            return replace(opinion, kind="abstain", score=None, reason=f"score {opinion.score} is outside [0, 1]")
         return opinion
 
 
-def debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS) -> DebateResult:
-    """Runs one debate.
+def debate_steps(names: Sequence[str], case: Case, rounds: int) -> Debate:
+    """The protocol alone: no agent, no waiting, no I/O.
 
     Args:
-        agents: G_1..G_g in speaking order, with distinct names; one agent alone is its own consensus.
+        names: G_1..G_g in speaking order, distinct; one agent alone is its own consensus.
         case: the texts under debate.
         rounds: r, the most rounds; each agent speaks once a round.
 
     Raises:
         ScoringError: no agent, two agents of one name, or fewer than one round.
     """
-    names = [agent.name for agent in agents]
     if not names or len(set(names)) != len(names):
-        raise ScoringError(f"debate agents are {names}; at least one is needed and names must differ")
+        raise ScoringError(f"debate agents are {list(names)}; at least one is needed and names must differ")
     if rounds < 1:
         raise ScoringError(f"debate rounds is {rounds}; allowed: 1 or more (the paper uses {DEFAULT_ROUNDS})")
     floor = _Floor(case)
     for round_number in range(1, rounds + 1):
-        for agent in agents:
-            floor.hear(agent, round_number)
-            if len(floor.supporters) == len(agents):
+        for index, name in enumerate(names):
+            opinion = yield Asked(index, tuple(floor.turns), floor.standing)
+            floor.hear(name, opinion, round_number)
+            if len(floor.supporters) == len(names):
                 return DebateResult(tuple(floor.turns), floor.standing, True, round_number)
     scores = [turn.score for turn in floor.turns if turn.score is not None]
     if not scores:
         last = floor.turns[-1]
-        return DebateResult(
-            tuple(floor.turns), None, False, rounds, f"every agent abstained; {last.agent}: {last.reason}"
-        )
+        reason = f"every agent abstained; {last.agent}: {last.reason}"
+        return DebateResult(tuple(floor.turns), None, False, rounds, reason)
     return DebateResult(tuple(floor.turns), math.fsum(scores) / len(scores), False, rounds)
+
+
+async def hold_debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS) -> DebateResult:
+    """Runs one debate, its turns in order, with agents of any kind; see `debate_steps`."""
+    steps = debate_steps([agent.name for agent in agents], case, rounds)
+    asked = next(steps)
+    while True:
+        try:
+            asked = steps.send(await settled(_opinion(agents[asked.agent], case, asked)))
+        except StopIteration as end:
+            return cast(DebateResult, end.value)
+
+
+def debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS) -> DebateResult:
+    """Runs one debate to its end; see `debate_steps`."""
+    return run_async(hold_debate(agents, case, rounds))
+
+
+def _opinion(agent: Agent, case: Case, asked: Asked) -> Opinion | Awaitable[Opinion]:
+    return agent.first(case) if asked.standing is None else agent.respond(case, asked.history)
 
 
 def case_of(pair: PreferencePair) -> Case:

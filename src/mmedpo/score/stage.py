@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmedpo.chat.estimate import estimate
+from mmedpo.chat.opening import Chat, open_chat
+from mmedpo.config import endpoint_of
 from mmedpo.records import PreferencePair, Record, Turn
 from mmedpo.registry import lookup
-from mmedpo.run import Run
-from mmedpo.score.debate import Agent, case_of, debate, scored
+from mmedpo.run import Run, run_async, stream_chunks
+from mmedpo.score.chat_agent import ChatAgent
+from mmedpo.score.debate import Agent, case_of, hold_debate, scored
 from mmedpo.score.weights import WeightReport, weigh_pairs
-from mmedpo.tables import read_table, write_table
 
 CHUNK = 500
+
+
+LONGEST_TURN = 150
+"""Tokens by which a further turn can lengthen what the next agent reads."""
+
+
+class Debated(Record):
+    """One pair after its debate; how far a killed stage got is kept in these."""
+
+    pair: PreferencePair
+    """With its score, or the reason why there is none."""
+    turns: tuple[Turn, ...]
+    """Everything that was said."""
 
 
 class SourceWeights(Record):
@@ -67,23 +83,39 @@ def score(run: Run) -> list[PreferencePair]:
 
 
 def _debate(run: Run, pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[Turn]]:
-    agents: list[Agent] = [lookup("agent", name)() for name in run.settings.score.agents]
     unscored = [pair for pair in pairs if pair.kind == "text" and pair.score is None]
-    advance = run.track("debating")
-    results: dict[str, PreferencePair] = {}
-    turns: list[Turn] = []
-    for start in range(0, len(unscored), CHUNK):
-        chunk = unscored[start : start + CHUNK]
-        turn_file = run.work_folder / f"turns-{start:08d}.parquet"
-        pair_file = run.work_folder / f"pairs-{start:08d}.parquet"
-        if not pair_file.exists():
-            outcomes = [(pair, debate(agents, case_of(pair), run.settings.score.rounds)) for pair in chunk]
-            write_table(turn_file, Turn, [turn for _, outcome in outcomes for turn in outcome.turns])
-            write_table(pair_file, PreferencePair, [scored(pair, outcome) for pair, outcome in outcomes])
-        turns += read_table(turn_file, Turn)
-        results.update((pair.pair_id, pair) for pair in read_table(pair_file, PreferencePair))
-        advance(start + len(chunk), len(unscored))
-    return [results.get(pair.pair_id, pair) for pair in pairs], turns
+    debated = run_async(_hold_debates(run, unscored))
+    results = {item.pair.pair_id: item.pair for item in debated}
+    return [results.get(pair.pair_id, pair) for pair in pairs], [turn for item in debated for turn in item.turns]
+
+
+async def _hold_debates(run: Run, pairs: Sequence[PreferencePair]) -> list[Debated]:
+    """Many debates at once, the turns of each in order."""
+    rounds = run.settings.score.rounds
+    endpoints = run.settings.used_endpoints("score")
+    async with open_chat(run, endpoints) as chat:
+        agents = [_agent(name, chat) for name in run.settings.score.agents]
+        speakers = [agent for agent in agents if isinstance(agent, ChatAgent)]
+        if speakers:
+            firsts = ((agent, (agent.first_request(case_of(pair)) for pair in pairs)) for agent in speakers)
+            chat.check_estimate([estimate(agent.line, requests, rounds, LONGEST_TURN) for agent, requests in firsts])
+
+        async def hold(pair: PreferencePair) -> Debated:
+            outcome = await hold_debate(agents, case_of(pair), rounds)
+            return Debated(pair=scored(pair, outcome), turns=outcome.turns)
+
+        debated = await stream_chunks(run, "debating", pairs, CHUNK, chat.until_deferred(hold), Debated, chat.in_flight)
+        chat.check_complete()
+        if endpoints:
+            run.message(chat.summary())
+        return debated
+
+
+def _agent(name: str, chat: Chat) -> Agent:
+    endpoint = endpoint_of(name)
+    kind = lookup("agent", name.partition(":")[0])
+    agent: Agent = kind(chat.lines[endpoint]) if endpoint else kind()
+    return agent
 
 
 def _summary(source: str, report: WeightReport) -> SourceWeights:

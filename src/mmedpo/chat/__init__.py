@@ -1,0 +1,1 @@
+"""Language models behind one seam: endpoints, checkpoints and recordings; cache, budget, egress guard, prompts."""

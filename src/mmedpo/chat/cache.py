@@ -1,0 +1,252 @@
+"""Every answered call, in SQLite: what is paid for is never asked again.
+
+An answer is committed before anybody sees it, so a killed process loses the calls in flight and no
+others. Answers that arrive together are committed together. Requests are kept as well (images by
+their hashes), and under which rule they left: the audit trail. The file holds texts of the dataset
+and belongs where the dataset may lie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from mmedpo.chat.budget import Spent
+from mmedpo.chat.model import ChatReply, ChatRequest, Finish, Usage
+from mmedpo.errors import RunFolderError
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE calls (
+  key TEXT PRIMARY KEY, run TEXT NOT NULL, endpoint TEXT NOT NULL, prompt TEXT NOT NULL, request TEXT NOT NULL,
+  reply TEXT NOT NULL, model TEXT NOT NULL, finish TEXT NOT NULL, input_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL, estimated INTEGER NOT NULL, usd REAL NOT NULL, attempts INTEGER NOT NULL,
+  seconds REAL NOT NULL, answered TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX calls_run ON calls(run, endpoint);
+CREATE TABLE failures (run TEXT NOT NULL, endpoint TEXT NOT NULL, reason TEXT NOT NULL, number INTEGER NOT NULL,
+  PRIMARY KEY (run, endpoint, reason));
+CREATE TABLE egress (run TEXT NOT NULL, endpoint TEXT NOT NULL, host TEXT NOT NULL, dataset TEXT NOT NULL,
+  data_use TEXT NOT NULL, rule TEXT NOT NULL, since TEXT NOT NULL);
+"""
+_INSERT = "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+@dataclass(frozen=True)
+class AnsweredCall:
+    """One call as it is stored."""
+
+    key: str
+    """`request_key`."""
+    endpoint: str
+    """Name in the recipe."""
+    request: ChatRequest
+    reply: ChatReply
+    usd: float = 0.0
+    attempts: int = 1
+    """Tries until the answer came."""
+    seconds: float = 0.0
+    """From the first try to the answer."""
+
+
+@dataclass(frozen=True)
+class EndpointCost:
+    """What one endpoint has cost a run."""
+
+    endpoint: str
+    calls: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    estimated: int
+    """Calls whose tokens are estimates because the server reported none."""
+    failures: tuple[tuple[str, int], ...]
+    """Reasons of failed attempts, with how often they were met."""
+    usd: float
+    """US dollars; 0 where calls are not paid for by token."""
+
+
+class CallCache:
+    """The answers in one file, and what `run` paid for among them."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        """Opens or creates the file.
+
+        Args:
+            path: the SQLite file; may be shared by several runs and processes on one machine.
+            run: name under which calls are paid for.
+
+        Raises:
+            RunFolderError: unwritable, damaged, or of another version.
+        """
+        self.path = path
+        self.run = run
+        self._waiting: list[tuple[AnsweredCall, asyncio.Future[None]]] = []
+        self._failed: Counter[tuple[str, str]] = Counter()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._file.execute("PRAGMA journal_mode=WAL")
+            # A killed process loses nothing that was committed; a power cut may lose the last moments.
+            self._file.execute("PRAGMA synchronous=NORMAL")
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise RunFolderError(
+                f"{path} cannot be used as a call cache ({error}); check rights, or delete it"
+            ) from None
+
+    def _prepare(self) -> None:
+        self._file.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = self._file.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._file.execute(statement)
+                self._file.execute(f"PRAGMA user_version={VERSION}")
+            elif version != VERSION:
+                raise RunFolderError(f"{self.path} was written by another version ({version}); use another chat.cache")
+        finally:
+            self._file.execute("COMMIT")
+
+    def get(self, key: str) -> ChatReply | None:
+        """The stored answer."""
+        columns = "reply, model, finish, input_tokens, output_tokens, estimated"
+        row = self._file.execute(f"SELECT {columns} FROM calls WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _reply(row)
+
+    async def put(self, call: AnsweredCall) -> None:
+        """Stores an answer; it is on disk when this returns.
+
+        Raises:
+            RunFolderError: the file cannot be written (disk full, taken away).
+        """
+        loop = asyncio.get_running_loop()
+        stored = loop.create_future()
+        self._waiting.append((call, stored))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush)
+        await stored
+
+    def put_now(self, calls: list[AnsweredCall]) -> None:
+        """Stores many answers in one transaction."""
+        self._insert(calls)
+
+    def failed(self, endpoint: str, reason: str) -> None:
+        """Counts a failed attempt; written with `close`."""
+        self._failed[endpoint, reason] += 1
+
+    def spent(self) -> Spent:
+        """Calls and money of this run."""
+        row = self._file.execute("SELECT count(*), total(usd) FROM calls WHERE run = ?", (self.run,)).fetchone()
+        return Spent(calls=row[0], usd=row[1])
+
+    def costs(self) -> list[EndpointCost]:
+        """What this run paid for, per endpoint."""
+        failures: dict[str, list[tuple[str, int]]] = {}
+        query = "SELECT endpoint, reason, number FROM failures WHERE run = ? ORDER BY number DESC, reason"
+        for endpoint, reason, number in self._file.execute(query, (self.run,)):
+            failures.setdefault(endpoint, []).append((reason, number))
+        sums = "count(*), total(attempts), total(input_tokens), total(output_tokens), total(estimated), total(usd)"
+        query = f"SELECT endpoint, {sums} FROM calls WHERE run = ? GROUP BY endpoint ORDER BY endpoint"
+        return [
+            EndpointCost(
+                endpoint=name,
+                calls=calls,
+                attempts=int(attempts),
+                input_tokens=int(read),
+                output_tokens=int(written),
+                estimated=int(estimated),
+                failures=tuple(failures.get(name, ())),
+                usd=usd,
+            )
+            for name, calls, attempts, read, written, estimated, usd in self._file.execute(query, (self.run,))
+        ]
+
+    def record_egress(self, endpoint: str, host: str, dataset: str, data_use: str, rule: str) -> None:
+        """Notes from when on, and under which rule, an endpoint was given a dataset's texts."""
+        row = (self.run, endpoint, host, dataset, data_use, rule, _now())
+        self._file.execute("INSERT INTO egress VALUES (?,?,?,?,?,?,?)", row)
+
+    def answers(self) -> Iterator[tuple[str, ChatReply]]:
+        """Every stored answer with its key, whoever paid for it."""
+        columns = "reply, model, finish, input_tokens, output_tokens, estimated, key"
+        for row in self._file.execute(f"SELECT {columns} FROM calls ORDER BY key"):
+            yield row[-1], _reply(row)
+
+    def close(self) -> None:
+        """Writes the counts of failures and closes the file."""
+        query = (
+            "INSERT INTO failures VALUES (?,?,?,?) "
+            "ON CONFLICT(run, endpoint, reason) DO UPDATE SET number = number + excluded.number"
+        )
+        rows = [(self.run, endpoint, reason, number) for (endpoint, reason), number in self._failed.items()]
+        try:
+            if rows:
+                self._file.executemany(query, rows)
+        finally:
+            self._file.close()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._insert([call for call, _ in waiting])
+        except RunFolderError as error:
+            for _, stored in waiting:
+                if not stored.done():
+                    stored.set_exception(error)
+            return
+        for _, stored in waiting:
+            if not stored.done():
+                stored.set_result(None)
+
+    def _insert(self, calls: list[AnsweredCall]) -> None:
+        try:
+            self._file.execute("BEGIN IMMEDIATE")
+            self._file.executemany(_INSERT, [self._row(call) for call in calls])
+            self._file.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._file.in_transaction:
+                self._file.execute("ROLLBACK")
+            raise RunFolderError(f"{self.path} cannot be written ({error}); free space, then run again") from None
+
+    def _row(self, call: AnsweredCall) -> tuple[str | int | float, ...]:
+        request, reply = call.request, call.reply
+        content = {
+            "messages": [[turn.role, turn.text] for turn in request.messages],
+            "images": [image.sha256 for image in request.images],
+            "sample": request.sample,
+        }
+        return (
+            call.key,
+            self.run,
+            call.endpoint,
+            request.prompt,
+            json.dumps(content),
+            reply.text,
+            reply.model,
+            reply.finish,
+            reply.usage.input_tokens,
+            reply.usage.output_tokens,
+            int(reply.usage.estimated),
+            call.usd,
+            call.attempts,
+            round(call.seconds, 3),
+            _now(),
+        )
+
+
+def _reply(row: tuple[object, ...]) -> ChatReply:
+    text, model, finish, read, written, estimated = row[:6]
+    usage = Usage(cast(int, read), cast(int, written), bool(estimated))
+    return ChatReply(str(text), str(model), cast(Finish, finish), usage)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

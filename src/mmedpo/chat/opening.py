@@ -1,0 +1,164 @@
+"""Opening the language models of one stage: guard first, then key, cache, budget and connections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mmedpo.chat.batch import BatchResults, BatchWriter, read_results
+from mmedpo.chat.budget import Budget
+from mmedpo.chat.cache import CallCache
+from mmedpo.chat.egress import check_egress, is_local
+from mmedpo.chat.estimate import Estimate, describe
+from mmedpo.chat.line import Line
+from mmedpo.chat.model import ChatModel, Deferred
+from mmedpo.config import EndpointSettings
+from mmedpo.errors import Paused
+from mmedpo.registry import lookup
+from mmedpo.run import Run
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Work = Callable[[T], Coroutine[Any, Any, R]]
+
+CALLS = "calls.sqlite"
+"""The run folder's cache of calls; no stage's output, so that no stage's rerun sets it aside."""
+
+
+@dataclass
+class Chat:
+    """The models of one stage, open."""
+
+    run: Run
+    lines: dict[str, Line]
+    """By endpoint name."""
+    cache: CallCache
+    budget: Budget
+    writers: Sequence[BatchWriter] = ()
+    """Where requests are written instead of sent."""
+    waiting: int = 0
+    """Items whose next call was written to a batch file."""
+
+    def check_estimate(self, estimates: Sequence[Estimate]) -> None:
+        """Tells what the work needs at least and at most, and refuses what the limits do not allow.
+
+        Raises:
+            BudgetError: the least is more than what is left.
+            Paused: only the estimate was asked for.
+        """
+        for line in describe(estimates):
+            self.run.message(line)
+        if self.run.calls.estimate_only:
+            raise Paused("this was an estimate; nothing was sent")
+        if not self.writers:
+            self.budget.check(sum(e.least_calls for e in estimates), sum(e.least_usd for e in estimates))
+
+    @property
+    def in_flight(self) -> int:
+        """Items worth working on at the same time."""
+        return max(1, sum(line.settings.concurrency for line in self.lines.values()))
+
+    def until_deferred(self, work: Work[T, R]) -> Work[T, R | None]:
+        """The work, giving None for an item whose next call was written to a batch file."""
+
+        async def tried(item: T) -> R | None:
+            try:
+                return await work(item)
+            except Deferred:
+                self.waiting += 1
+                return None
+
+        return tried
+
+    def check_complete(self) -> None:
+        """Ends a stage whose calls were written instead of sent.
+
+        Raises:
+            Paused: there are any; the message says what to do with the files.
+        """
+        if not self.waiting:
+            return
+        for writer in self.writers:
+            writer.complete_set = True
+        written = sum(writer.requests for writer in self.writers)
+        files = ", ".join(str(path) for writer in self.writers for path in writer.files)
+        raise Paused(
+            f"{written} requests for {self.waiting} items written to {files}; have them answered, then run the same "
+            "command with --batch-in RESULTS (and --batch-out NEW_FOLDER for what they leave open)"
+        )
+
+    def summary(self) -> str:
+        """What this process did, in words."""
+        parts = []
+        for name, line in self.lines.items():
+            failed = sum(number for what, number in line.sent.items() if what not in ("answered", "cached"))
+            tried = f", {failed} failed attempts" if failed else ""
+            parts.append(f"{name}: {line.sent['answered']} calls, {line.sent['cached']} from the cache{tried}")
+        money = f"; ${self.budget.usd:.4f} spent by this run" if self.budget.usd else ""
+        return "; ".join(parts) + money
+
+
+@asynccontextmanager
+async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
+    """Opens the models a stage speaks to.
+
+    Args:
+        run: the run; its `data.json` says how its data may be used.
+        endpoints: names in `chat.endpoints`.
+
+    Raises:
+        EgressError: restricted data would leave the building; nothing was opened, no key was read.
+        ChatError: a key is missing.
+    """
+    settings = run.settings.chat
+    rules = {name: _rule(run, name, settings.endpoints[name]) for name in endpoints}
+    results = dict(read_results(run.calls.batch_in)) if run.calls.batch_in is not None else None
+    writers: list[BatchWriter] = []
+    models: dict[str, ChatModel] = {}
+    for name in endpoints:
+        models[name] = _model(run, name, settings.endpoints[name], results, writers)
+    cache = CallCache(settings.cache or run.file(CALLS), run.path.name)
+    try:
+        if endpoints and not run.calls.estimate_only and not writers:
+            for name in endpoints:
+                cache.record_egress(name, settings.endpoints[name].host, *rules[name])
+        budget = Budget(settings, cache.spent())
+        lines = {
+            name: Line(name, settings.endpoints[name], models[name], cache, budget, run.message) for name in endpoints
+        }
+        yield Chat(run, lines, cache, budget, writers)
+    finally:
+        for model in models.values():
+            await model.close()
+        cache.close()
+
+
+def data_use_of(run: Run) -> str:
+    """`open` or `restricted`, as the dataset declares it; restricted where nothing says so."""
+    path = run.file("data.json")
+    content = json.loads(path.read_text()) if path.exists() else {}
+    return "open" if content.get("data_use") == "open" else "restricted"
+
+
+def _rule(run: Run, name: str, settings: EndpointSettings) -> tuple[str, str, str]:
+    dataset, use = run.settings.data.dataset, data_use_of(run)
+    rule = check_egress(name, settings, run.settings.chat.trusted_hosts, dataset, use, run.calls.allow_external)
+    if rule == "allowed-external":
+        run.message(f"restricted dataset {dataset!r} goes to {settings.host}, allowed by --allow-external {dataset}")
+    return dataset, use, rule
+
+
+def _model(
+    run: Run, name: str, settings: EndpointSettings, results: dict[str, Any] | None, writers: list[BatchWriter]
+) -> ChatModel:
+    if run.calls.batch_out is not None and settings.kind == "openai":
+        model: ChatModel = BatchWriter(name, settings, Path(run.calls.batch_out))
+        writers.append(model)  # type: ignore[arg-type]
+    else:
+        model = lookup("chat-model", settings.kind)(name, settings, is_local(settings, run.settings.chat.trusted_hosts))
+    return model if results is None else BatchResults(settings, results, model)

@@ -1,0 +1,204 @@
+"""Replies of a fixed form: asked for by schema, read strictly, mended in one turn, checked against rules.
+
+A reply must hold exactly one JSON object of the form asked for. Nothing is guessed from prose, and of
+two different objects none is chosen: the second may be quoted from the data. What cannot be read is
+asked for once more; what can be read but breaks a rule is asked for again `retries` times.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mmedpo.chat.line import Line
+from mmedpo.chat.model import CallFailed, ChatReply, ChatRequest, Deferred, text_message
+
+REPAIRS = 1
+"""Turns in which a model may mend a reply that cannot be read."""
+
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(?:i(?:['’]m| am) (?:sorry|unable|not able)|i (?:can(?:no|['’])t|won['’]t|am unable to)|as an ai\b)",
+    re.IGNORECASE,
+)
+
+
+class ReplyForm(BaseModel):
+    """Base of every form a reply can have: unknown fields and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+F = TypeVar("F", bound=ReplyForm)
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a reply that can be read is not taken."""
+
+    reason: str
+    """Countable, e.g. `same-polarity`."""
+    request: str
+    """What the model is told to do about it."""
+
+
+@dataclass(frozen=True)
+class Exchange(Generic[F]):
+    """How one question to a model ended."""
+
+    value: F | None
+    """The reply; None when none was usable."""
+    reason: str = ""
+    """Why there is none: `refused`, `unparsable`, `cut`, an objection's reason, or `failed: ...`."""
+    raw: str = ""
+    """The last reply as received."""
+    model: str = ""
+    """Name and version of the model as served."""
+    calls: int = 0
+    """Calls it took, repairs and retries included."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+async def ask_form(
+    line: Line,
+    request: ChatRequest,
+    form: type[F],
+    retries: int,
+    check: Callable[[F], Objection | None] = lambda value: None,
+) -> Exchange[F]:
+    """Asks until a reply has the form and no objection, or the turns are used up.
+
+    Args:
+        line: the model.
+        request: the first call; its schema is set from the form.
+        form: what a reply must look like.
+        retries: turns after a refusal or an objection.
+        check: the rules; None when a reply may stand.
+
+    Raises:
+        ChatError: the endpoint as a whole cannot be used.
+        BudgetError: a limit is reached.
+        Deferred: the call was written to a batch file.
+    """
+    request = replace(request, schema=schema_of(form))
+    so_far: Exchange[F] = Exchange(None)
+    repairs, left = REPAIRS, retries
+    while True:
+        try:
+            reply = await line.ask(request)
+        except Deferred:
+            raise
+        except CallFailed as failure:
+            return replace(so_far, reason=f"failed: {failure.reason}")
+        value, reason, advice = _judge(reply, form, check)
+        so_far = _after(so_far, reply, value, reason)
+        if value is not None:
+            return so_far
+        if reason in ("unparsable", "cut"):
+            repairs -= 1
+        else:
+            left -= 1
+        if repairs < 0 or left < 0:
+            return so_far
+        said = text_message("assistant", reply.text or "(no reply)")
+        request = replace(request, messages=(*request.messages, said, text_message("user", advice)))
+
+
+def parse_form(text: str, form: type[F]) -> F:
+    """The one JSON object in a reply.
+
+    Raises:
+        ValueError: none, several different ones, or one of another form; the message says what is wrong with it and
+            quotes nothing.
+    """
+    found = {json.dumps(item, sort_keys=True): item for item in _objects(_THOUGHTS.sub(" ", text))}
+    if len(found) != 1:
+        raise ValueError("it holds no JSON object" if not found else f"it holds {len(found)} different JSON objects")
+    try:
+        return form.model_validate_json(next(iter(found)))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the object"
+        raise ValueError(f"{where}: {first['msg']}") from None
+
+
+def schema_of(form: type[ReplyForm]) -> dict[str, Any]:
+    """JSON schema of a form, closed, with every field required (as strict endpoints ask for)."""
+    schema = form.model_json_schema()
+    schema["required"] = list(schema["properties"])
+    for field in schema["properties"].values():
+        field.pop("default", None)
+    return schema
+
+
+def _objects(text: str) -> list[Any]:
+    """Every outermost JSON object in a text; raises ValueError on one that repeats a key."""
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+    found, position = [], 0
+    while (start := text.find("{", position)) >= 0:
+        try:
+            item, position = decoder.raw_decode(text, start)
+        except json.JSONDecodeError:
+            position = start + 1
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        else:
+            found.append(item)
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key stands twice in it")
+    return content
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _judge(reply: ChatReply, form: type[F], check: Callable[[F], Objection | None]) -> tuple[F | None, str, str]:
+    """The value, or the reason why there is none with what to tell the model."""
+    if reply.finish == "refusal":
+        return None, "refused", _AFTER_REFUSAL
+    try:
+        value = parse_form(reply.text, form)
+    except ValueError as error:
+        if reply.finish == "length":
+            return (
+                None,
+                "cut",
+                "Your reply was cut at the length limit. Reply again, shorter, with the JSON object only.",
+            )
+        if _REFUSAL.search(reply.text):
+            return None, "refused", _AFTER_REFUSAL
+        return None, "unparsable", f"Your reply cannot be read: {error}. Reply again with the one JSON object only."
+    objection = check(value)
+    if objection is not None:
+        return None, objection.reason, f"{objection.request} Reply again with the one JSON object only."
+    return value, "", ""
+
+
+_AFTER_REFUSAL = (
+    "This is quality assurance on research data, and no advice for a patient is asked for: wrong answers are needed to "
+    "train a model to avoid them. Reply with the one JSON object only."
+)
+
+
+def _after(so_far: Exchange[F], reply: ChatReply, value: F | None, reason: str) -> Exchange[F]:
+    return Exchange(
+        value,
+        reason,
+        reply.text,
+        reply.model,
+        so_far.calls + 1,
+        so_far.input_tokens + reply.usage.input_tokens,
+        so_far.output_tokens + reply.usage.output_tokens,
+    )
