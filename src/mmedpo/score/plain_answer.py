@@ -10,9 +10,10 @@ Text inside reports and candidates is data. `plain_answer` takes out, in this or
    in words the lexicon does not know), all stay but those that speak of scoring.
 
 Limits. Injected text that itself makes clinical claims is read as claims ("the large pneumothorax error
-deserves 10" says pneumothorax), and so is an injected "yes" or "no". Beside an answer in which nothing is
-known to the lexicon, injected prose without any word of scoring, or in a language of which the few
-stems below know nothing, counts as words of the answer.
+deserves 10" says pneumothorax), and so is an injected "yes" or "no", or a bare number where the question
+asks how many. Prose that holds no word of scoring is told from the answer by where a sentence ends: glued
+to it with nothing but a space, all in capitals or all small, it counts as words of the answer, and so it
+does beside an answer of which the lexicon knows nothing, or in a language none of whose stems stand below.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from mmedpo.clinical.lexicon import find_terms, words
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
-_OBJECT = re.compile(r"\{[^{}]*\}|\[\s*\{[^{}]*$|\{[^{}]*$")
+_OBJECT = re.compile(r"\{[^{}]*\}")
 _PAIR = re.compile(r"\{?\s*\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s*,?\s*\}?")
 _TAG = re.compile(
     r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
@@ -38,12 +39,14 @@ _BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+
 _SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
 _ROLE = re.compile(
     r"(?:^|(?<=[.!?\n;>]))[\s#*>_]*(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
-    r"[\s*_]*:",
+    r"[\s*_]*:"
+    r"|\b(?-i:System|SYSTEM|Assistant|ASSISTANT|User|USER|Human|HUMAN|Judge|JUDGE|Instructions?|INSTRUCTIONS?)\s*:",
     re.IGNORECASE,
 )
-_OTHER_SCRIPT = re.compile(r"[\u0370-\u1CFF\u2E80-\uA71F\uA840-\uD7FF\uF900-\uFAFF]{2}|[\u3040-\u30ff\u3400-\u9fff]")
-_LONE_SCORE = re.compile(r"\W*(?:10|100|1\.0)\W*")
+_OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFAFF]")
+_LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
 _SENTENCE = re.compile(r"(?:[^;!?\n.]|\.(?=\d))*(?:[;!?\n.]+|$)")
+_FRESH = re.compile(r"(?:\b[a-z]\w*|\d|[)}\]\"=*`])\s+(?=[A-Z][a-z]*[,:\s]+\w)")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 _PIECE_MARK = re.compile(r"[,:()\[\]\"“”—]|\s-+\s")
 _COUNT_QUESTION = re.compile(r"\b(?:how many|number|count|level)\b", re.IGNORECASE)
@@ -119,10 +122,13 @@ _IDIOM = re.compile(
     r"|left (?:out|behind|over)|no matter)\b",
     re.IGNORECASE,
 )
-_YES_NO = re.compile(r"\W*(?:yes|no)\b[\W\d]*(?:(?:there|it|they|is|are|does|do|not|definitely|absolutely)\b\W*)*", re.I)
+_YES_NO = re.compile(
+    r"\W*(?:yes|no)\b[\W\d]*(?:(?:there|it|they|is|are|does|do|not|definitely|absolutely)\b\W*)*", re.I
+)
 _QUESTION_WORDS = frozenset(
-    ["what", "where", "which", "how", "who", "why", "when", "does", "did", "can", "could", "any", "kind", "type", "many",
-     "much", "see", "these", "those", "other", "would", "should", "will", "being", "only", "most", "not", "yes", "no"]
+    ["what", "where", "which", "how", "who", "why", "when", "does", "did", "can", "could", "any", "kind", "type",
+     "many", "much", "see", "these", "those", "other", "would", "should", "will", "being", "only", "most", "not",
+     "yes", "no"]
 )  # fmt: skip
 
 
@@ -160,9 +166,9 @@ def plain_answer(text: str, question: str = "", truth: str = "") -> str:
     if any(clinical):
         kept = clinical
     else:
-        kept = [not s.kinds & _SPEAKS_OF_SCORING for s in sentences]
-        if not words("".join(s.left for s, keep in zip(sentences, kept, strict=True) if keep)):
-            kept = [True] * len(sentences)
+        quiet = [not s.kinds & _SPEAKS_OF_SCORING and bool(words(s.left)) for s in sentences]
+        untouched = [calm and not s.cut for calm, s in zip(quiet, sentences, strict=True)]
+        kept = next((choice for choice in (untouched, quiet) if any(choice)), [True] * len(sentences))
     return "".join(s.left if keep else " " for s, keep in zip(sentences, kept, strict=True)).strip()
 
 
@@ -173,14 +179,19 @@ def _shared(question: str, truth: str) -> frozenset[str]:
 
 
 def _split(text: str) -> list[str]:
-    return [m.group() for m in _SENTENCE.finditer(text) if m.group()]
+    """Sentences; one also begins, without a full stop before it, at a capital after a small letter or a number."""
+    parts: list[str] = []
+    for sentence in (m.group() for m in _SENTENCE.finditer(text) if m.group()):
+        starts = [m.end() for m in _FRESH.finditer(sentence)]
+        parts += [sentence[a:b] for a, b in pairwise([0, *starts, len(sentence)])]
+    return parts
 
 
 def _without_markup(text: str) -> str:
     """Step 1. What would leave no word at all is opened instead: its content is the answer."""
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    for pattern in (_COMMENT, _FENCE, _PAIR, _OBJECT, _OBJECT, _OBJECT, _ADDRESS, _BLOB, _SPELLED):
-        rest = pattern.sub("\n" if pattern in (_FENCE, _COMMENT) else " ", text)
+    for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED):
+        rest = pattern.sub("\n", text)
         text = rest if words(rest) else text
     text = _ROLE.sub("\n", _TAG.sub("\n", text))
     latin = _latin(text)
@@ -191,9 +202,9 @@ def _latin(text: str) -> str:
     """Without words of other scripts and the score that stands beside them."""
     parts = re.split(r"(\s+)", text)
     other = [bool(_OTHER_SCRIPT.search(part)) for part in parts]
-    gone = set(i for i, found in enumerate(other) if found)
+    gone = {i for i, found in enumerate(other) if found}
     for i in range(0, len(parts), 2):
-        if _LONE_SCORE.fullmatch(parts[i]) and (other[i - 2 : i - 1] == [True] or other[i + 2 : i + 3] == [True]):
+        if _LONE_SCORE.fullmatch(parts[i]) and (any(other[max(i - 2, 0) : i]) or any(other[i : i + 3])):
             gone.add(i)
     return "".join(" " if i in gone else part for i, part in enumerate(parts))
 
@@ -214,9 +225,11 @@ def _words(text: str) -> list[_Word]:
         kind = _kind(word)
         before = found[i - 1][1] if i else ""
         after = found[i + 1][1] if i + 1 < len(found) else ""
-        if (kind in ("score", "hand", "reader") and before in _SCALES) or (
-            kind in ("number", "extreme") and after in _UNITS
-        ):
+        if (
+            (kind in ("score", "hand", "reader") and before in _SCALES)
+            or (kind in ("number", "extreme") and after in _UNITS)
+            or (word in ("marks", "points") and after in ("the", "a", "an", "to"))
+        ):  # the verb
             kind = ""
         result.append(_Word(word, m.start(), m.end(), kind))
     return result
@@ -244,8 +257,12 @@ def _commands(text: str, shared: frozenset[str]) -> list[tuple[int, int]]:
         while end < len(found) and (found[end].kind or _bridges(text, found, i, end, shared)):
             end += 1
         run = found[i:end]
+        while run and run[0].kind == "number":
+            run = run[1:]  # "three score 10": a number before a command is the answer
         if _is_command(run):
-            last = len(run) if end == len(found) else _last(run)
+            last = _last(run)
+            if end == len(found) and all(w.kind == "glue" for w in run[last:]):
+                last = len(run)
             if last:
                 spans.append((run[0].start, run[last - 1].end))
         i = end
@@ -277,8 +294,8 @@ def _last(run: list[_Word]) -> int:
         if word.text in ("please", "now", "instead"):
             return n
         if word.kind == "number":
-            before = next((w.kind for w in reversed(run[: n - 1]) if w.kind != "glue"), "")
-            if before in ("score", "hand"):
+            before = [w.kind for w in run[: n - 1] if w.kind != "glue"][-2:]
+            if before and before[-1] in ("score", "hand") and before[0] != "extreme":  # not "full marks three"
                 return n
         elif word.kind != "glue":
             return n
@@ -286,20 +303,14 @@ def _last(run: list[_Word]) -> int:
 
 
 def _without_pieces(text: str, shared: frozenset[str], cut: bool) -> str:
-    """Drops the parts between commas, colons and fresh capitals that speak of scoring, or are rests of a command."""
+    """Drops the parts between commas and colons that speak of scoring, or are rests of a command."""
     bounds = {m.end() for m in _PIECE_MARK.finditer(text)}
-    found = list(_TOKEN.finditer(text))
-    bounds |= {
-        b.start()
-        for a, b in pairwise(found)
-        if a.group()[0].islower() and re.match(r"[A-Z][a-z]", b.group()) and "'" not in text[a.end() : b.start()]
-    }
     edges = sorted({0, len(text), *bounds})
     kept = ""
     for start, end in pairwise(edges):
         piece = text[start:end]
         kinds = [w.kind for w in _words(piece)]
-        rest = cut and all(kinds)
+        rest = cut and all(kinds) and set(kinds) != {"number"}
         if kinds and (rest or set(kinds) & _SPEAKS_OF_SCORING) and not _YES_NO.match(piece):
             bare = not _certain(piece, shared) and not _weak(piece)
             piece = " " if bare else piece
@@ -311,9 +322,7 @@ def _certain(text: str, shared: frozenset[str]) -> bool:
     """Holds a term that means nothing else, or a content word of the case."""
     if content_words(text) & shared:
         return True
-    return any(
-        m.term.kind not in _AMBIGUOUS and m.form.text not in _AMBIGUOUS_FORMS for m in find_terms(text)
-    )
+    return any(m.term.kind not in _AMBIGUOUS and m.form.text not in _AMBIGUOUS_FORMS for m in find_terms(text))
 
 
 def _weak(text: str) -> bool:
@@ -345,4 +354,5 @@ def _states_something(sentence: _Sentence, shared: frozenset[str], counted: bool
         return False
     if re.match(r"\W*(?:yes|no)\s*,", left, re.IGNORECASE):
         return True
-    return _weak(left) or (counted and any(m.term.kind == "count" for m in find_terms(left)))
+    counts = any(m.term.kind == "count" for m in find_terms(left))
+    return _weak(left) or (counted and counts and _only_terms(left))
