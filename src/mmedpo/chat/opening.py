@@ -14,6 +14,7 @@ from mmedpo.chat.budget import Budget
 from mmedpo.chat.cache import CallCache
 from mmedpo.chat.egress import check_egress, is_local
 from mmedpo.chat.estimate import Estimate, describe
+from mmedpo.chat.kinds.openai_endpoint import read_key
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatModel, Deferred
 from mmedpo.config import EndpointSettings
@@ -136,6 +137,20 @@ async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
         for model in models.values():
             await model.close()
         cache.close()
+
+
+def check_endpoints(run: Run, endpoints: Sequence[str]) -> None:
+    """Guard and keys alone, before a stage that would need them works for an hour.
+
+    Raises:
+        EgressError: restricted data would leave the building.
+        ChatError: a key is missing.
+    """
+    for name in endpoints:
+        settings = run.settings.chat.endpoints[name]
+        _rule(run, name, settings)
+        if settings.kind == "openai" and run.calls.batch_out is None and not run.calls.estimate_only:
+            read_key(name, settings)
 
 
 def data_use_of(run: Run) -> str:

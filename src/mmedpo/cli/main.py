@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from mmedpo.cli import deidentify, demo, lint, preferences, reproduce, runs, tiny
+from mmedpo.cli import calls, deidentify, demo, lint, preferences, reproduce, runs, tiny
 from mmedpo.cli import ground as ground_commands
 
 INTERRUPTED = 130
@@ -31,6 +31,7 @@ app.command("train")(runs.train)
 app.command("evaluate")(runs.evaluate)
 app.command("report")(runs.report)
 app.command("recipes")(runs.recipes)
+app.command("calls")(calls.calls)
 app.command("import")(preferences.import_file)
 app.command("export")(preferences.export_file)
 app.command("lint")(lint.lint)
@@ -42,7 +43,7 @@ app.add_typer(ground_commands.app, name="ground")
 
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point: user errors end in one clear line and a non-zero exit, everything else keeps its traceback."""
-    from mmedpo.errors import MMedPOError
+    from mmedpo.errors import MMedPOError, Paused
 
     # Nothing is ever downloaded: models and data come from local folders.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -54,6 +55,9 @@ def main(arguments: list[str] | None = None) -> Any:
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         return app(arguments, standalone_mode=True)
+    except Paused as pause:
+        _last_line(str(pause))
+        return 0
     except MMedPOError as error:
         _last_line(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmedpo.config import RunSettings
 from mmedpo.errors import ConfigError
 from mmedpo.files import hash_path
 from mmedpo.records import Example
 from mmedpo.run import FINETUNED, Run, Stage
+
+DATA_NOTES = "data.json"
 
 
 def plan(run: Run) -> list[Stage]:
@@ -42,6 +44,8 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
         if wanted is not None and wanted not in names:
             raise ConfigError(f"this recipe has no stage {wanted!r}; it has {', '.join(names)}")
     done = []
+    if run.file(DATA_NOTES).exists():
+        _check_endpoints(run)
     for stage in stages:
         if only is not None and stage.name != only:
             continue
@@ -49,10 +53,20 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
             done.append(stage.name)
         if stage.name == "data":
             _check_splits(run)
+            _check_endpoints(run)
         if stage.name == until:
             break
     if done:
         run.message(f"already done: {', '.join(done)}")
+
+
+def _check_endpoints(run: Run) -> None:
+    """Refuses at the start what would be refused after the sampling: data that may not leave, a missing key."""
+    names = dict.fromkeys((*run.settings.used_endpoints("curate"), *run.settings.used_endpoints("score")))
+    if names:
+        from mmedpo.chat.opening import check_endpoints
+
+        check_endpoints(run, tuple(names))
 
 
 def _check_splits(run: Run) -> None:
@@ -123,6 +137,7 @@ def _pairs(settings: RunSettings, base: tuple[str, ...]) -> list[Stage]:
         grounded = ("groundings.parquet", "groundings")
         stages.append(Stage("ground", mark, content, reads=("examples.parquet",), writes=grounded))
     content = {"curate": settings.curate.model_dump(mode="json"), "seed": settings.seed, **_model(settings)}
+    content |= _language_models(settings, "curate")
     if visual:
         content["minimum_confidence"] = settings.ground.minimum_confidence
     reads = ("examples.parquet", *(("groundings.parquet", "groundings") if visual else ()), *base)
@@ -136,7 +151,11 @@ def _score(settings: RunSettings) -> Stage:
 
         score(run)
 
-    content = {"score": settings.score.model_dump(mode="json"), "imported": settings.preferences is not None}
+    content: dict[str, Any] = {
+        "score": settings.score.model_dump(mode="json"),
+        "imported": settings.preferences is not None,
+        **_language_models(settings, "score"),
+    }
     writes = ("debates.parquet", "weights.parquet", "pairs.parquet")
     return Stage("score", work, content, reads=("curated.parquet",), writes=writes)
 
@@ -213,6 +232,18 @@ def _model(settings: RunSettings) -> dict[str, Any]:
         "dtype": settings.model.dtype,
         "autocast": settings.model.autocast,
     }
+
+
+def _language_models(settings: RunSettings, stage: Literal["curate", "score"]) -> dict[str, Any]:
+    """What decides the answers of the language models a stage asks; where they are reached changes nothing."""
+    from mmedpo.chat.model import model_identity
+    from mmedpo.chat.prompts import prompts_hash
+
+    names = settings.used_endpoints(stage)
+    if not names:
+        return {}
+    models = {name: model_identity(settings.chat.endpoints[name]) for name in names}
+    return {"chat": models, "retries": settings.chat.retries, "prompts": prompts_hash(f"mmedpo.{stage}")}
 
 
 def _report_code() -> str:

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mmedpo.config import RunSettings
+    from mmedpo.run import CallOptions
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override one setting, e.g. --set train.beta=0.2 (repeatable).")
 ]
+AllowExternal = Annotated[
+    str,
+    typer.Option(help="Let restricted data go to endpoints outside: type the dataset's name, e.g. mimic-cxr."),
+]
+EstimateOnly = Annotated[
+    bool, typer.Option("--estimate", help="Tell calls, tokens and money that language models would take, and stop.")
+]
+BatchOut = Annotated[
+    Path | None, typer.Option(help="Write requests to OpenAI-style batch files in this new folder; send nothing.")
+]
+BatchIn = Annotated[Path | None, typer.Option(help="Take answers from this file or folder of batch results.")]
 RunFolder = Annotated[Path, typer.Argument(help="Run folder, e.g. runs/phantom-mmedpo.")]
 
 
@@ -24,6 +39,8 @@ def run(
     donors: Annotated[
         Path | None, typer.Option(help="Folder of other runs whose stages with equal inputs may be taken over.")
     ] = None,
+    allow_external: AllowExternal = "",
+    estimate: EstimateOnly = False,
 ) -> None:
     """Run a recipe from data to report; go on where an earlier run stopped.
 
@@ -34,7 +51,7 @@ def run(
     from mmedpo.config import load_settings
     from mmedpo.errors import ConfigError
     from mmedpo.progress import LineReporter
-    from mmedpo.run import open_run
+    from mmedpo.run import CallOptions, open_run
 
     _refuse_processes("run")
     resolved = load_settings(recipe, settings)
@@ -42,6 +59,7 @@ def run(
         raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
     with open_run(runs / (name or Path(recipe).stem), resolved, LineReporter(), donors=others) as opened:
+        opened.calls = CallOptions(allow_external, estimate)
         run_stages(opened, until=until)
         print_summary(opened)
 
@@ -79,20 +97,36 @@ def recipes() -> None:
         print(f"{recipe:28} {recipe_description(recipe)}")
 
 
-def curate(folder: RunFolder) -> None:
+def curate(
+    folder: RunFolder,
+    allow_external: AllowExternal = "",
+    estimate: EstimateOnly = False,
+    batch_out: BatchOut = None,
+    batch_in: BatchIn = None,
+) -> None:
     """Make the preference pairs of a run (after `ground`).
 
     Example: mmedpo curate runs/phantom-mmedpo
+
+    Example: mmedpo curate runs/slake --batch-out requests/, later --batch-in results.jsonl
     """
-    _stage(folder, "curate")
+    _stage(folder, "curate", allow_external, estimate, batch_out, batch_in)
 
 
-def score(folder: RunFolder) -> None:
+def score(
+    folder: RunFolder,
+    allow_external: AllowExternal = "",
+    estimate: EstimateOnly = False,
+    batch_out: BatchOut = None,
+    batch_in: BatchIn = None,
+) -> None:
     """Debate and weigh the pairs of a run.
 
     Example: mmedpo score runs/phantom-mmedpo
+
+    Example: mmedpo score runs/slake --estimate
     """
-    _stage(folder, "score")
+    _stage(folder, "score", allow_external, estimate, batch_out, batch_in)
 
 
 def train(folder: RunFolder) -> None:
@@ -144,15 +178,40 @@ def _refuse_processes(command: str) -> None:
         )
 
 
-def _stage(folder: Path, stage: str) -> None:
+def _stage(
+    folder: Path,
+    stage: str,
+    allow_external: str = "",
+    estimate: bool = False,
+    batch_out: Path | None = None,
+    batch_in: Path | None = None,
+) -> None:
+    from mmedpo.run import CallOptions
+
     _refuse_processes(stage)
-    _open(folder, stage)
+    _open(folder, stage, CallOptions(allow_external, estimate, batch_out, batch_in))
 
 
-def _open(folder: Path, stage: str) -> None:
+def _open(folder: Path, stage: str, calls: CallOptions | None = None) -> None:
     from mmedpo.cli.pipeline import run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.run import open_run
 
     with open_run(folder, reporter=LineReporter()) as opened:
+        if calls is not None:
+            _refuse_idle(opened.settings, stage, calls)
+            opened.calls = calls
         run_stages(opened, only=stage)
+
+
+def _refuse_idle(settings: RunSettings, stage: str, calls: CallOptions) -> None:
+    """An option that would change nothing is a mistake worth hearing of."""
+    from mmedpo.errors import ConfigError
+    from mmedpo.run import CallOptions
+
+    spoken_to = {"curate": settings.used_endpoints("curate"), "score": settings.used_endpoints("score")}
+    if calls != CallOptions() and not spoken_to.get(stage):
+        raise ConfigError(
+            f"--allow-external, --estimate, --batch-out and --batch-in have no effect on stage {stage!r} of this run, "
+            "because no language model works in it; leave them out, or set curate.judge or score.agents to chat:NAME"
+        )
