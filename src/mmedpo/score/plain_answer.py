@@ -30,7 +30,7 @@ from mmedpo.clinical.lexicon import find_terms, words
 _COMMENT = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
 _OBJECT = re.compile(r"\{[^{}]*\}")
-_PAIR = re.compile(r"\{?\s*\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s*,?\s*\}?")
+_PAIR = re.compile(r"\{?\s{0,8}\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s*,?\s*\}?")
 _TAG = re.compile(
     r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
 )
@@ -38,7 +38,7 @@ _ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
 _BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
 _SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
 _ROLE = re.compile(
-    r"(?:^|(?<=[.!?\n;>]))[\s#*>_]*(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
+    r"(?:^|(?<=[.!?\n;>]))[\s#*>_]{0,20}(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
     r"[\s*_]*:"
     r"|\b(?-i:System|SYSTEM|Assistant|ASSISTANT|User|USER|Human|HUMAN|Judge|JUDGE|Instructions?|INSTRUCTIONS?)\s*:",
     re.IGNORECASE,
@@ -228,7 +228,7 @@ def _words(text: str) -> list[_Word]:
         if (
             (kind in ("score", "hand", "reader") and before in _SCALES)
             or (kind in ("number", "extreme") and after in _UNITS)
-            or (word in ("marks", "points") and after in ("the", "a", "an", "to"))
+            or (word in ("marks", "points") and after in ("the", "a", "an", "to") and _kind(before) != "extreme")
         ):  # the verb
             kind = ""
         result.append(_Word(word, m.start(), m.end(), kind))
