@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -128,8 +129,9 @@ def parse_form(text: str, form: type[F]) -> F:
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
-def schema_of(form: type[ReplyForm]) -> dict[str, Any]:
-    """JSON schema of a form, closed, with every field required (as strict endpoints ask for)."""
+@cache
+def schema_of(form: type[ReplyForm]) -> Mapping[str, Any]:
+    """JSON schema of a form, closed, with every field required (as strict endpoints ask for); not to be changed."""
     schema = form.model_json_schema()
     schema["required"] = list(schema["properties"])
     for field in schema["properties"].values():
