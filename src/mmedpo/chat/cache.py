@@ -23,13 +23,15 @@ from mmedpo.chat.model import ChatReply, ChatRequest, Finish, Usage
 from mmedpo.errors import RunFolderError
 
 VERSION = 1
+COMMIT_AFTER = 0.004
+"""Seconds in which answers gather for one commit. A place in flight is free again meanwhile."""
 _SCHEMA = """
 CREATE TABLE calls (
   key TEXT PRIMARY KEY, run TEXT NOT NULL, endpoint TEXT NOT NULL, prompt TEXT NOT NULL, request TEXT NOT NULL,
   reply TEXT NOT NULL, model TEXT NOT NULL, finish TEXT NOT NULL, input_tokens INTEGER NOT NULL,
   output_tokens INTEGER NOT NULL, estimated INTEGER NOT NULL, usd REAL NOT NULL, attempts INTEGER NOT NULL,
   seconds REAL NOT NULL, answered TEXT NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX calls_run ON calls(run, endpoint);
 CREATE TABLE failures (run TEXT NOT NULL, endpoint TEXT NOT NULL, reason TEXT NOT NULL, number INTEGER NOT NULL,
   PRIMARY KEY (run, endpoint, reason));
@@ -96,6 +98,8 @@ class CallCache:
             self._file.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing that was committed; a power cut may lose the last moments.
             self._file.execute("PRAGMA synchronous=NORMAL")
+            # Folding the log back waits for the disk, and everything in flight with it: rarely, then.
+            self._file.execute("PRAGMA wal_autocheckpoint=8000")
             self._prepare()
         except (sqlite3.Error, OSError) as error:
             raise RunFolderError(
@@ -131,7 +135,7 @@ class CallCache:
         stored = loop.create_future()
         self._waiting.append((call, stored))
         if len(self._waiting) == 1:
-            loop.call_soon(self._flush)
+            loop.call_later(COMMIT_AFTER, self._flush)
         await stored
 
     def put_now(self, calls: list[AnsweredCall]) -> None:

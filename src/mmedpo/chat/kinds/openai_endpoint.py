@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import math
@@ -10,7 +11,6 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from itertools import cycle
 from typing import Any
 
 from mmedpo.chat.model import BYTES_PER_TOKEN, CallFailed, ChatReply, ChatRequest, Finish, Transient, Usage
@@ -18,9 +18,6 @@ from mmedpo.chat.model import estimated_input_tokens as estimated_input
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import ChatError
 from mmedpo.registry import register
-
-CONNECTIONS = 8
-"""Per connection pool: a pool looks at each of its connections for every request, so several small ones are cheaper."""
 
 _FINISH: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
@@ -47,23 +44,24 @@ class OpenAIEndpoint:
         Raises:
             ChatError: the environment variable of the key is not set.
         """
+        import httpx2
         import openai
 
         self.name = name
         self.settings = settings
         key = read_key(name, settings)
-        pools = math.ceil(settings.concurrency / CONNECTIONS)
-        self._clients = [
-            openai.AsyncOpenAI(
-                base_url=settings.base_url,
-                api_key=key or "none",
-                max_retries=0,
+        self._client = openai.AsyncOpenAI(
+            base_url=settings.base_url,
+            api_key=key or "none",
+            max_retries=0,
+            timeout=settings.timeout,
+            http_client=openai.DefaultAioHttpClient(
+                trust_env=not direct,
+                follow_redirects=False,
                 timeout=settings.timeout,
-                http_client=openai.DefaultAsyncHttpxClient(trust_env=not direct, follow_redirects=False),
-            )
-            for _ in range(pools)
-        ]
-        self._next = cycle(self._clients)
+                limits=httpx2.Limits(max_connections=settings.concurrency),
+            ),
+        )
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """One attempt; see `ChatModel`."""
@@ -71,12 +69,14 @@ class OpenAIEndpoint:
 
         body = request_body(self.settings, request)
         try:
-            text = await next(self._next).post("/chat/completions", cast_to=str, body=body)
+            # The client's own timeout is for a silence; this one is also for a server that sends a byte now and then.
+            async with asyncio.timeout(self.settings.timeout):
+                text: str = await self._client.post("/chat/completions", cast_to=str, body=body)
         # Their exceptions carry request and reply, which hold what the data says: none of them goes any further.
-        except openai.APITimeoutError:
+        except TimeoutError:
             raise Transient("timeout") from None
         except openai.APIConnectionError as error:
-            raise Transient("no connection", unreachable=_refused(error)) from None
+            raise _broken(error) from None
         except openai.APIStatusError as error:
             raise self._failure(error.status_code, error.response.headers, error.body) from None
         except openai.OpenAIError as error:
@@ -85,8 +85,7 @@ class OpenAIEndpoint:
 
     async def close(self) -> None:
         """Closes every connection."""
-        for client in self._clients:
-            await client.close()
+        await self._client.close()
 
     def _failure(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
         code = _code(body)
@@ -211,11 +210,13 @@ def _code(body: object) -> str:
     return code if isinstance(code, str) and re.fullmatch(r"[a-zA-Z_][\w.-]{0,40}", code) else ""
 
 
-def _refused(error: BaseException) -> bool:
-    """Whether nobody listens there, or the name is unknown."""
+def _broken(error: BaseException) -> Transient:
+    """What became of a connection; the client's transport calls a cut one a timeout."""
+    names = set()
     cause: BaseException | None = error
     while cause is not None:
-        if type(cause).__name__ == "ConnectError":
-            return True
+        names |= {kind.__name__ for kind in type(cause).__mro__}
         cause = cause.__cause__ or cause.__context__
-    return False
+    if "ClientConnectorError" in names:
+        return Transient("no connection", unreachable=True)
+    return Transient("timeout" if "SocketTimeoutError" in names else "connection cut")
