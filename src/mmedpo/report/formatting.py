@@ -33,6 +33,13 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
+def money(usd: float | None) -> str:
+    """US dollars; small sums with the digits that a single call needs."""
+    if usd is None:
+        return MISSING
+    return f"${number(usd, 2 if usd == 0 or usd >= 1 else 4)}"
+
+
 def share(value: float | None, decimals: int = 0) -> str:
     """A fraction in [0, 1] as a percentage."""
     return MISSING if value is None else f"{number(100 * value, decimals)} %"
