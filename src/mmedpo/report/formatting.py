@@ -34,9 +34,11 @@ def count(value: int | None) -> str:
 
 
 def money(usd: float | None) -> str:
-    """US dollars; small sums with the digits that a single call needs."""
+    """US dollars; small sums with the digits that a single call needs, and never a sum that was paid as 0."""
     if usd is None:
         return MISSING
+    if 0 < usd < 0.0001:
+        return "under $0.0001"
     return f"${number(usd, 2 if usd == 0 or usd >= 1 else 4)}"
 
 
