@@ -112,7 +112,7 @@ def most_frequent(counts: Counter[str], most: int = REASONS) -> tuple[c.ReasonCo
     shown = ordered if len(ordered) <= most else ordered[: most - 1]
     rest = ordered[len(shown) :]
     if rest:
-        shown = [*shown, (f"{len(rest)} other reasons", sum(number for _, number in rest))]
+        shown = [*shown, ("other reasons", sum(number for _, number in rest))]
     return tuple(c.ReasonCount(reason=reason, count=number) for reason, number in shown)
 
 
