@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from mmedpo.cli.report_content import write_report
 from mmedpo.config import RunSettings
 from mmedpo.evaluate.evaluation import Difference, Evaluation, ReliancePart, SplitScores
 from mmedpo.evaluate.scoring import MetricSummary, Summary
@@ -31,6 +34,12 @@ from mmedpo.run import Run
 from mmedpo.score.stage import SourceWeights
 
 AGENTS = ("radiologist", "internist", "language")
+
+
+def page(run: Run) -> str:
+    """The visible words of the written report."""
+    raw = re.sub(r"<style>.*?</style>|<[^>]+>", " ", write_report(run).read_text(), flags=re.DOTALL)
+    return " ".join(html.unescape(raw).split())
 
 
 def write_image(path: Path, seed: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
 import subprocess
 import sys
 import typing
@@ -14,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.finished_run import empty_run, evaluation, full_run, imported_run, preference_log, turns, visual_pair
+from cli.finished_run import empty_run, evaluation, full_run, imported_run, page, preference_log, turns, visual_pair
 from mmedpo import records
 from mmedpo.cli.report_content import report_content, write_report
 from mmedpo.cli.report_numbers import results, weighting
-from mmedpo.cli.report_samples import PROTOCOLS, consensus, proportional
+from mmedpo.cli.report_samples import PROTOCOLS, proportional
+from mmedpo.cli.report_speakers import consensus
 from mmedpo.config import RunSettings, ScoreSettings, TrainSettings, load_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.records import Example, PreferencePair, Turn
@@ -26,12 +25,6 @@ from mmedpo.report.content import ReportContent
 from mmedpo.run import Run
 from mmedpo.score.debate import Case, Opinion, debate
 from mmedpo.train.looks import best_step
-
-
-def page(run: Run) -> str:
-    """The visible words of the written report."""
-    raw = re.sub(r"<style>.*?</style>|<[^>]+>", " ", write_report(run).read_text(), flags=re.DOTALL)
-    return " ".join(html.unescape(raw).split())
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +138,9 @@ def test_a_collapsed_training_is_told_and_no_adapter_is_claimed(tmp_path: Path) 
 def test_curation_counts_outcomes_lengths_and_conflicts(content: ReportContent) -> None:
     assert content.curation is not None
     counts = {item.label: item.count for item in content.curation.counts}
-    assert counts == {
-        "text pairs": 4, "visual pairs": 2, "picked": 4, "injected": 1, "dropped": 1, "answers sampled": 18
-    }  # fmt: skip
+    assert counts == {"text pairs": 4, "visual pairs": 2, "answers sampled": 18}
+    (judge,) = content.curation.judges
+    assert (judge.judge, judge.picked, judge.injected, judge.dropped) == ("contradiction", 4, 1, 1)
     # Chosen is "yes"; rejected has 1, 1 and 4 words (picked) and 4 words (injected).
     lengths = {row.group: (row.n, row.rejected_words, row.rejected_longer) for row in content.curation.lengths}
     assert lengths == {
@@ -170,7 +163,7 @@ def test_an_unscored_pair_is_counted_among_the_scores_but_has_no_weight(content:
     assert visual.warnings == ("all 2 scores are equal",)
 
 
-def test_three_debates_are_shown_in_full(content: ReportContent) -> None:
+def test_some_debates_are_shown_in_full(content: ReportContent) -> None:
     assert content.scores is not None
     shown = {debate.pair_id: debate for debate in content.scores.debates}
     longest, highest = shown["q2/text"] if "q2/text" in shown else shown["q4/text"], shown["q1/text"]

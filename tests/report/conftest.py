@@ -12,6 +12,7 @@ from PIL import Image
 from mmedpo.records import Drop, ImageRef, NoiseSpec, PreferencePair, Turn
 from mmedpo.report import content as c
 from mmedpo.report import count_drops
+from mmedpo.report import speakers as sp
 
 
 def radiograph(seed: int, *, lesion: bool = False, noise: bool = False, overlay: bool = False) -> bytes:
@@ -326,6 +327,18 @@ def rich() -> c.ReportContent:
                 c.CurationCount(label="dropped", count=61, note="no sample conflicts"),
                 c.CurationCount(label="reviewed by people", count=None),
             ),
+            judges=(
+                sp.JudgeRow(
+                    judge="chat:gpt",
+                    models=(sp.ReasonCount(reason="gpt-4o-2024-08-06", count=873),),
+                    questions=873,
+                    picked=604,
+                    injected=208,
+                    dropped=61,
+                    reasons=(sp.ReasonCount(reason="same-polarity", count=61),),
+                    per_question=sp.Effort(calls=1.25, input_tokens=912.4, output_tokens=61.0),
+                ),
+            ),
             lengths=(
                 c.LengthRow(group="picked", n=604, chosen_words=2.1, rejected_words=2.4, rejected_longer=0.31),
                 c.LengthRow(group="injected", n=208, chosen_words=2.2, rejected_words=9.7, rejected_longer=0.94),
@@ -337,6 +350,13 @@ def rich() -> c.ReportContent:
             ),
         ),
         scores=scores(),
+        calls=(
+            sp.CallCost(
+                endpoint="gpt", calls=1091, attempts=1102, input_tokens=796_525, output_tokens=53_253, usd=2.52
+            ),
+            sp.CallCost(endpoint="med42", calls=4, attempts=4, input_tokens=1_600, output_tokens=120),
+        ),
+        calls_note="Calls this run paid for.",
         groundings=tuple(
             c.GroundingSample(
                 name=f"phantom-{i:05d}",

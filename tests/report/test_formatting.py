@@ -38,6 +38,21 @@ def test_duration(seconds: float | None, text: str) -> None:
     assert f.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [
+        (None, "not measured"),
+        (0.0, "$0.00"),
+        (0.00312, "$0.0031"),
+        (1.005e3, "$1,005.00"),
+        (0.999, "$0.9990"),
+        (1e-6, "under $0.0001"),
+    ],
+)
+def test_money(usd: float | None, text: str) -> None:
+    assert f.money(usd) == text
+
+
 def test_a_bound_that_is_not_zero_is_never_printed_as_zero() -> None:
     assert f.interval(Interval(value=0.04, low=0.0003, high=0.074), POINTS, sign=True) == "+0.03 to +7.40"
 

@@ -15,7 +15,8 @@ from mmedpo.report.render import TEMPLATES, sections
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SECTION_IDS = {
-    "results", "reliance", "predictions", "drops", "training", "curation", "scores", "groundings", "pairs", "reproduce"
+    "results", "reliance", "predictions", "drops", "training", "curation", "scores", "calls", "groundings", "pairs",
+    "reproduce",
 }  # fmt: skip
 
 

@@ -64,13 +64,15 @@ class EndpointCost:
 
     endpoint: str
     calls: int
+    """Calls that were answered."""
     attempts: int
+    """Tries those calls took until their answers came."""
     input_tokens: int
     output_tokens: int
     estimated: int
     """Calls whose tokens are estimates because the server reported none."""
     failures: tuple[tuple[str, int], ...]
-    """Reasons of failed attempts, with how often they were met."""
+    """Reasons of failed attempts, with how often they were met; attempts of calls never answered are among them."""
     usd: float
     """US dollars; 0 where calls are not paid for by token."""
 
@@ -153,25 +155,7 @@ class CallCache:
 
     def costs(self) -> list[EndpointCost]:
         """What this run paid for, per endpoint."""
-        failures: dict[str, list[tuple[str, int]]] = {}
-        query = "SELECT endpoint, reason, number FROM failures WHERE run = ? ORDER BY number DESC, reason"
-        for endpoint, reason, number in self._file.execute(query, (self.run,)):
-            failures.setdefault(endpoint, []).append((reason, number))
-        sums = "count(*), total(attempts), total(input_tokens), total(output_tokens), total(estimated), total(usd)"
-        query = f"SELECT endpoint, {sums} FROM calls WHERE run = ? GROUP BY endpoint ORDER BY endpoint"
-        return [
-            EndpointCost(
-                endpoint=name,
-                calls=calls,
-                attempts=int(attempts),
-                input_tokens=int(read),
-                output_tokens=int(written),
-                estimated=int(estimated),
-                failures=tuple(failures.get(name, ())),
-                usd=usd,
-            )
-            for name, calls, attempts, read, written, estimated, usd in self._file.execute(query, (self.run,))
-        ]
+        return _costs(self._file, self.run)
 
     def record_egress(self, endpoint: str, host: str, dataset: str, data_use: str, rule: str) -> None:
         """Notes from when on, and under which rule, an endpoint was given a dataset's texts."""
@@ -244,6 +228,58 @@ class CallCache:
             round(call.seconds, 3),
             _now(),
         )
+
+
+def costs_of(path: Path, run: str) -> list[EndpointCost]:
+    """What a run paid for, per endpoint, read without changing the file or leaving another beside it.
+
+    Args:
+        path: the SQLite file; another process may be writing to it.
+        run: name under which calls were paid for.
+
+    Raises:
+        RunFolderError: not there, damaged, or of another version.
+    """
+    # Without a log of a process that writes (or was killed) nothing has to be taken from it, and looking would
+    # create one: `immutable` does not look.
+    written_now = path.with_name(f"{path.name}-wal").exists()
+    address = f"{path.absolute().as_uri()}?mode=ro{'' if written_now else '&immutable=1'}"
+    try:
+        file = sqlite3.connect(address, timeout=30, uri=True)
+        try:
+            (version,) = file.execute("PRAGMA user_version").fetchone()
+            if version != VERSION:
+                raise RunFolderError(f"{path} was written by another version ({version}); use another chat.cache")
+            return _costs(file, run)
+        finally:
+            file.close()
+    except sqlite3.Error as error:
+        raise RunFolderError(f"{path} cannot be read as a call cache ({error}); check rights, or delete it") from None
+
+
+def _costs(file: sqlite3.Connection, run: str) -> list[EndpointCost]:
+    """Per endpoint; one whose every attempt failed has paid no call and is there all the same."""
+    failures: dict[str, list[tuple[str, int]]] = {}
+    query = "SELECT endpoint, reason, number FROM failures WHERE run = ? ORDER BY number DESC, reason"
+    for endpoint, reason, number in file.execute(query, (run,)):
+        failures.setdefault(endpoint, []).append((reason, number))
+    sums = "count(*), total(attempts), total(input_tokens), total(output_tokens), total(estimated), total(usd)"
+    query = f"SELECT endpoint, {sums} FROM calls WHERE run = ? GROUP BY endpoint"
+    paid = {name: row for name, *row in file.execute(query, (run,))}
+    return [
+        EndpointCost(
+            endpoint=name,
+            calls=calls,
+            attempts=int(attempts),
+            input_tokens=int(read),
+            output_tokens=int(written),
+            estimated=int(estimated),
+            failures=tuple(failures.get(name, ())),
+            usd=usd,
+        )
+        for name in sorted({*paid, *failures})
+        for calls, attempts, read, written, estimated, usd in [paid.get(name, (0, 0, 0, 0, 0, 0.0))]
+    ]
 
 
 def _reply(row: tuple[object, ...]) -> ChatReply:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmedpo.cli import report_numbers as numbers
 from mmedpo.cli import report_samples as samples
+from mmedpo.cli import report_speakers as speakers
 from mmedpo.cli.stored import Stored, read_stored
 from mmedpo.config import RunSettings, dump_settings, load_settings
 from mmedpo.errors import ConfigError
@@ -45,6 +46,7 @@ def report_content(run: Run) -> c.ReportContent:
     stored = read_stored(run)
     evaluation = stored.evaluation
     sources, debates = numbers.score_sources(stored), samples.debates(stored)
+    calls, calls_note = speakers.call_costs(stored)
     groundings, groundings_note = samples.groundings(run, stored)
     pairs, pairs_note = samples.pair_samples(run, stored)
     predictions, predictions_note = samples.prediction_samples(run, stored)
@@ -58,7 +60,14 @@ def report_content(run: Run) -> c.ReportContent:
         reliance=numbers.reliance(evaluation) if evaluation else None,
         training=numbers.training(stored),
         curation=numbers.curation(stored),
-        scores=c.Scores(sources=sources, debates=debates, mode=numbers.weighting(stored.settings.score)),
+        scores=c.Scores(
+            sources=sources,
+            panel=speakers.panel(stored),
+            debates=debates,
+            mode=numbers.weighting(stored.settings.score),
+        ),
+        calls=calls,
+        calls_note=calls_note,
         groundings=groundings,
         groundings_note=groundings_note,
         pairs=pairs,

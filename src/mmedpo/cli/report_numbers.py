@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmedpo.cli.report_speakers import judges
 from mmedpo.cli.stored import Stored
 from mmedpo.cli.summary import LABELS
 from mmedpo.config import ScoreSettings, TermSettings, TrainSettings
@@ -132,7 +133,7 @@ def training(stored: Stored) -> c.Training | None:
 
 
 def curation(stored: Stored) -> c.Curation | None:
-    """Outcomes, lengths and conflicts of the pairs; None when there are no pairs."""
+    """Judges, lengths and conflicts of the pairs; None when there are no pairs."""
     pairs, verdicts = stored.pairs or stored.curated, list(stored.verdicts.values())
     if not pairs and not verdicts:
         return None
@@ -144,14 +145,6 @@ def curation(stored: Stored) -> c.Curation | None:
         for kind in ("text", "visual")
         if kinds[kind]
     ]
-    if verdicts:
-        outcomes = Counter(str(verdict.outcome) for verdict in verdicts)
-        means = {
-            "picked": "from the model's own answers",
-            "injected": "written by the judge",
-            "dropped": "no text pair",
-        }
-        counts += [c.CurationCount(label=name, count=outcomes[name], note=note) for name, note in means.items()]
     if stored.candidates:
         cut = sum(not candidate.finished for candidate in stored.candidates)
         note = f"{count(cut)} cut by the length limit, never picked" if cut else "none cut by the length limit"
@@ -159,6 +152,7 @@ def curation(stored: Stored) -> c.Curation | None:
     unknown = "The pairs were imported: how their rejected answers were found is not known to this run."
     return c.Curation(
         counts=tuple(counts),
+        judges=judges(verdicts),
         lengths=lengths(pairs),
         conflicts=_conflicts(verdicts),
         notes=(unknown,) if stored.settings.preferences is not None else (),

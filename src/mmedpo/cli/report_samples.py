@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmedpo.cli.report_speakers import consensus, debated, pairs_of, unscored_reasons
 from mmedpo.cli.stored import Stored
 from mmedpo.errors import MMedPOError
 from mmedpo.evaluate.protocols import AnswerProtocol, LlavaMed, Released, Strict
@@ -18,6 +18,7 @@ from mmedpo.imaging.raster import Pixels
 from mmedpo.records import AnswerType, Example, Grounding, PreferencePair, Turn
 from mmedpo.report import content as c
 from mmedpo.report.formatting import count
+from mmedpo.report.speakers import Debate
 from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
 
@@ -36,15 +37,10 @@ MAIN_METRIC: Mapping[AnswerType, str] = {"closed": "closed_accuracy", "open": "o
 T = TypeVar("T")
 
 
-def debates(stored: Stored) -> tuple[c.Debate, ...]:
-    """Up to three whole debates: agreed in round 1, the longest, the highest score; never the same one twice."""
-    turns: dict[str, list[Turn]] = defaultdict(list)
-    for turn in stored.turns:
-        turns[turn.pair_id].append(turn)
-    pairs = {pair.pair_id: pair for pair in (*stored.curated, *stored.pairs)}
-    ids = _shuffled([name for name in turns if name in pairs], stored.settings.seed, "debates", str)
-    if not ids:
-        return ()
+def debates(stored: Stored) -> tuple[Debate, ...]:
+    """A few whole debates: agreed in round 1, the longest, the highest score, one with an abstention; each once."""
+    turns, pairs, reasons = debated(stored), pairs_of(stored), unscored_reasons(stored)
+    ids = _shuffled(turns, stored.settings.seed, "debates", str)
     agents = len({turn.agent for turn in stored.turns})
 
     def quick(name: str) -> bool:
@@ -55,12 +51,13 @@ def debates(stored: Stored) -> tuple[c.Debate, ...]:
         ("agreed at once", [name for name in ids if quick(name)]),
         ("the longest", sorted(ids, key=lambda name: -len(turns[name]))),
         ("the highest score", sorted(ids, key=lambda name: -(pairs[name].score or 0.0))),
+        ("one with an abstention", [name for name in ids if any(turn.score is None for turn in turns[name])]),
     ):
         fresh = next((name for name in candidates if name not in chosen), None)
         if fresh is not None:
             chosen[fresh] = why
     return tuple(
-        c.Debate(
+        Debate(
             pair_id=name,
             question=pairs[name].question,
             chosen=pairs[name].chosen,
@@ -68,25 +65,16 @@ def debates(stored: Stored) -> tuple[c.Debate, ...]:
             turns=tuple(turns[name]),
             score=pairs[name].score,
             weight=pairs[name].weight,
-            outcome=f"{outcome(pairs[name], turns[name], agents)} (shown as {why})",
+            outcome=f"{_outcome(turns[name], agents, reasons.get(name, ''))} (shown as {why})",
         )
         for name, why in chosen.items()
     )
 
 
-def consensus(turns: Sequence[Turn], agents: int) -> bool:
-    """Whether every agent stood behind the last score, in sequence; abstentions neither help nor break it."""
-    behind: set[str] = set()
-    for turn in turns:
-        if turn.score is not None:
-            behind = behind | {turn.agent} if turn.agreed else {turn.agent}
-    return len(behind) == agents
-
-
-def outcome(pair: PreferencePair, turns: Sequence[Turn], agents: int) -> str:
+def _outcome(turns: Sequence[Turn], agents: int, unscored: str) -> str:
     """How a debate ended, in words."""
-    if pair.score is None:
-        return f"unscored: {pair.unscored_reason or 'no reason recorded'}"
+    if unscored:
+        return f"unscored: {unscored}"
     rounds = turns[-1].round
     return f"consensus in round {rounds}" if consensus(turns, agents) else f"mean after {rounds} rounds"
 

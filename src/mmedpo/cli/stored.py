@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from mmedpo.chat.cache import EndpointCost, costs_of
+from mmedpo.chat.opening import CALLS
 from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.evaluate.evaluation import Evaluation
@@ -49,6 +51,8 @@ class Stored:
     turns: Sequence[Turn]
     """All debates."""
     weights: Sequence[SourceWeights]
+    costs: Sequence[EndpointCost]
+    """What language models have cost this run; empty where none was called, or another run paid."""
     log: Sequence[Mapping[str, Any]]
     """The trainer's log with the looks at the validation probe."""
     trained: bool
@@ -84,6 +88,7 @@ def read_stored(run: Run) -> Stored:
         pairs=_table(run, "pairs.parquet", PreferencePair),
         turns=_table(run, "debates.parquet", Turn),
         weights=_table(run, "weights.parquet", SourceWeights),
+        costs=_costs(run),
         log=_json(run, "train/log.json") or [],
         trained="train" in run.manifest.stages,
         evaluation=checked,
@@ -98,6 +103,12 @@ def read_stored(run: Run) -> Stored:
 def _is_grounded(settings: RunSettings) -> bool:
     """Whether groundings in the folder are this recipe's; an earlier one may have left some there."""
     return settings.preferences is None and "visual" in settings.curate.kinds
+
+
+def _costs(run: Run) -> list[EndpointCost]:
+    chat = run.settings.chat
+    path = chat.cache or run.file(CALLS)
+    return costs_of(path, run.path.name) if chat.endpoints and path.exists() else []
 
 
 def _table(run: Run, name: str, kind: type[R]) -> list[R]:

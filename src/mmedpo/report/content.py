@@ -12,8 +12,9 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from mmedpo.records import Drop, PreferencePair, Turn
+from mmedpo.records import Drop, PreferencePair
 from mmedpo.report.parts import Measured, Part, Picture
+from mmedpo.report.speakers import CallCost, Debate, JudgeRow, Panel
 
 
 class Fact(Part):
@@ -247,7 +248,7 @@ class ConflictRow(Part):
 
 
 class CurationCount(Part):
-    """A count of outcomes, e.g. `picked`, `injected`, `dropped`."""
+    """A count, e.g. of text pairs or of answers sampled."""
 
     label: str
     count: int | None
@@ -258,6 +259,7 @@ class Curation(Part):
     """How the preference pairs came to be."""
 
     counts: tuple[CurationCount, ...] = ()
+    judges: tuple[JudgeRow, ...] = ()
     lengths: tuple[LengthRow, ...] = ()
     conflicts: tuple[ConflictRow, ...] = ()
     notes: tuple[str, ...] = ()
@@ -282,25 +284,11 @@ class ScoreSource(Part):
     warnings: tuple[str, ...] = ()
 
 
-class Debate(Part):
-    """One clinical debate in full."""
-
-    pair_id: str
-    question: str = ""
-    chosen: str = ""
-    rejected: str = ""
-    turns: tuple[Turn, ...]
-    score: Measured = None
-    """Final score; None when the debate gave none."""
-    weight: Measured = None
-    outcome: str = ""
-    """E.g. `consensus in round 2`, `mean after 5 rounds`, `unscored: ...`."""
-
-
 class Scores(Part):
     """Clinical relevance scores and weights."""
 
     sources: tuple[ScoreSource, ...] = ()
+    panel: Panel | None = None
     debates: tuple[Debate, ...] = ()
     mode: str = ""
     """Weighting mode, e.g. `rescale to mean 1, variance 0.1, clipped to [0.75, 1.25]`."""
@@ -386,6 +374,9 @@ class ReportContent(Part):
     training: Training | None = None
     curation: Curation | None = None
     scores: Scores | None = None
+    calls: tuple[CallCost, ...] = ()
+    calls_note: str = ""
+    """What the numbers of calls do and do not hold."""
     groundings: tuple[GroundingSample, ...] = ()
     groundings_note: str = ""
     """How the samples were drawn, e.g. `6 of 480, drawn with seed 0`."""

@@ -33,6 +33,15 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
+def money(usd: float | None) -> str:
+    """US dollars; small sums with the digits that a single call needs, and never a sum that was paid as 0."""
+    if usd is None:
+        return MISSING
+    if 0 < usd < 0.0001:
+        return "under $0.0001"
+    return f"${number(usd, 2 if usd == 0 or usd >= 1 else 4)}"
+
+
 def share(value: float | None, decimals: int = 0) -> str:
     """A fraction in [0, 1] as a percentage."""
     return MISSING if value is None else f"{number(100 * value, decimals)} %"

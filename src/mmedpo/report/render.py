@@ -44,9 +44,14 @@ def sections(content: ReportContent) -> list[Section]:
         Section(
             "curation",
             "Curation",
-            curation is not None and bool(curation.counts or curation.lengths or curation.conflicts),
+            curation is not None and bool(curation.counts or curation.judges or curation.lengths or curation.conflicts),
         ),
-        Section("scores", "Scores and weights", scores is not None and bool(scores.sources or scores.debates)),
+        Section(
+            "scores",
+            "Scores and weights",
+            scores is not None and bool(scores.sources or scores.panel or scores.debates),
+        ),
+        Section("calls", "Calls and cost", bool(content.calls or content.calls_note)),
         Section("groundings", "Groundings and noise", bool(content.groundings)),
         Section("pairs", "Preference pairs", bool(content.pairs)),
         Section("reproduce", "How to reproduce", reproduce is not None and reproduce != type(reproduce)()),
@@ -75,7 +80,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         number=formatting.number, count=formatting.count, share=formatting.share, duration=formatting.duration,
-        level=formatting.level, data_uri=formatting.data_uri, png_size=formatting.png_size,
+        level=formatting.level, money=formatting.money, data_uri=formatting.data_uri, png_size=formatting.png_size,
     )  # fmt: skip
     environment.globals.update(
         style=Markup((TEMPLATES / "page.css").read_text("utf-8")),

@@ -1,0 +1,104 @@
+"""What the documentation tells people to copy works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mmedpo.chat.cache import VERSION, CallCache
+from mmedpo.config import EndpointSettings, RunSettings, load_settings
+
+PAGE = (Path(__file__).parents[1] / "docs" / "endpoints.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> RunSettings:
+    (text,) = (block for block in blocks("yaml") if "extends:" in block)
+    path = tmp_path_factory.mktemp("recipes") / "my-recipe.yaml"
+    path.write_text(text)
+    return load_settings(path)
+
+
+def test_the_recipe_of_the_page_is_one(recipe: RunSettings) -> None:
+    assert recipe.used_endpoints("curate") == ("gpt",)
+    assert recipe.used_endpoints("score") == ("med42", "biomistral")
+    assert recipe.chat.endpoints["gpt"].priced
+    assert "offline stand-ins" not in " ".join(recipe.caveats), "the parent's caveat about rules is not true here"
+
+
+def test_the_servers_started_on_the_page_are_those_of_the_recipe(recipe: RunSettings) -> None:
+    commands = PAGE.replace("\\\n", " ")
+    for name in recipe.used_endpoints("score"):
+        endpoint = recipe.chat.endpoints[name]
+        port = endpoint.base_url.removeprefix("http://127.0.0.1:").removesuffix("/v1")
+        started = rf"--host 127\.0\.0\.1 --port {port}\s+--served-model-name {endpoint.model} "
+        assert len(re.findall(started, commands)) == 2, "vLLM and SGLang"
+
+
+def test_every_endpoint_on_the_page_is_one() -> None:
+    described = [yaml.safe_load(block) for block in blocks("yaml") if "extends:" not in block]
+    endpoints = {name: EndpointSettings.model_validate(item) for page in described for name, item in page.items()}
+    assert {endpoint.kind for endpoint in endpoints.values()} == {"openai", "transformers", "replay"}
+
+
+def test_the_chat_template_takes_a_system_turn() -> None:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    (text,) = blocks("jinja")
+    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text.strip())
+
+    def render(*turns: tuple[str, str]) -> str:
+        messages = [{"role": role, "content": content} for role, content in turns]
+        return template.render(messages=messages, bos_token="<s>", eos_token="</s>", add_generation_prompt=True)
+
+    opening = (("system", "S"), ("user", "U"))
+    assert render(*opening) == "<s>[INST] S\n\nU [/INST]"
+    repair = (("assistant", "A"), ("user", "Again"))
+    assert render(*opening, *repair) == "<s>[INST] S\n\nU [/INST] A</s>[INST] Again [/INST]"
+    assert render(("user", "U")) == "<s>[INST] U [/INST]"
+
+
+def test_every_option_on_the_page_exists() -> None:
+    from mmedpo.cli.main import app
+
+    commands = re.findall(r"^    mmedpo (\w+) (.*?)(?:\s+#.*)?$", PAGE, flags=re.MULTILINE)
+    assert len(commands) >= 7
+    for command, rest in commands:
+        told = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+        for option in re.findall(r"--[\w-]+", rest):
+            assert option in told, f"mmedpo {command} has no {option}"
+
+
+def test_the_audit_query_of_the_page_runs(tmp_path: Path) -> None:
+    import sqlite3
+
+    (query,) = re.findall(r'sqlite3 runs/NAME/calls\.sqlite "(.*)"', PAGE)
+    cache = CallCache(tmp_path / "calls.sqlite", "mine")
+    cache.record_egress("gpt", "api.openai.com", "slake", "open", "open-data")
+    cache.close()
+    file = sqlite3.connect(tmp_path / "calls.sqlite")
+    assert file.execute(query).fetchone()[:6] == ("mine", "gpt", "api.openai.com", "slake", "open", "open-data")
+    assert file.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    file.close()
+
+
+def test_numbers_on_the_page_are_those_of_the_code() -> None:
+    from mmedpo.chat import batch, line, structured
+    from mmedpo.score import chat_agent
+
+    words = {1: "once", 4: "four", 10: "ten"}
+    assert f"{words[line.FAILURES_IN_A_ROW]} calls in a row fail" in PAGE
+    assert f"{words[line.REFUSED_IN_A_ROW]} refused connections" in PAGE
+    assert f"may be mended {words[structured.REPAIRS]}" in PAGE
+    assert f"is asked {words[chat_agent.REFUSALS]} more" in PAGE
+    text = " ".join(PAGE.split())
+    assert f"at most {batch.MOST_REQUESTS:,} requests and {batch.MOST_BYTES // 10**6} MB each" in text
+    assert f"within 0 to {chat_agent.SCALE}" in text
