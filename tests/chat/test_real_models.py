@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from chat.model_server import ModelServer, make_checkpoint
 from mmedpo.config import validate_settings
 from mmedpo.records import Turn
@@ -34,7 +36,7 @@ def test_models_behind_a_real_server_debate(model_server: ModelServer, tmp_path:
     run = debating_run(tmp_path / "r", chosen, [pair(1), pair(2)])
     pairs = score(run)
     turns = run.read("debates.parquet", Turn)
-    assert [item.score for item in pairs] == [0.7, 0.7]
+    assert [item.score for item in pairs] == pytest.approx([0.7, 0.7])
     spoken = {turn.agent: turn for turn in turns if turn.round == 1}
     assert spoken["chat:a"].model == f"{first}@main"
     assert (spoken["chat:a"].score, spoken["chat:a"].calls) == (0.7, 1)

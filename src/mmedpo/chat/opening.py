@@ -16,7 +16,7 @@ from mmedpo.chat.egress import check_egress, is_local
 from mmedpo.chat.estimate import Estimate, describe
 from mmedpo.chat.kinds.openai_endpoint import read_key
 from mmedpo.chat.line import Line
-from mmedpo.chat.model import ChatModel, Deferred
+from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import Paused
 from mmedpo.registry import lookup
@@ -104,6 +104,16 @@ class Chat:
         return "; ".join(parts) + money
 
 
+class _Unsent:
+    """The model of an estimate: needs no key, and answers nothing."""
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        raise Paused("this was an estimate; nothing was sent")
+
+    async def close(self) -> None:
+        pass
+
+
 @asynccontextmanager
 async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
     """Opens the models a stage speaks to.
@@ -125,7 +135,7 @@ async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
         models[name] = _model(run, name, settings.endpoints[name], results, writers)
     cache = CallCache(settings.cache or run.file(CALLS), run.path.name)
     try:
-        if endpoints and not run.calls.estimate_only and not writers:
+        if not run.calls.estimate_only:
             for name in endpoints:
                 cache.record_egress(name, settings.endpoints[name].host, *rules[name])
         budget = Budget(settings, cache.spent())
@@ -171,6 +181,8 @@ def _rule(run: Run, name: str, settings: EndpointSettings) -> tuple[str, str, st
 def _model(
     run: Run, name: str, settings: EndpointSettings, results: dict[str, Any] | None, writers: list[BatchWriter]
 ) -> ChatModel:
+    if run.calls.estimate_only:
+        return _Unsent()
     if run.calls.batch_out is not None and settings.kind == "openai":
         model: ChatModel = BatchWriter(name, settings, Path(run.calls.batch_out))
         writers.append(model)  # type: ignore[arg-type]

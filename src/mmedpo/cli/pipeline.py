@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,29 +45,30 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
         if wanted is not None and wanted not in names:
             raise ConfigError(f"this recipe has no stage {wanted!r}; it has {', '.join(names)}")
     done = []
+    wanted_stages = stages[: names.index(until) + 1] if until is not None else stages
+    if only is not None:
+        wanted_stages = [stage for stage in stages if stage.name == only]
     if run.file(DATA_NOTES).exists():
-        _check_endpoints(run)
-    for stage in stages:
-        if only is not None and stage.name != only:
-            continue
+        _check_endpoints(run, wanted_stages)
+    for stage in wanted_stages:
         if not run.execute(stage):
             done.append(stage.name)
         if stage.name == "data":
             _check_splits(run)
-            _check_endpoints(run)
-        if stage.name == until:
-            break
+            _check_endpoints(run, wanted_stages)
     if done:
         run.message(f"already done: {', '.join(done)}")
 
 
-def _check_endpoints(run: Run) -> None:
+def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:
     """Refuses at the start what would be refused after the sampling: data that may not leave, a missing key."""
-    names = dict.fromkeys((*run.settings.used_endpoints("curate"), *run.settings.used_endpoints("score")))
-    if names:
+    ahead = {stage.name for stage in stages if stage.name in ("curate", "score") and not run.is_done(stage)}
+    curate = run.settings.used_endpoints("curate") if "curate" in ahead else ()
+    score = run.settings.used_endpoints("score") if "score" in ahead else ()
+    if curate or score:
         from mmedpo.chat.opening import check_endpoints
 
-        check_endpoints(run, tuple(names))
+        check_endpoints(run, tuple(dict.fromkeys((*curate, *score))))
 
 
 def _check_splits(run: Run) -> None:

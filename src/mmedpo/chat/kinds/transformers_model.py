@@ -68,12 +68,30 @@ class TransformersModel:
             self._loaded = tokenizer, model.to(device).eval()
         return self._loaded
 
+    def _tokens(self, tokenizer: Any, request: ChatRequest) -> Any:
+        """The conversation in the model's template; in the first user turn where it knows no system turn."""
+        from jinja2 import TemplateError
+
+        turns = [{"role": turn.role, "content": turn.text} for turn in request.messages]
+        merged = turns
+        if len(turns) > 1 and turns[0]["role"] == "system":
+            merged = [{"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}, *turns[2:]]
+        options = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}
+        try:
+            return tokenizer.apply_chat_template(turns, **options)
+        except TemplateError:
+            try:
+                return tokenizer.apply_chat_template(merged, **options)
+            except TemplateError as error:
+                raise ChatError(
+                    f"endpoint {self.name!r}: the model's chat template refuses the turns ({error})"
+                ) from None
+
     def _generate(self, request: ChatRequest) -> ChatReply:
         import torch
 
         tokenizer, model = self._load()
-        turns = [{"role": turn.role, "content": turn.text} for turn in request.messages]
-        inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        inputs = self._tokens(tokenizer, request)
         length = inputs["input_ids"].shape[1]
         context = getattr(model.config, "max_position_embeddings", None)
         if context is not None and length + self.settings.max_tokens > context:
