@@ -77,7 +77,7 @@ async def ask_form(
 
     Args:
         line: the model.
-        request: the first call; its schema is set from the form.
+        request: the first call; its schema is set from the form where it has none.
         form: what a reply must look like.
         retries: turns after a refusal or an objection.
         check: the rules; None when a reply may stand.
@@ -87,7 +87,8 @@ async def ask_form(
         BudgetError: a limit is reached.
         Deferred: the call was written to a batch file.
     """
-    request = replace(request, schema=schema_of(form))
+    if request.schema is None:
+        request = replace(request, schema=schema_of(form))
     so_far: Exchange[F] = Exchange(None)
     repairs, left = REPAIRS, retries
     while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -16,11 +16,14 @@ from mmedpo.registry import register
 
 @runtime_checkable
 class Judge(Protocol):
-    """Anything that settles one question from its candidates."""
+    """Anything that settles one question from its candidates: rules at once, a language model later."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Recorded in the verdicts."""
+        ...
 
-    def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
+    def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict | Awaitable[Verdict]:
         """Picks the candidate that conflicts most clearly, writes one, or drops the question."""
         ...
 

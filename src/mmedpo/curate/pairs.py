@@ -7,7 +7,7 @@ from mmedpo.records import Example, Grounding, NoiseSpec, PreferencePair, Verdic
 
 
 def text_pair(example: Example, verdict: Verdict) -> PreferencePair:
-    """Ground truth over the settled dispreferred answer, same image; unscored until the debate.
+    """Ground truth (or the answer the judge prefers) over the dispreferred one, same image; unscored until the debate.
 
     Raises:
         CurationError: the verdict dropped the question or speaks of another one.
@@ -24,7 +24,7 @@ def text_pair(example: Example, verdict: Verdict) -> PreferencePair:
         kind="text",
         image=example.image,
         question=example.question,
-        chosen=example.answer,
+        chosen=verdict.chosen or example.answer,
         rejected=verdict.rejected,
         error_type=verdict.error_type,
         origin=verdict.outcome,

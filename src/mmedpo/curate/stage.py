@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from mmedpo.chat.estimate import estimate
+from mmedpo.chat.opening import Chat, open_chat
+from mmedpo.config import endpoint_of
+from mmedpo.curate.asking import AskedJudge
 from mmedpo.curate.judge import Judge
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.curate.sample import sample_candidates
@@ -25,12 +29,14 @@ from mmedpo.records import (
     Verdict,
 )
 from mmedpo.registry import lookup
-from mmedpo.run import Run
+from mmedpo.run import Run, run_async, settled, stream_chunks
 from mmedpo.seeds import derive_seed
 from mmedpo.tables import write_bytes
 
 IMAGES = "images"
 CHUNK = 32
+VERDICTS = 200
+"""Verdicts saved together."""
 
 
 def curate(run: Run) -> list[PreferencePair]:
@@ -82,20 +88,47 @@ def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
 
 
 def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate]) -> list[Verdict]:
-    judge: Judge = lookup("judge", run.settings.curate.judge)()
+    of_example: dict[str, list[Candidate]] = {example.example_id: [] for example in examples}
+    for candidate in candidates:
+        of_example[candidate.example_id].append(candidate)
+    return run_async(_settle(run, examples, of_example))
+
+
+async def _settle(
+    run: Run, examples: Sequence[Example], of_example: Mapping[str, Sequence[Candidate]]
+) -> list[Verdict]:
+    """Many questions at once, where a language model judges."""
+    async with open_chat(run, run.settings.used_endpoints("curate")) as chat:
+        judge = _judge_of(run, chat, examples)
+        if isinstance(judge, AskedJudge):
+            firsts = (
+                request for item in examples for request in judge.first_requests(item, of_example[item.example_id])
+            )
+            chat.check_estimate([estimate(judge.line, firsts, judge.most_calls)])
+
+        async def settle(example: Example) -> Verdict:
+            seed = derive_seed(run.settings.seed, "judge", example.example_id)
+            return await settled(judge.judge(example, of_example[example.example_id], seed))
+
+        work = chat.until_deferred(settle)
+        verdicts = await stream_chunks(run, "judging", examples, VERDICTS, work, Verdict, chat.in_flight)
+        chat.check_complete()
+        if chat.lines:
+            run.message(chat.summary())
+        return verdicts
+
+
+def _judge_of(run: Run, chat: Chat, examples: Sequence[Example]) -> Judge:
+    name = run.settings.curate.judge
+    kind = lookup("judge", name.partition(":")[0])
+    if endpoint := endpoint_of(name):
+        asked: Judge = kind(chat.lines[endpoint], run.image_root, run.settings.chat.retries, name)
+        return asked
+    judge: Judge = kind()
     if hasattr(judge, "prepare"):
         # What it writes itself should use words that true answers use, or the word gives the answer away.
         judge = judge.prepare(examples)
-    of_example: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        of_example.setdefault(candidate.example_id, []).append(candidate)
-    advance = run.track("judging")
-    verdicts = []
-    for number, example in enumerate(examples, start=1):
-        seed = derive_seed(run.settings.seed, "judge", example.example_id)
-        verdicts.append(judge.judge(example, of_example.get(example.example_id, []), seed))
-        advance(number, len(examples))
-    return verdicts
+    return judge
 
 
 def _text_pairs(examples: Sequence[Example], verdicts: Sequence[Verdict]) -> tuple[list[PreferencePair], list[Drop]]:

@@ -102,5 +102,13 @@ def validate_candidate(example: Example, candidate: Candidate) -> Drop | None:
     return validate(example, candidate.text)
 
 
+def validate_answer(example: Example, candidate: Candidate) -> Drop | None:
+    """None when a sample may stand on either side, right or wrong: finished, not empty, no prompt in it, no babble."""
+    if not candidate.finished:
+        return _drop(example, "unfinished", f"sample {candidate.index} has no end-of-sequence token")
+    checks = (empty_side, leaked_prompt, too_long, degenerate)
+    return next((drop for check in checks if (drop := check(example, candidate.text))), None)
+
+
 def _drop(example: Example, reason: str, detail: str) -> Drop:
     return Drop(stage=STAGE, item=example.example_id, reason=reason, detail=detail)

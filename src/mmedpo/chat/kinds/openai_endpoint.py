@@ -65,13 +65,14 @@ class OpenAIEndpoint:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """One attempt; see `ChatModel`."""
+        import httpx2
         import openai
 
         body = request_body(self.settings, request)
         try:
             # The client's own timeout is for a silence; this one is also for a server that sends a byte now and then.
             async with asyncio.timeout(self.settings.timeout):
-                text: str = await self._client.post("/chat/completions", cast_to=str, body=body)
+                reply = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body)
         # Their exceptions carry request and reply, which hold what the data says: none of them goes any further.
         except TimeoutError:
             raise Transient("timeout") from None
@@ -81,7 +82,7 @@ class OpenAIEndpoint:
             raise self._failure(error.status_code, error.response.headers, error.body) from None
         except openai.OpenAIError as error:
             raise CallFailed(f"client error {type(error).__name__}") from None
-        return parse_completion(text, self.settings, request)
+        return parse_completion(reply.content, self.settings, request)
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -152,14 +153,14 @@ def request_body(settings: EndpointSettings, request: ChatRequest) -> dict[str, 
     return body | settings.extra
 
 
-def parse_completion(text: str, settings: EndpointSettings, request: ChatRequest) -> ChatReply:
+def parse_completion(content: bytes, settings: EndpointSettings, request: ChatRequest) -> ChatReply:
     """Reads the body of an answer.
 
     Raises:
         Transient: no chat completion: cut, not JSON, or without a choice (a proxy's page, a server going down).
     """
     try:
-        body = json.loads(text)
+        body = json.loads(content)
     except (ValueError, RecursionError):
         raise Transient("reply is not JSON") from None
     try:

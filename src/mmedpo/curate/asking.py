@@ -1,0 +1,84 @@
+"""What the judges that are language models share: the image they are shown, and verdicts with their cost."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmedpo.chat.line import Line
+from mmedpo.chat.model import ChatImage, ChatRequest
+from mmedpo.chat.structured import REPAIRS, Exchange
+from mmedpo.imaging.images import read_image
+from mmedpo.records import Candidate, Example, Verdict
+
+
+@dataclass(frozen=True)
+class AskedJudge(ABC):
+    """A judge that speaks through an endpoint."""
+
+    line: Line
+    image_root: Path
+    """Folder the examples' image paths are relative to."""
+    retries: int
+    """Times a reply that breaks the rules is asked for again."""
+    name: str
+    """As it stands in the recipe, and in the verdicts, e.g. `chat:gpt`."""
+
+    @abstractmethod
+    def first_requests(self, example: Example, candidates: Sequence[Candidate]) -> Sequence[ChatRequest]:
+        """The calls a question begins with: what an estimate is made from."""
+
+    @abstractmethod
+    async def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
+        """Settles one question; see `Judge`."""
+
+    @property
+    def most_calls(self) -> int:
+        """The most calls one question to the model can take."""
+        return 1 + REPAIRS + self.retries
+
+    def images(self, example: Example) -> tuple[ChatImage, ...]:
+        """The image of the question, where the endpoint is shown images."""
+        if not self.line.settings.images:
+            return ()
+        return (ChatImage(example.image.sha256, partial(_png, self.image_root, example.image.path)),)
+
+    def dropped(self, example: Example, reason: str, said: Sequence[Exchange[Any]] = ()) -> Verdict:
+        """No pair, with the countable reason."""
+        return self.verdict(example, said, outcome="dropped", rejected="", reason=reason)
+
+    def verdict(self, example: Example, said: Sequence[Exchange[Any]], **fields: Any) -> Verdict:
+        """A verdict with what was said and what it took."""
+        return Verdict(
+            **{
+                "example_id": example.example_id,
+                "judge": self.name,
+                "error_type": example.error_type,
+                "raw": "\n".join(exchange.raw for exchange in said if exchange.raw),
+                "model": next((exchange.model for exchange in reversed(said) if exchange.model), ""),
+                "calls": sum(exchange.calls for exchange in said),
+                "input_tokens": sum(exchange.input_tokens for exchange in said),
+                "output_tokens": sum(exchange.output_tokens for exchange in said),
+                **fields,
+            }
+        )
+
+
+def countable(reason: str) -> str:
+    """The reason of a drop, short enough to be counted: `judge-refused`, `judge-same-polarity`, `judge-failed`."""
+    return f"judge-{reason.partition(':')[0]}"
+
+
+def _png(root: Path, path: str, side: int) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(read_image(root, path))
+    picture.thumbnail((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
