@@ -322,3 +322,21 @@ def test_lines_of_two_runs_share_answers_and_not_their_bills(tmp_path: Path) -> 
     with ChatServer(always(answer("x"))) as server:
         asyncio.run(main())
     assert len(server.requests) == 1
+
+
+def test_an_answer_that_waits_for_its_commit_is_kept_when_the_stage_breaks_off(tmp_path: Path) -> None:
+    from mmedpo.chat.cache import AnsweredCall
+    from mmedpo.chat.model import Usage
+
+    async def break_off(line: Line) -> None:
+        call = AnsweredCall(line.key(request("x")), "judge", request("x"), ChatReply("kept", "m", "stop", Usage(1, 1)))
+        task = asyncio.create_task(line.cache.put(call))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    async def ask(line: Line) -> str:
+        return (await line.ask(request("x"))).text
+
+    url = "http://127.0.0.1:9/v1"
+    with_line(url, tmp_path / "c.sqlite", break_off)
+    assert with_line(url, tmp_path / "c.sqlite", ask) == "kept"

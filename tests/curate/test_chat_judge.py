@@ -19,6 +19,7 @@ from chat.lines import open_line
 from chat.scripts import always, answer, failing, sequence, status
 from curate.curation_examples import candidates, example
 from mmedpo import load_settings, open_run
+from mmedpo.chat.estimate import estimate
 from mmedpo.chat.line import Line
 from mmedpo.chat.prompts import read_prompt
 from mmedpo.cli.pipeline import run_stages
@@ -61,6 +62,7 @@ def test_a_candidate_is_picked(tmp_path: Path) -> None:
     assert (verdict.outcome, verdict.rejected, verdict.candidate_index) == ("picked", "a nodule in the right lung", 1)
     assert (verdict.error_type, verdict.judge, verdict.model) == ("side", "chat:judge", "g@5")
     assert (verdict.calls, verdict.input_tokens, verdict.output_tokens) == (1, 200, 30)
+    assert verdict.conflict == pytest.approx(0.8)  # the lexicon's weight of a wrong side
     listed = re.search(r"candidates>\n(.*?)\n</data", server.requests[0]["messages"][1]["content"], re.DOTALL)
     assert [item["answer"] for item in json.loads(listed.group(1))] == [SAMPLES[1].text, SAMPLES[2].text]
 
@@ -89,6 +91,7 @@ REFUSED = [
     (TRUTH, reply(written=LONG), "judge-length-shortcut"),
     (TRUTH, reply(written="mass"), "judge-length-shortcut"),
     (TRUTH, reply(written="  "), "judge-empty-side"),
+    (TRUTH, reply(written="I'm sorry, I can't help with that."), "judge-refused"),
     (TRUTH, reply(choice=7), "judge-no-such-candidate"),
     (TRUTH, reply(choice=0), "judge-no-such-candidate"),
     (TRUTH, reply(), "judge-choice-and-written"),
@@ -195,6 +198,51 @@ def test_self_reward_drops_ties_and_never_scores_what_it_cannot_read(tmp_path: P
     assert one.reason == "fewer-than-two-answers"
     with pytest.raises(ConfigError, match="all the same at temperature 0"):
         settle(tmp_path / "cold", always(answer(rating(3))), kind=SelfReward)
+
+
+def test_two_answers_that_say_the_same_teach_nothing(tmp_path: Path) -> None:
+    same = candidates("yes", "yes, there is")
+    scores = {"yes": [rating(5)] * 3, "yes, there is": [rating(1)] * 3}
+    rated, _ = settle(tmp_path / "r", by_answer(scores), YES, same, kind=SelfReward, temperature=0.7)
+    compared, _ = settle(tmp_path / "c", prefers("there is"), YES, same, kind=Critic)
+    assert [(v.outcome, v.reason, v.chosen) for v in (rated, compared)] == [("dropped", "same-polarity", "")] * 2
+
+
+@pytest.mark.parametrize(
+    ("judge", "says"),
+    [
+        ("chat", "curate.judge=chat:NAME"),
+        ("critic", "curate.judge=critic:NAME"),
+        ("contradiction:j", "asks no language model"),
+        ("self-reward:j", "all the same at temperature 0"),
+    ],
+)
+def test_a_judge_that_cannot_work_is_refused_before_the_sampling(tmp_path: Path, judge: str, says: str) -> None:
+    described = ["chat.endpoints.j={model: m, base_url: 'http://127.0.0.1:9/v1'}"] if ":" in judge else []
+    small = [*SMALL, "data.phantom.test_images=3", f"curate.judge={judge}", *described]
+    with open_run(tmp_path, load_settings("phantom-dpo", small)) as run:
+        with pytest.raises(ConfigError, match=says):
+            run_stages(run, until="curate")
+        assert not list(run.file(".work").rglob("sampling*"))
+
+
+def test_the_estimate_is_not_exceeded_by_replies_as_long_as_they_may_be(tmp_path: Path) -> None:
+    async def main() -> tuple[Verdict, int]:
+        async with open_line(server.url, tmp_path / "calls.sqlite", max_tokens=64) as line:
+            judge = judge_of(line, tmp_path)
+            told = estimate(line, judge.first_requests(TRUTH, SAMPLES), judge.most_calls, judge.growth)
+            return await judge.judge(TRUTH, SAMPLES, 0), told.most_tokens
+
+    def script(body, number):
+        read = sum(len(turn["content"]) + 12 for turn in body["messages"]) // 3 + 1
+        # As long as max_tokens allows, once not to be read and else against a rule: every turn is used up.
+        text = "x" * 192 if number == 0 else reply(written="mass " * 20).ljust(192)
+        return answer(text, usage=(read, 64))
+
+    with ChatServer(script) as server:
+        verdict, most = asyncio.run(main())
+    assert verdict.calls == 4
+    assert verdict.input_tokens + verdict.output_tokens <= most
 
 
 def prefers(text: str):

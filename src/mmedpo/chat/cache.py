@@ -169,7 +169,10 @@ class CallCache:
             yield row[-1], _reply(row)
 
     def close(self) -> None:
-        """Writes the counts of failures and closes the file."""
+        """Stores what is answered and not yet committed, writes the counts of failures, and closes the file."""
+        if self._waiting:
+            # A stage that an error ends is cancelled between answer and commit: those answers are paid for.
+            self._flush()
         query = (
             "INSERT INTO failures VALUES (?,?,?,?) "
             "ON CONFLICT(run, endpoint, reason) DO UPDATE SET number = number + excluded.number"

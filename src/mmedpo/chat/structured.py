@@ -131,6 +131,11 @@ def parse_form(text: str, form: type[F]) -> F:
 
 
 @cache
+def is_refusal(text: str) -> bool:
+    """Whether a text says that the model will not do it, where a refusal did not come as one."""
+    return _REFUSAL.search(text) is not None
+
+
 def schema_of(form: type[ReplyForm]) -> Mapping[str, Any]:
     """JSON schema of a form, closed, with every field required (as strict endpoints ask for); not to be changed."""
     schema = form.model_json_schema()
@@ -180,7 +185,7 @@ def _judge(reply: ChatReply, form: type[F], check: Callable[[F], Objection | Non
                 "cut",
                 "Your reply was cut at the length limit. Reply again, shorter, with the JSON object only.",
             )
-        if _REFUSAL.search(reply.text):
+        if is_refusal(reply.text):
             return None, "refused", _AFTER_REFUSAL
         return None, "unparsable", f"Your reply cannot be read: {error}. Reply again with the one JSON object only."
     objection = check(value)

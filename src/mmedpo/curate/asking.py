@@ -13,8 +13,12 @@ from typing import Any
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatImage, ChatRequest
 from mmedpo.chat.structured import REPAIRS, Exchange
+from mmedpo.config import EndpointSettings
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Candidate, Example, Verdict
+
+ADVICE_TOKENS = 80
+"""Most tokens of what a model is told about a reply that is not taken."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class AskedJudge(ABC):
     name: str
     """As it stands in the recipe, and in the verdicts, e.g. `chat:gpt`."""
 
+    @classmethod
+    def unfit(cls, endpoint: str, settings: EndpointSettings) -> str:
+        """Why this judge cannot work with an endpoint, and the fix; empty when it can. Asked before the sampling."""
+        return ""
+
     @abstractmethod
     def first_requests(self, example: Example, candidates: Sequence[Candidate]) -> Sequence[ChatRequest]:
         """The calls a question begins with: what an estimate is made from."""
@@ -41,6 +50,11 @@ class AskedJudge(ABC):
     def most_calls(self) -> int:
         """The most calls one question to the model can take."""
         return 1 + REPAIRS + self.retries
+
+    @property
+    def growth(self) -> int:
+        """Tokens by which a further turn can lengthen what the model reads: its reply, and what it is told of it."""
+        return self.line.settings.max_tokens + ADVICE_TOKENS
 
     def images(self, example: Example) -> tuple[ChatImage, ...]:
         """The image of the question, where the endpoint is shown images."""

@@ -9,7 +9,8 @@ from typing import get_args
 
 from mmedpo.chat.model import ChatRequest
 from mmedpo.chat.prompts import read_prompt
-from mmedpo.chat.structured import Objection, ReplyForm, ask_form, schema_of
+from mmedpo.chat.structured import Objection, ReplyForm, ask_form, is_refusal, schema_of
+from mmedpo.clinical import conflict, extract_facts
 from mmedpo.clinical.lexicon import words
 from mmedpo.curate.asking import AskedJudge, countable
 from mmedpo.curate.validators import validate, validate_candidate
@@ -23,6 +24,7 @@ _ADVICE = {
     "leaked-prompt-text": "It mentions this task, the other answers or the prompt: it must read as an answer alone.",
     "length-shortcut": "It must be about as long as the correct answer.",
     "empty-side": "It is empty.",
+    "refused": "It refuses instead of answering the question.",
 }
 """What the model is told of a refused answer."""
 
@@ -56,13 +58,15 @@ class ChatJudge(AskedJudge):
         if said.value is None:
             return self.dropped(example, countable(said.reason), [said])
         picked = shown[said.value.choice - 1] if said.value.choice is not None else None
+        text = _answer(said.value, shown)
         return self.verdict(
             example,
             [said],
             outcome="injected" if picked is None else "picked",
-            rejected=_answer(said.value, shown),
+            rejected=text,
             candidate_index=None if picked is None else picked.index,
             error_type=said.value.error_type,
+            conflict=_conflict(example, text),
             reason=said.value.reason,
         )
 
@@ -98,6 +102,8 @@ def objection(reply: Choice, example: Example, shown: Sequence[Candidate]) -> Ob
     text = _answer(reply, shown)
     refused = validate(example, text)
     reason = refused.reason if refused is not None else ""
+    if not reason and reply.written is not None and is_refusal(text):
+        reason = "refused"
     if not reason and reply.written is not None and not _same_length(example.answer, text):
         reason = "length-shortcut"
     return Objection(reason, _ADVICE.get(reason, f"The answer is refused: {reason}.")) if reason else None
@@ -106,6 +112,12 @@ def objection(reply: Choice, example: Example, shown: Sequence[Candidate]) -> Ob
 def _answer(reply: Choice, shown: Sequence[Candidate]) -> str:
     text = reply.written if reply.choice is None else shown[reply.choice - 1].text
     return (text or "").strip()
+
+
+def _conflict(example: Example, text: str) -> float | None:
+    """How strongly the lexicon sees the answer contradict the truth; None where it sees nothing, which is no 0."""
+    truth = extract_facts(example.answer, example.question, example.error_type)
+    return conflict(truth, extract_facts(text, example.question, example.error_type)).score or None
 
 
 def _same_length(truth: str, written: str) -> bool:

@@ -11,7 +11,7 @@ from mmedpo.chat.prompts import read_prompt
 from mmedpo.chat.structured import ReplyForm, ask_form, schema_of
 from mmedpo.clinical.lexicon import words
 from mmedpo.curate.asking import AskedJudge, countable
-from mmedpo.curate.validators import validate_answer
+from mmedpo.curate.validators import validate_answer, validate_sides
 from mmedpo.records import Candidate, Example, Verdict
 from mmedpo.registry import register
 
@@ -47,6 +47,9 @@ class Critic(AskedJudge):
         if straight.better == swapped.better:
             return self.dropped(example, "orders-disagree", said)
         winner, loser = (first, second) if straight.better == "A" else (second, first)
+        refused = validate_sides(example, winner.text, loser.text)
+        if refused is not None:
+            return self.dropped(example, refused.reason, said)
         return self.verdict(
             example,
             said,

@@ -11,9 +11,9 @@ from pydantic import Field
 from mmedpo.chat.model import ChatRequest
 from mmedpo.chat.prompts import read_prompt
 from mmedpo.chat.structured import Exchange, ReplyForm, ask_form, schema_of
-from mmedpo.clinical.lexicon import words
+from mmedpo.config import EndpointSettings
 from mmedpo.curate.asking import AskedJudge, countable
-from mmedpo.curate.validators import validate_answer
+from mmedpo.curate.validators import validate_answer, validate_sides
 from mmedpo.errors import ConfigError
 from mmedpo.records import Candidate, Example, Verdict
 from mmedpo.registry import register
@@ -35,11 +35,19 @@ class SelfReward(AskedJudge):
     """`curate.judge: self-reward:NAME`; the endpoint serves the model that is tuned. Both sides are its own answers."""
 
     def __post_init__(self) -> None:
-        if self.line.settings.temperature == 0:
-            raise ConfigError(
-                f"self-reward averages {JUDGEMENTS} judgements, which are all the same at temperature 0; "
-                f"set chat.endpoints.{self.line.name}.temperature, e.g. to 0.7"
-            )
+        reason = self.unfit(self.line.name, self.line.settings)
+        if reason:
+            raise ConfigError(reason)
+
+    @classmethod
+    def unfit(cls, endpoint: str, settings: EndpointSettings) -> str:
+        """See `AskedJudge`."""
+        if settings.temperature > 0:
+            return ""
+        return (
+            f"self-reward averages {JUDGEMENTS} judgements, which are all the same at temperature 0; "
+            f"set chat.endpoints.{endpoint}.temperature, e.g. to 0.7"
+        )
 
     def first_requests(self, example: Example, candidates: Sequence[Candidate]) -> list[ChatRequest]:
         """Every judgement of every answer."""
@@ -64,8 +72,9 @@ class SelfReward(AskedJudge):
         worst = min(scored, key=lambda item: (means[item.index], item.index))
         if means[best.index] == means[worst.index]:
             return self.dropped(example, "tie", said)
-        if words(best.text) == words(worst.text):
-            return self.dropped(example, "identical-sides", said)
+        refused = validate_sides(example, best.text, worst.text)
+        if refused is not None:
+            return self.dropped(example, refused.reason, said)
         return self.verdict(
             example,
             said,

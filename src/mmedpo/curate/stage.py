@@ -14,7 +14,7 @@ from mmedpo.curate.judge import Judge
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.curate.sample import sample_candidates
 from mmedpo.engine import FeatureStore
-from mmedpo.errors import CurationError
+from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.stage import by_image, heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
@@ -56,6 +56,7 @@ def curate(run: Run) -> list[PreferencePair]:
     text: list[PreferencePair] = []
     visual: list[PreferencePair] = []
     if "text" in kinds:
+        _check_judge(run)
         candidates = _sample(run, examples)
         verdicts = _judge(run, examples, candidates)
         text, dropped = _text_pairs(examples, verdicts)
@@ -104,7 +105,7 @@ async def _settle(
             firsts = (
                 request for item in examples for request in judge.first_requests(item, of_example[item.example_id])
             )
-            chat.check_estimate([estimate(judge.line, firsts, judge.most_calls)])
+            chat.check_estimate([estimate(judge.line, firsts, judge.most_calls, judge.growth)])
 
         async def settle(example: Example) -> Verdict:
             seed = derive_seed(run.settings.seed, "judge", example.example_id)
@@ -116,6 +117,27 @@ async def _settle(
         if chat.lines:
             run.message(chat.summary())
         return verdicts
+
+
+def _check_judge(run: Run) -> None:
+    """Refuses before the sampling, which can take hours, what the judging would refuse after it.
+
+    Raises:
+        ConfigError: unknown judge, no endpoint where it needs one, one where it takes none, or one it cannot use.
+    """
+    name = run.settings.curate.judge
+    base, endpoint = name.partition(":")[0], endpoint_of(name)
+    kind = lookup("judge", base)
+    if not (isinstance(kind, type) and issubclass(kind, AskedJudge)):
+        if endpoint:
+            raise ConfigError(f"curate.judge={name!r}: {base!r} asks no language model; set curate.judge={base}")
+    elif not endpoint:
+        raise ConfigError(
+            f"curate.judge={name!r} asks a language model; name its endpoint in chat.endpoints: "
+            f"curate.judge={base}:NAME"
+        )
+    elif reason := kind.unfit(endpoint, run.settings.chat.endpoints[endpoint]):
+        raise ConfigError(reason)
 
 
 def _judge_of(run: Run, chat: Chat, examples: Sequence[Example]) -> Judge:

@@ -110,5 +110,10 @@ def validate_answer(example: Example, candidate: Candidate) -> Drop | None:
     return next((drop for check in checks if (drop := check(example, candidate.text))), None)
 
 
+def validate_sides(example: Example, chosen: str, rejected: str) -> Drop | None:
+    """`validate` for a pair whose preferred side is a sample too."""
+    return validate(example.model_copy(update={"answer": chosen}), rejected)
+
+
 def _drop(example: Example, reason: str, detail: str) -> Drop:
     return Drop(stage=STAGE, item=example.example_id, reason=reason, detail=detail)
