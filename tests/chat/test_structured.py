@@ -66,6 +66,10 @@ def test_no_text_breaks_the_reader(noise: str, reason: str, score: int) -> None:
     assert parse_form(json.dumps({"reason": reason, "score": score}), Scored) == Scored(reason=reason, score=score)
 
 
+def test_a_schema_is_made_once() -> None:
+    assert schema_of(Scored) is schema_of(Scored)
+
+
 def test_a_schema_is_closed_and_asks_for_every_field() -> None:
     schema = schema_of(Scored)
     assert schema["required"] == ["reason", "score", "note"]

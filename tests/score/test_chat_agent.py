@@ -12,7 +12,7 @@ import pytest
 
 from chat.chat_server import ChatServer
 from chat.scripts import always, answer, canonical, cut, delayed, failing, sequence, status
-from mmedpo.errors import BudgetError, EgressError, Paused
+from mmedpo.errors import BudgetError, ConfigError, EgressError, Paused
 from mmedpo.records import Drop, Turn
 from mmedpo.run import CallOptions
 from mmedpo.score.stage import score
@@ -307,3 +307,11 @@ def test_cut_connections_alone_never_reach_a_score(tmp_path: Path) -> None:
     quiet, _ = scores_and_payments(tmp_path / "quiet", 20, panellist)
     stormy, _ = scores_and_payments(tmp_path / "stormy", 20, failing(0.4, 3, panellist, faults=(cut(), cut(0.7))))
     assert stormy == quiet
+
+
+@pytest.mark.parametrize(("agent", "fix"), [("chat", "chat:NAME"), ("rubric-language:a", "it asks no language model")])
+def test_an_agent_with_a_wrong_name_is_one_clear_line(tmp_path: Path, agent: str, fix: str) -> None:
+    chosen = settings({"a": "http://127.0.0.1:9/v1"}, score={"agents": ["chat:a", agent]})
+    run = debating_run(tmp_path / "r", chosen, [pair(1)])
+    with pytest.raises(ConfigError, match=fix):
+        score(run)

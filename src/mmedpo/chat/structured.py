@@ -130,12 +130,12 @@ def parse_form(text: str, form: type[F]) -> F:
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
-@cache
 def is_refusal(text: str) -> bool:
     """Whether a text says that the model will not do it, where a refusal did not come as one."""
     return _REFUSAL.search(text) is not None
 
 
+@cache
 def schema_of(form: type[ReplyForm]) -> Mapping[str, Any]:
     """JSON schema of a form, closed, with every field required (as strict endpoints ask for); not to be changed."""
     schema = form.model_json_schema()

@@ -8,6 +8,7 @@ from typing import Any
 from mmedpo.chat.estimate import estimate
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.config import endpoint_of
+from mmedpo.errors import ConfigError
 from mmedpo.records import PreferencePair, Record, Turn
 from mmedpo.registry import lookup
 from mmedpo.run import Run, run_async, stream_chunks
@@ -112,8 +113,19 @@ async def _hold_debates(run: Run, pairs: Sequence[PreferencePair]) -> list[Debat
 
 
 def _agent(name: str, chat: Chat) -> Agent:
-    endpoint = endpoint_of(name)
-    kind = lookup("agent", name.partition(":")[0])
+    """An agent by its name in the recipe.
+
+    Raises:
+        ConfigError: unknown, no endpoint where it needs one, or one where it takes none.
+    """
+    base, endpoint = name.partition(":")[0], endpoint_of(name)
+    kind = lookup("agent", base)
+    asks = isinstance(kind, type) and issubclass(kind, ChatAgent)
+    if asks != bool(endpoint):
+        fix = (
+            f"name its endpoint in chat.endpoints: {base}:NAME" if asks else f"it asks no language model: write {base}"
+        )
+        raise ConfigError(f"score.agents holds {name!r}; {fix}")
     agent: Agent = kind(chat.lines[endpoint]) if endpoint else kind()
     return agent
 
