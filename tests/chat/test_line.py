@@ -241,7 +241,7 @@ def test_calls_are_limited_over_processes(tmp_path: Path) -> None:
 
 
 def test_money_is_never_overspent_whatever_is_in_flight(tmp_path: Path) -> None:
-    # 1 $ a token: 20 in + 5 out = 25 $; at most 3 + 16 tokens by estimate, so 16 for `max_tokens` and the input's.
+    # 1 $ a token. A call costs 6 + 4 = 10 $ and can cost 33 or 34 $: one or two bytes, 16 around the turn, 16 out.
     prices = {"usd_per_million_input": 1e6, "usd_per_million_output": 1e6, "max_tokens": 16}
     spent = []
 
@@ -258,8 +258,8 @@ def test_money_is_never_overspent_whatever_is_in_flight(tmp_path: Path) -> None:
     ):
         with_line(server.url, tmp_path / "c.sqlite", many, {"max_usd": 100.0}, **prices)
     assert spent[0] <= 100.0
-    # 10 $ a call; the last is sent only while 22 $ (6 estimated in, 16 out) are left.
-    assert len(server.requests) in (8, 9)
+    # The seventh is sent with 60 $ spent (94 at most), an eighth with 70 $ spent could make 104.
+    assert len(server.requests) == 7
 
 
 def test_the_key_is_sent_and_stands_nowhere_else(
@@ -340,3 +340,20 @@ def test_an_answer_that_waits_for_its_commit_is_kept_when_the_stage_breaks_off(t
     url = "http://127.0.0.1:9/v1"
     with_line(url, tmp_path / "c.sqlite", break_off)
     assert with_line(url, tmp_path / "c.sqlite", ask) == "kept"
+
+
+def test_a_tokenizer_that_takes_every_byte_for_a_token_does_not_break_the_limit(tmp_path: Path) -> None:
+    prices = {"usd_per_million_input": 1e6, "usd_per_million_output": 1e6, "max_tokens": 16}
+
+    def every_byte(body, number):
+        return answer("x", usage=(sum(len(turn["content"].encode()) for turn in body["messages"]), 16))
+
+    async def many(line: Line) -> None:
+        for number in range(20):
+            await line.ask(request(f"{number}: " + "5" * 90))
+
+    with ChatServer(every_byte) as server:
+        with pytest.raises(BudgetError, match="max_usd"):
+            with_line(server.url, tmp_path / "c.sqlite", many, {"max_usd": 500.0}, **prices)
+        spent = sum(sum(len(turn["content"]) for turn in body["messages"]) + 16 for body in server.requests)
+    assert spent <= 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from cli.finished_run import full_run
@@ -99,17 +100,23 @@ def pay(path: Path, run: str) -> None:
     usage = {"gpt": (9, Usage(900, 60), 0.003), "med42": (21, Usage(400, 30), 0.0)}
     usage["biomistral"] = (10, Usage(400, 30, estimated=True), 0.0)
     cache = CallCache(path, run)
-    for endpoint, (number, used, usd) in usage.items():
-        request = ChatRequest((text_message("user", "?"),), "judge@1")
-        reply = ChatReply("yes", endpoint, "stop", used)
-        cache.put_now(
-            [
-                AnsweredCall(
-                    f"{run} {endpoint} {n}", endpoint, request, reply, usd, 3 if (endpoint, n) == ("med42", 0) else 1
-                )
-                for n in range(number)
-            ]
+    calls = [
+        AnsweredCall(
+            f"{run} {endpoint} {n}",
+            endpoint,
+            ChatRequest((text_message("user", "?"),), "judge@1"),
+            ChatReply("yes", endpoint, "stop", used),
+            usd,
+            3 if (endpoint, n) == ("med42", 0) else 1,
         )
+        for endpoint, (number, used, usd) in usage.items()
+        for n in range(number)
+    ]
+
+    async def store() -> None:
+        await asyncio.gather(*(cache.put(call) for call in calls))
+
+    asyncio.run(store())
     for endpoint, reason, times in (("med42", "HTTP 503", 2), ("biomistral", "HTTP 500", 40)):
         for _ in range(times):
             cache.failed(endpoint, reason)

@@ -93,7 +93,9 @@ def test_restricted_data_needs_its_name_typed(tmp_path: Path, capsys: pytest.Cap
 def test_options_without_effect_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     debating_run(tmp_path / "r", settings({}, score={"agents": ["rubric-language"]}), PAIRS)
     assert command("score", tmp_path / "r", "--estimate") == 2
-    assert "no language model works in it" in capsys.readouterr().err
+    assert "no language model works in score of this run" in capsys.readouterr().err
+    assert command("run", "phantom-dpo", "--runs", tmp_path, "--allow-external", "phantom") == 2
+    assert "no language model works in curate or score" in capsys.readouterr().err
 
 
 def test_no_line_of_a_failing_run_carries_patient_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from chat.lines import open_line
 from chat.scripts import always, answer, failing, sequence, status
 from curate.curation_examples import candidates, example
 from mmedpo import load_settings, open_run
-from mmedpo.chat.estimate import estimate
+from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.line import Line
 from mmedpo.chat.prompts import read_prompt
 from mmedpo.cli.pipeline import run_stages
@@ -230,7 +230,9 @@ def test_the_estimate_is_not_exceeded_by_replies_as_long_as_they_may_be(tmp_path
     async def main() -> tuple[Verdict, int]:
         async with open_line(server.url, tmp_path / "calls.sqlite", max_tokens=64) as line:
             judge = judge_of(line, tmp_path)
-            told = estimate(line, judge.first_requests(TRUTH, SAMPLES), judge.most_calls, judge.growth)
+            told = estimate(
+                line, [Ahead(item, 1, judge.most_calls) for item in judge.first_requests(TRUTH, SAMPLES)], judge.growth
+            )
             return await judge.judge(TRUTH, SAMPLES, 0), told.most_tokens
 
     def script(body, number):

@@ -315,3 +315,32 @@ def test_an_agent_with_a_wrong_name_is_one_clear_line(tmp_path: Path, agent: str
     run = debating_run(tmp_path / "r", chosen, [pair(1)])
     with pytest.raises(ConfigError, match=fix):
         score(run)
+
+
+def test_what_the_cache_answers_needs_no_budget_and_no_estimate(tmp_path: Path) -> None:
+    pairs = [pair(n) for n in range(12)]
+    with ChatServer(panellist) as server:
+        urls = dict.fromkeys(NAMES, server.url)
+        score(debating_run(tmp_path / "r", settings(urls), pairs))
+        sent = len(server.requests)
+        full = settings(urls, chat={"max_calls": sent}, score={"weights": "raw"})
+        run = debating_run(tmp_path / "r", full, pairs)
+        for part in run.work_folder.iterdir():
+            part.unlink()
+        assert len(score(run)) == 12
+    assert len(server.requests) == sent
+
+
+def test_debates_of_the_same_texts_are_one_request_in_a_batch_file(tmp_path: Path) -> None:
+    twins = [pair(1), pair(1).model_copy(update={"pair_id": "e2/text", "example_id": "e2"})]
+    run = debating_run(tmp_path / "r", settings({"a": "http://127.0.0.1:9/v1"}), twins)
+    run.calls = CallOptions(batch_out=tmp_path / "out")
+    with pytest.raises(Paused, match="1 requests for 2 items"):
+        score(run)
+    assert len((tmp_path / "out/a-0001.jsonl").read_text().splitlines()) == 1
+
+
+def test_rules_alone_leave_no_cache_behind(tmp_path: Path) -> None:
+    run = debating_run(tmp_path / "r", settings({}, score={"agents": ["rubric-language"]}), [pair(1)])
+    score(run)
+    assert not run.file("calls.sqlite").exists()

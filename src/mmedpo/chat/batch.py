@@ -31,7 +31,8 @@ class BatchWriter:
         self.name = name
         self.settings = settings
         self.folder = folder
-        self.requests = 0
+        self.written: set[str] = set()
+        """Keys of the requests: items of the same texts share one, and a service wants each only once."""
         self._identity = model_identity(settings)
         self.files: list[Path] = []
         self.complete_set = False
@@ -45,13 +46,11 @@ class BatchWriter:
         Raises:
             Deferred: always; the call has no answer yet.
         """
+        key = request_key(self._identity, request)
+        if key in self.written:
+            raise Deferred("written to a batch file")
         body = request_body(self.settings, request)
-        entry = {
-            "custom_id": request_key(self._identity, request),
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": body,
-        }
+        entry = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         size = len(line.encode("utf-8", "replace"))
         if self._open is None or self._in_file == MOST_REQUESTS or self._bytes + size > MOST_BYTES:
@@ -60,7 +59,7 @@ class BatchWriter:
         self._open.write(line)
         self._in_file += 1
         self._bytes += size
-        self.requests += 1
+        self.written.add(key)
         raise Deferred("written to a batch file")
 
     async def close(self) -> None:

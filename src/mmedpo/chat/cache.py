@@ -140,10 +140,6 @@ class CallCache:
             loop.call_later(COMMIT_AFTER, self._flush)
         await stored
 
-    def put_now(self, calls: list[AnsweredCall]) -> None:
-        """Stores many answers in one transaction."""
-        self._insert(calls)
-
     def failed(self, endpoint: str, reason: str) -> None:
         """Counts a failed attempt; written with `close`."""
         self._failed[endpoint, reason] += 1

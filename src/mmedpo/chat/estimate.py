@@ -13,12 +13,24 @@ SHORT_REPLY = 60
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """What one item still needs of one endpoint."""
+
+    request: ChatRequest
+    """A call of the usual length: the next one, or one like it."""
+    least: int
+    """Calls that are certain."""
+    most: int
+    """Calls that are possible."""
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """What one endpoint is going to be asked; calls whose answers are in the cache are left out."""
+    """What one endpoint is going to be asked; what the cache answers is left out."""
 
     endpoint: str
     cached: int
-    """First calls that are answered already."""
+    """Items the cache answers."""
     least_calls: int
     most_calls: int
     least_tokens: int
@@ -29,30 +41,28 @@ class Estimate:
     priced: bool
 
 
-def estimate(line: Line, requests: Iterable[ChatRequest], most: int, growth: int = 0) -> Estimate:
-    """From the first call of every item.
+def estimate(line: Line, ahead: Iterable[Ahead], growth: int, cached: int = 0) -> Estimate:
+    """Sums up what lies ahead.
 
     Args:
         line: the endpoint.
-        requests: the first call of each item.
-        most: the most calls one item can need.
+        ahead: what each item that is not finished still needs.
         growth: input tokens by which each further call of an item is longer than the one before.
+        cached: items the cache answers.
     """
-    cached = calls = read = 0
-    for request in requests:
-        if line.cache.get(line.key(request)) is not None:
-            cached += 1
-        else:
-            calls += 1
-            read += estimated_input_tokens(line.settings, request)
     settings = line.settings
-    longest = read * most + calls * growth * most * (most - 1) // 2
-    written, longest_written = calls * SHORT_REPLY, calls * most * settings.max_tokens
+    least_calls = most_calls = read = longest = 0
+    for item in ahead:
+        tokens = estimated_input_tokens(settings, item.request)
+        least_calls, most_calls = least_calls + item.least, most_calls + item.most
+        read += tokens * item.least
+        longest += tokens * item.most + growth * item.most * (item.most - 1) // 2
+    written, longest_written = least_calls * SHORT_REPLY, most_calls * settings.max_tokens
     return Estimate(
         endpoint=line.name,
         cached=cached,
-        least_calls=calls,
-        most_calls=calls * most,
+        least_calls=least_calls,
+        most_calls=most_calls,
         least_tokens=read + written,
         most_tokens=longest + longest_written,
         least_usd=settings.usd(read, written),
@@ -66,7 +76,7 @@ def describe(estimates: Sequence[Estimate]) -> list[str]:
     lines = []
     for item in estimates:
         money = f", ${item.least_usd:.2f} to ${item.most_usd:.2f}" if item.priced else ""
-        known = f"; {item.cached:,} first calls are in the cache" if item.cached else ""
+        known = f"; {item.cached:,} answered by the cache" if item.cached else ""
         lines.append(
             f"{item.endpoint}: {item.least_calls:,} to {item.most_calls:,} calls, about {item.least_tokens:,} to "
             f"{item.most_tokens:,} tokens{money}{known}"

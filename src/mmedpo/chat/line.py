@@ -18,6 +18,7 @@ from mmedpo.chat.model import (
     Transient,
     estimated_input_tokens,
     model_identity,
+    most_input_tokens,
     request_key,
 )
 from mmedpo.chat.pacing import Pace
@@ -50,27 +51,39 @@ class Line:
         self.identity = model_identity(settings)
         self.sent: Counter[str] = Counter()
         """Of this process: `answered`, `cached`, and failed attempts by reason."""
+        self.sends = True
+        """False: a call that is not in the cache is `Deferred`; so an estimate finds out what is still to be asked."""
         self._message = message
         self._pace = Pace(settings)
         self._running: dict[str, asyncio.Future[ChatReply]] = {}
         self._failed_in_a_row = 0
         self._refused = 0
+        self._ever_answered = False
         self._told = False
 
     def key(self, request: ChatRequest) -> str:
         """Name of the call in the cache."""
         return request_key(self.identity, request)
 
+    def is_cached(self, request: ChatRequest) -> bool:
+        """Whether the answer is stored."""
+        return self.cache.get(self.key(request)) is not None
+
     async def ask(self, request: ChatRequest) -> ChatReply:
         """The answer to a request: from the cache, from the same call already in flight, or from the model.
 
         Raises:
             CallFailed: no answer after all attempts, or a request the server does not take.
+            Deferred: not sent: written to a batch file, or only the cache may answer.
             ChatError: the endpoint as a whole cannot be used.
             BudgetError: a limit is reached.
         """
         key = self.key(request)
         stored = self.cache.get(key)
+        if not self.sends:
+            if stored is None:
+                raise Deferred("not in the cache")
+            return stored
         if stored is not None:
             self.sent["cached"] += 1
             return stored
@@ -95,7 +108,7 @@ class Line:
     async def _call(self, key: str, request: ChatRequest) -> ChatReply:
         expected = estimated_input_tokens(self.settings, request)
         longest = self.settings.max_tokens
-        at_most = self.settings.usd(expected, longest)
+        at_most = self.settings.usd(most_input_tokens(self.settings, request), longest)
         await self.budget.reserve(at_most)
         usd: float | None = None
         started = time.monotonic()
@@ -131,7 +144,7 @@ class Line:
                 raise
             else:
                 self._failed_in_a_row = 0
-                self._refused = -1
+                self._ever_answered = True
                 return reply, attempt
 
     def _note(self, reason: str) -> None:
@@ -143,7 +156,7 @@ class Line:
 
     def _unreachable(self, failure: Transient) -> None:
         """Gives a server up that has never answered: most likely it does not run."""
-        if not failure.unreachable or self._refused < 0:
+        if not failure.unreachable or self._ever_answered:
             return
         self._refused += 1
         if self._refused >= REFUSED_IN_A_ROW:

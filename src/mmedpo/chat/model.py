@@ -15,7 +15,14 @@ from mmedpo.registry import lookup
 BYTES_PER_TOKEN = 3
 """For estimates without a tokenizer: English medical text takes 3.5 to 4.5 bytes a token, so this errs upwards."""
 
+BYTES_OF_A_TURN = 16
+"""What a chat template puts around a turn, as bytes; in a limit each counts as a token."""
+
 Finish = Literal["stop", "length", "refusal", "other"]
+
+
+RESULT_FIELDS = {"model", "temperature", "top_p", "max_tokens", "structured", "extra"}
+"""Settings that change what a model answers; the others change when, where from and at what price."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +141,7 @@ def model_identity(settings: EndpointSettings) -> str:
 
     A kind whose class has a `checkpoint(settings)` adds the hash of what it loads.
     """
-    fields = {"model", "temperature", "top_p", "max_tokens", "structured", "extra"}
-    if settings.images:
-        fields |= {"image_side"}
+    fields = RESULT_FIELDS | ({"image_side"} if settings.images else set())
     content = settings.model_dump(mode="json", include=fields)
     version = getattr(lookup("chat-model", settings.kind), "checkpoint", None)
     if version is not None:
@@ -146,5 +151,14 @@ def model_identity(settings: EndpointSettings) -> str:
 
 def estimated_input_tokens(settings: EndpointSettings, request: ChatRequest) -> int:
     """Tokens a request will take, erring upwards."""
-    size = sum(len(turn.text.encode("utf-8", "replace")) + 12 for turn in request.messages)
-    return size // BYTES_PER_TOKEN + 1 + len(request.images) * settings.image_tokens
+    return _input_bytes(request) // BYTES_PER_TOKEN + 1 + len(request.images) * settings.image_tokens
+
+
+def most_input_tokens(settings: EndpointSettings, request: ChatRequest) -> int:
+    """Tokens a request can take at most: no tokenizer makes more tokens than there are bytes."""
+    schema = len(json.dumps(request.schema)) if request.schema else 0
+    return _input_bytes(request) + schema + len(request.images) * settings.image_tokens
+
+
+def _input_bytes(request: ChatRequest) -> int:
+    return sum(len(turn.text.encode("utf-8", "replace")) + BYTES_OF_A_TURN for turn in request.messages)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,8 +38,8 @@ class Chat:
     run: Run
     lines: dict[str, Line]
     """By endpoint name."""
-    cache: CallCache
-    budget: Budget
+    budget: Budget | None = None
+    """None where there is no line."""
     writers: Sequence[BatchWriter] = ()
     """Where requests are written instead of sent."""
     waiting: int = 0
@@ -56,8 +56,19 @@ class Chat:
             self.run.message(line)
         if self.run.calls.estimate_only:
             raise Paused("this was an estimate; nothing was sent")
-        if not self.writers:
+        if self.budget is not None and not self.writers:
             self.budget.check(sum(e.least_calls for e in estimates), sum(e.least_usd for e in estimates))
+
+    @contextmanager
+    def cache_only(self) -> Iterator[None]:
+        """While it is entered nothing is sent: a call that is not in the cache is `Deferred`."""
+        for line in self.lines.values():
+            line.sends = False
+        try:
+            yield
+        finally:
+            for line in self.lines.values():
+                line.sends = True
 
     @property
     def in_flight(self) -> int:
@@ -86,7 +97,7 @@ class Chat:
             return
         for writer in self.writers:
             writer.complete_set = True
-        written = sum(writer.requests for writer in self.writers)
+        written = sum(len(writer.written) for writer in self.writers)
         files = ", ".join(str(path) for writer in self.writers for path in writer.files)
         raise Paused(
             f"{written} requests for {self.waiting} items written to {files}; have them answered, then run the same "
@@ -100,7 +111,8 @@ class Chat:
             failed = sum(number for what, number in line.sent.items() if what not in ("answered", "cached"))
             tried = f", {failed} failed attempts" if failed else ""
             parts.append(f"{name}: {line.sent['answered']} calls, {line.sent['cached']} from the cache{tried}")
-        money = f"; ${self.budget.usd:.4f} spent by this run" if self.budget.usd else ""
+        spent = self.budget.usd if self.budget is not None else 0.0
+        money = f"; ${spent:.4f} spent by this run" if spent else ""
         return "; ".join(parts) + money
 
 
@@ -126,6 +138,9 @@ async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
         EgressError: restricted data would leave the building; nothing was opened, no key was read.
         ChatError: a key is missing.
     """
+    if not endpoints:
+        yield Chat(run, {})
+        return
     settings = run.settings.chat
     rules = {name: _rule(run, name, settings.endpoints[name]) for name in endpoints}
     results = dict(read_results(run.calls.batch_in)) if run.calls.batch_in is not None else None
@@ -133,7 +148,7 @@ async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
     models: dict[str, ChatModel] = {}
     for name in endpoints:
         models[name] = _model(run, name, settings.endpoints[name], results, writers)
-    cache = CallCache(settings.cache or run.file(CALLS), run.path.name)
+    cache = CallCache(cache_path(run), run.path.name)
     try:
         if not run.calls.estimate_only:
             for name in endpoints:
@@ -142,7 +157,7 @@ async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
         lines = {
             name: Line(name, settings.endpoints[name], models[name], cache, budget, run.message) for name in endpoints
         }
-        yield Chat(run, lines, cache, budget, writers)
+        yield Chat(run, lines, budget, writers)
     finally:
         for model in models.values():
             await model.close()
@@ -161,6 +176,11 @@ def check_endpoints(run: Run, endpoints: Sequence[str]) -> None:
         _rule(run, name, settings)
         if settings.kind == "openai" and run.calls.batch_out is None and not run.calls.estimate_only:
             read_key(name, settings)
+
+
+def cache_path(run: Run) -> Path:
+    """The file of a run's answers; it need not exist."""
+    return run.settings.chat.cache or run.file(CALLS)
 
 
 def data_use_of(run: Run) -> str:
@@ -184,8 +204,8 @@ def _model(
     if run.calls.estimate_only:
         return _Unsent()
     if run.calls.batch_out is not None and settings.kind == "openai":
-        model: ChatModel = BatchWriter(name, settings, Path(run.calls.batch_out))
-        writers.append(model)  # type: ignore[arg-type]
+        writers.append(BatchWriter(name, settings, run.calls.batch_out))
+        model: ChatModel = writers[-1]
     else:
         model = lookup("chat-model", settings.kind)(name, settings, is_local(settings, run.settings.chat.trusted_hosts))
     return model if results is None else BatchResults(settings, results, model)

@@ -23,24 +23,24 @@ def calls(
     Example: mmedpo calls runs/slake --record answers.jsonl
     """
     from mmedpo.chat.batch import write_recording
-    from mmedpo.chat.cache import CallCache
-    from mmedpo.chat.opening import CALLS
+    from mmedpo.chat.cache import CallCache, costs_of
+    from mmedpo.chat.opening import cache_path
     from mmedpo.run import read_run
 
     run = read_run(folder)
-    path = run.settings.chat.cache or run.file(CALLS)
+    path = cache_path(run)
     if not path.exists():
         print("no call of a language model has been made")
         return
-    cache = CallCache(path, run.path.name)
-    try:
-        for item in cache.costs():
-            estimated = f" (of {item.estimated} calls estimated)" if item.estimated else ""
-            tokens = f"{item.input_tokens:12,} tokens in  {item.output_tokens:10,} out{estimated}"
-            print(f"{item.endpoint:20} {item.calls:8,} calls  {item.attempts:8,} attempts  {tokens}  ${item.usd:.4f}")
-            for reason, number in item.failures:
-                print(f"{'':20} {number:8,} x {reason}")
-        if record is not None:
+    for item in costs_of(path, run.path.name):
+        estimated = f" (of {item.estimated} calls estimated)" if item.estimated else ""
+        tokens = f"{item.input_tokens:12,} tokens in  {item.output_tokens:10,} out{estimated}"
+        print(f"{item.endpoint:20} {item.calls:8,} calls  {item.attempts:8,} attempts  {tokens}  ${item.usd:.4f}")
+        for reason, number in item.failures:
+            print(f"{'':20} {number:8,} x {reason}")
+    if record is not None:
+        cache = CallCache(path, run.path.name)
+        try:
             print(f"{write_recording(record, cache.answers())} answers written to {record}")
-    finally:
-        cache.close()
+        finally:
+            cache.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,7 @@ def run(
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
     with open_run(runs / (name or Path(recipe).stem), resolved, LineReporter(), donors=others) as opened:
         opened.calls = CallOptions(allow_external, estimate)
+        _refuse_idle(resolved, ("curate", "score"), opened.calls)
         run_stages(opened, until=until)
         print_summary(opened)
 
@@ -199,19 +201,19 @@ def _open(folder: Path, stage: str, calls: CallOptions | None = None) -> None:
 
     with open_run(folder, reporter=LineReporter()) as opened:
         if calls is not None:
-            _refuse_idle(opened.settings, stage, calls)
+            _refuse_idle(opened.settings, (stage,), calls)
             opened.calls = calls
         run_stages(opened, only=stage)
 
 
-def _refuse_idle(settings: RunSettings, stage: str, calls: CallOptions) -> None:
+def _refuse_idle(settings: RunSettings, stages: Sequence[str], calls: CallOptions) -> None:
     """An option that would change nothing is a mistake worth hearing of."""
     from mmedpo.errors import ConfigError
     from mmedpo.run import CallOptions
 
     spoken_to = {"curate": settings.used_endpoints("curate"), "score": settings.used_endpoints("score")}
-    if calls != CallOptions() and not spoken_to.get(stage):
+    if calls != CallOptions() and not any(spoken_to.get(stage) for stage in stages):
         raise ConfigError(
-            f"--allow-external, --estimate, --batch-out and --batch-in have no effect on stage {stage!r} of this run, "
-            "because no language model works in it; leave them out, or set curate.judge or score.agents to chat:NAME"
+            "--allow-external, --estimate, --batch-out and --batch-in have no effect here, because no language model works "
+            f"in {' or '.join(stages)} of this run; leave them out, or set curate.judge or score.agents to chat:NAME"
         )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from mmedpo.chat.cache import EndpointCost, costs_of
-from mmedpo.chat.opening import CALLS
+from mmedpo.chat.opening import cache_path
 from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.evaluate.evaluation import Evaluation
@@ -106,9 +106,8 @@ def _is_grounded(settings: RunSettings) -> bool:
 
 
 def _costs(run: Run) -> list[EndpointCost]:
-    chat = run.settings.chat
-    path = chat.cache or run.file(CALLS)
-    return costs_of(path, run.path.name) if chat.endpoints and path.exists() else []
+    path = cache_path(run)
+    return costs_of(path, run.path.name) if run.settings.chat.endpoints and path.exists() else []
 
 
 def _table(run: Run, name: str, kind: type[R]) -> list[R]:

@@ -13,10 +13,8 @@ from mmedpo.config.groups import Settings, UserPath, refuse_set
 EndpointKind = Literal["openai", "transformers", "replay"]
 Structured = Literal["json_schema", "json_object", "none"]
 
-RESULT_FIELDS = frozenset(
-    {"model", "temperature", "top_p", "max_tokens", "structured", "images", "image_side", "extra"}
-)
-"""Settings that change what a model answers; the others change when, where from and at what price."""
+OWN_FIELDS = frozenset({"model", "messages", "temperature", "top_p", "max_tokens", "response_format", "n", "stream"})
+"""Fields of a request body that have settings of their own, or that would change what an answer is."""
 
 
 class EndpointSettings(Settings):
@@ -93,6 +91,10 @@ class EndpointSettings(Settings):
             raise ValueError(
                 "api_key_env is not the name of an environment variable (capitals, digits, underscores), "
                 "e.g. OPENAI_API_KEY; the key itself is never written into a recipe"
+            )
+        if taken := sorted(OWN_FIELDS & set(self.extra)):
+            raise ValueError(
+                f"extra holds {taken[0]!r}, which is not for there: it has a setting, or one answer is read"
             )
         if self.kind == "transformers":
             idle = {"base_url", "api_key_env", "timeout", "attempts", "longest_wait", "structured", "images"}

@@ -14,6 +14,7 @@ from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatImage, ChatRequest
 from mmedpo.chat.structured import REPAIRS, Exchange
 from mmedpo.config import EndpointSettings
+from mmedpo.curate.validators import validate_sides
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Candidate, Example, Verdict
 
@@ -65,6 +66,23 @@ class AskedJudge(ABC):
     def dropped(self, example: Example, reason: str, said: Sequence[Exchange[Any]] = ()) -> Verdict:
         """No pair, with the countable reason."""
         return self.verdict(example, said, outcome="dropped", rejected="", reason=reason)
+
+    def preferred(
+        self, example: Example, said: Sequence[Exchange[Any]], chosen: Candidate, rejected: Candidate, reason: str
+    ) -> Verdict:
+        """One sample over another; dropped where the two make no pair (the same polarity, one holds the other, ...)."""
+        refused = validate_sides(example, chosen.text, rejected.text)
+        if refused is not None:
+            return self.dropped(example, refused.reason, said)
+        return self.verdict(
+            example,
+            said,
+            outcome="picked",
+            chosen=chosen.text.strip(),
+            rejected=rejected.text.strip(),
+            candidate_index=rejected.index,
+            reason=reason,
+        )
 
     def verdict(self, example: Example, said: Sequence[Exchange[Any]], **fields: Any) -> Verdict:
         """A verdict with what was said and what it took."""

@@ -11,7 +11,7 @@ from mmedpo.chat.prompts import read_prompt
 from mmedpo.chat.structured import ReplyForm, ask_form, schema_of
 from mmedpo.clinical.lexicon import words
 from mmedpo.curate.asking import AskedJudge, countable
-from mmedpo.curate.validators import validate_answer, validate_sides
+from mmedpo.curate.validators import validate_answer
 from mmedpo.records import Candidate, Example, Verdict
 from mmedpo.registry import register
 
@@ -47,18 +47,7 @@ class Critic(AskedJudge):
         if straight.better == swapped.better:
             return self.dropped(example, "orders-disagree", said)
         winner, loser = (first, second) if straight.better == "A" else (second, first)
-        refused = validate_sides(example, winner.text, loser.text)
-        if refused is not None:
-            return self.dropped(example, refused.reason, said)
-        return self.verdict(
-            example,
-            said,
-            outcome="picked",
-            chosen=winner.text.strip(),
-            rejected=loser.text.strip(),
-            candidate_index=loser.index,
-            reason=straight.reason,
-        )
+        return self.preferred(example, said, winner, loser, straight.reason)
 
     def _request(self, example: Example, a: Candidate, b: Candidate) -> ChatRequest:
         prompt = read_prompt("mmedpo.curate", "critic")

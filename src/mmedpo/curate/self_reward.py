@@ -13,7 +13,7 @@ from mmedpo.chat.prompts import read_prompt
 from mmedpo.chat.structured import Exchange, ReplyForm, ask_form, schema_of
 from mmedpo.config import EndpointSettings
 from mmedpo.curate.asking import AskedJudge, countable
-from mmedpo.curate.validators import validate_answer, validate_sides
+from mmedpo.curate.validators import validate_answer
 from mmedpo.errors import ConfigError
 from mmedpo.records import Candidate, Example, Verdict
 from mmedpo.registry import register
@@ -72,18 +72,8 @@ class SelfReward(AskedJudge):
         worst = min(scored, key=lambda item: (means[item.index], item.index))
         if means[best.index] == means[worst.index]:
             return self.dropped(example, "tie", said)
-        refused = validate_sides(example, best.text, worst.text)
-        if refused is not None:
-            return self.dropped(example, refused.reason, said)
-        return self.verdict(
-            example,
-            said,
-            outcome="picked",
-            chosen=best.text.strip(),
-            rejected=worst.text.strip(),
-            candidate_index=worst.index,
-            reason=f"scored {means[worst.index]:.2f} of 5, the best answer {means[best.index]:.2f}",
-        )
+        told = f"scored {means[worst.index]:.2f} of 5, the best answer {means[best.index]:.2f}"
+        return self.preferred(example, said, best, worst, told)
 
     async def _rate(self, example: Example, candidate: Candidate) -> list[Exchange[Rating]]:
         requests = [self._request(example, candidate, sample) for sample in range(JUDGEMENTS)]

@@ -6,7 +6,7 @@ import io
 import shutil
 from collections.abc import Mapping, Sequence
 
-from mmedpo.chat.estimate import estimate
+from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.config import endpoint_of
 from mmedpo.curate.asking import AskedJudge
@@ -102,10 +102,12 @@ async def _settle(
     async with open_chat(run, run.settings.used_endpoints("curate")) as chat:
         judge = _judge_of(run, chat, examples)
         if isinstance(judge, AskedJudge):
-            firsts = (
+            firsts = [
                 request for item in examples for request in judge.first_requests(item, of_example[item.example_id])
-            )
-            chat.check_estimate([estimate(judge.line, firsts, judge.most_calls, judge.growth)])
+            ]
+            open_calls = [request for request in firsts if not judge.line.is_cached(request)]
+            ahead = [Ahead(request, 1, judge.most_calls) for request in open_calls]
+            chat.check_estimate([estimate(judge.line, ahead, judge.growth, len(firsts) - len(ahead))])
 
         async def settle(example: Example) -> Verdict:
             seed = derive_seed(run.settings.seed, "judge", example.example_id)

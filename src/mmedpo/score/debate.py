@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, cast, runtime_checkable
 
+from mmedpo.chat.model import Deferred
 from mmedpo.config import ScoreSettings
 from mmedpo.errors import ScoringError
 from mmedpo.records import PreferencePair, Turn
@@ -120,6 +121,15 @@ class Asked:
     """The standing score; None: this agent scores first."""
 
 
+class Interrupted(Deferred):
+    """A debate whose next call was not sent."""
+
+    def __init__(self, reason: str, asked: Asked) -> None:
+        super().__init__(reason)
+        self.asked = asked
+        """Whose turn it is, and what has been said."""
+
+
 Debate = Generator[Asked, Opinion, DebateResult]
 """A debate that yields whose turn it is, takes the opinion, and returns how it ended."""
 
@@ -199,12 +209,20 @@ def debate_steps(names: Sequence[str], case: Case, rounds: int) -> Debate:
 
 
 async def hold_debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS) -> DebateResult:
-    """Runs one debate, its turns in order, with agents of any kind; see `debate_steps`."""
+    """Runs one debate, its turns in order, with agents of any kind; see `debate_steps`.
+
+    Raises:
+        Interrupted: a call was not sent; it holds where the debate stands.
+    """
     steps = debate_steps([agent.name for agent in agents], case, rounds)
     asked = next(steps)
     while True:
         try:
-            asked = steps.send(await settled(_opinion(agents[asked.agent], case, asked)))
+            opinion = await settled(_opinion(agents[asked.agent], case, asked))
+        except Deferred as deferred:
+            raise Interrupted(deferred.reason, asked) from None
+        try:
+            asked = steps.send(opinion)
         except StopIteration as end:
             return cast(DebateResult, end.value)
 

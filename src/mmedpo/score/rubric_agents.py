@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mmedpo.clinical import Conflict, Facts, conflict, extract_facts
 from mmedpo.clinical.lexicon import words
@@ -211,14 +212,10 @@ def _stated(facts: Facts) -> set[str]:
     }
 
 
+@lru_cache(maxsize=64)
 def _read(case: Case) -> _Reading:
     truth_text = plain_answer(case.truth, case.question)
     rejected_text = plain_answer(case.rejected, case.question, truth_text)
     truth = extract_facts(truth_text, case.question)
     rejected = extract_facts(rejected_text, case.question)
     return _Reading(truth, rejected, conflict(truth, rejected), truth_text, rejected_text)
-
-
-def without_commands(text: str) -> str:
-    """`text` without what addresses whoever scores it instead of stating anything about the image."""
-    return plain_answer(text)

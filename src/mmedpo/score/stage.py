@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmedpo.chat.estimate import estimate
+from mmedpo.chat.estimate import Ahead, Estimate, estimate
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.config import endpoint_of
 from mmedpo.errors import ConfigError
@@ -13,7 +13,7 @@ from mmedpo.records import PreferencePair, Record, Turn
 from mmedpo.registry import lookup
 from mmedpo.run import Run, run_async, stream_chunks
 from mmedpo.score.chat_agent import ChatAgent
-from mmedpo.score.debate import Agent, case_of, hold_debate, scored
+from mmedpo.score.debate import Agent, Asked, Case, Interrupted, case_of, hold_debate, scored
 from mmedpo.score.weights import WeightReport, weigh_pairs
 
 CHUNK = 500
@@ -96,10 +96,8 @@ async def _hold_debates(run: Run, pairs: Sequence[PreferencePair]) -> list[Debat
     endpoints = run.settings.used_endpoints("score")
     async with open_chat(run, endpoints) as chat:
         agents = [_agent(name, chat) for name in run.settings.score.agents]
-        speakers = [agent for agent in agents if isinstance(agent, ChatAgent)]
-        if speakers:
-            firsts = ((agent, (agent.first_request(case_of(pair)) for pair in pairs)) for agent in speakers)
-            chat.check_estimate([estimate(agent.line, requests, rounds, LONGEST_TURN) for agent, requests in firsts])
+        if endpoints:
+            chat.check_estimate(await _estimates(chat, agents, pairs, rounds))
 
         async def hold(pair: PreferencePair) -> Debated:
             outcome = await hold_debate(agents, case_of(pair), rounds)
@@ -110,6 +108,37 @@ async def _hold_debates(run: Run, pairs: Sequence[PreferencePair]) -> list[Debat
         if endpoints:
             run.message(chat.summary())
         return debated
+
+
+async def _estimates(
+    chat: Chat, agents: Sequence[Agent], pairs: Sequence[PreferencePair], rounds: int
+) -> list[Estimate]:
+    """What is still to be asked: every debate is held as far as the cache and the rules carry it."""
+    stopped: list[tuple[Case, Asked]] = []
+    with chat.cache_only():
+        for pair in pairs:
+            try:
+                await hold_debate(agents, case_of(pair), rounds)
+            except Interrupted as stop:
+                stopped.append((case_of(pair), stop.asked))
+    return [
+        estimate(
+            agent.line,
+            [ahead for case, asked in stopped if (ahead := _ahead(agent, index, case, asked, rounds)) is not None],
+            LONGEST_TURN,
+            len(pairs) - len(stopped),
+        )
+        for index, agent in enumerate(agents)
+        if isinstance(agent, ChatAgent)
+    ]
+
+
+def _ahead(agent: ChatAgent, index: int, case: Case, asked: Asked, rounds: int) -> Ahead | None:
+    """An agent is certain to speak when it is its turn, or when it has not spoken: consensus needs everybody."""
+    spoken = sum(turn.agent == agent.name for turn in asked.history)
+    certain = index == asked.agent or not spoken
+    left = rounds - spoken
+    return Ahead(agent.first_request(case), int(certain), left) if left else None
 
 
 def _agent(name: str, chat: Chat) -> Agent:
