@@ -214,6 +214,6 @@ def _refuse_idle(settings: RunSettings, stages: Sequence[str], calls: CallOption
     spoken_to = {"curate": settings.used_endpoints("curate"), "score": settings.used_endpoints("score")}
     if calls != CallOptions() and not any(spoken_to.get(stage) for stage in stages):
         raise ConfigError(
-            "--allow-external, --estimate, --batch-out and --batch-in have no effect here, because no language model works "
-            f"in {' or '.join(stages)} of this run; leave them out, or set curate.judge or score.agents to chat:NAME"
+            "--allow-external, --estimate, --batch-out and --batch-in have no effect here, because no language model "
+            f"works in {' or '.join(stages)} of this run; leave them out, or set a judge or an agent to chat:NAME"
         )
