@@ -1,4 +1,4 @@
-"""Names to things: datasets, grounders, judges, agents, language models, protocols, losses.
+"""Names to things: datasets, grounders, judges, agents, language models, protocols, losses, model families.
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
 outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from mmedpo.errors import ConfigError
 
-Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss"]
+Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss", "family"]
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data",
@@ -27,6 +27,7 @@ _ROOMS: dict[Kind, str] = {
     "protocol": "mmedpo.evaluate",
     "preference-format": "mmedpo.preferences",
     "loss": "mmedpo.train.losses",
+    "family": "mmedpo.models.families",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 

@@ -16,6 +16,7 @@ from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_br
 from mmedpo.errors import TrainingCollapsed, TrainingError
 from mmedpo.imaging.images import read_image
 from mmedpo.models.hub import checkpoint_hash, load_model, make_trainable
+from mmedpo.models.saving import save_processors
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Drop, Example, PreferencePair
 from mmedpo.run import Run
@@ -75,7 +76,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     reference = _reference(run, engine, branches, state) if settings.method == "preference" else {}
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
-    _settle(run, engine, groups, branches)
+    _settle(run, engine, groups)
     history = _optimise(run, engine, groups, reference, probe)
     if state.is_main_process:
         _finish(run, vlm, pairs, history)
@@ -153,12 +154,11 @@ def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: Part
     return own.take(branches)
 
 
-def _settle(run: Run, engine: Engine, groups: Sequence[Group], branches: Sequence[Branch]) -> None:
+def _settle(run: Run, engine: Engine, groups: Sequence[Group]) -> None:
     """Compares packed and plain on the first pairs that share something, before the run relies on it."""
-    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
     first = families([pair for group in groups[: run.settings.train.batch_groups] for pair in group])
     packing = run.settings.engine.packing
-    engine.settle(branches_of(first[0]), longest, strict=packing == "strict", message=run.message)
+    engine.settle(branches_of(first[0]), strict=packing == "strict", message=run.message)
 
 
 def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Callable[[], Mapping[str, float]]:
@@ -235,7 +235,6 @@ def _keep(run: Run, vlm: VisionLanguageModel) -> None:
     idle = shutil.ignore_patterns("README.md", "training_args.bin")
     shutil.copytree(run.work_folder / settings.watch.keep, staging, ignore=idle)
     if settings.tune == "full":
-        vlm.tokenizer.save_pretrained(staging)
-        vlm.image_processor.save_pretrained(staging)
+        save_processors(vlm, staging)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(staging, target)
