@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from mmedpo.config import LoraSettings, ModelSettings, TrainSettings
+from mmedpo.config import LoraSettings, ModelSettings, Part, TrainSettings
 from mmedpo.errors import ModelError
 from mmedpo.models.family import Family
 from mmedpo.models.vlm import VisionLanguageModel
@@ -80,10 +81,16 @@ def make_trainable(vlm: VisionLanguageModel, settings: TrainSettings, seed: int)
     the language model, r = 128, alpha = 256; the head that predicts tokens is left alone), or all of
     their weights.
     """
-    vlm.trained = frozenset(settings.parts)
-    if settings.tune == "lora":
-        _attach_adapter(vlm, settings.lora, seed)
+    if settings.tune == "full":
+        open_parts(vlm, settings.parts)
         return
+    vlm.trained = frozenset(settings.parts)
+    _attach_adapter(vlm, settings.lora, seed)
+
+
+def open_parts(vlm: VisionLanguageModel, parts: Iterable[Part]) -> None:
+    """Opens all weights of some parts of a frozen model, in place."""
+    vlm.trained = frozenset(parts)
     for name, parameter in vlm.model.named_parameters():
         parameter.requires_grad_(vlm.family.part(name) in vlm.trained)
 
