@@ -27,9 +27,9 @@ def test_greedy_equals_step_by_step_argmax(small_vlm, features):
     for question, answer in zip(QUESTIONS, batch, strict=True):
         ids, generated = small_vlm.prompt_ids(question), []
         for _ in range(6):
-            logits = small_vlm.model(
-                input_ids=torch.tensor([[*ids, *generated]]), **small_vlm.inputs(IMAGE)
-            ).logits[0, -1]
+            logits = small_vlm.model(input_ids=torch.tensor([[*ids, *generated]]), **small_vlm.inputs(IMAGE)).logits[
+                0, -1
+            ]
             token = int(logits.argmax())
             if token == small_vlm.tokenizer.eos_token_id:
                 break

@@ -184,9 +184,7 @@ class Engine:
             )
         self._checked = True
 
-    def settle(
-        self, branches: Sequence[Branch], *, strict: bool, message: Callable[[str], None]
-    ) -> Agreement | None:
+    def settle(self, branches: Sequence[Branch], *, strict: bool, message: Callable[[str], None]) -> Agreement | None:
         """Decides the form before a run relies on it: packed where it is exact, else dense, else plain.
 
         Args:

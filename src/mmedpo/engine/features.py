@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import psutil
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -97,7 +96,7 @@ class FeatureStore:
             return self._kept[view]
         file, row = self._shards[view]
         mark = f"{row}."
-        tensors = {name.removeprefix(mark): file.get_tensor(name) for name in file.keys() if name.startswith(mark)}
+        tensors = {name.removeprefix(mark): file.get_tensor(name) for name in file.keys() if name.startswith(mark)}  # noqa: SIM118
         return TowerOutput.of(tensors) if "pixels" in tensors else ImageFeatures.of(tensors)
 
     def _encode(self, views: Sequence[Path]) -> list[Kept]:

@@ -169,7 +169,8 @@ def visibility(layout: Layout, queries: Index, keys: Index, window: int | None =
     if window is not None:
         seen &= layout.depth[queries][:, None] - layout.depth[keys][None, :] < window
     block = layout.block[queries][:, None]
-    return seen | ((block == layout.block[keys][None, :]) & (block > 0))
+    result: NDArray[np.bool_] = seen | ((block == layout.block[keys][None, :]) & (block > 0))
+    return result
 
 
 class _Planner:

@@ -63,8 +63,8 @@ def image_columns(vlm: VisionLanguageModel, branch: Branch) -> list[Index]:
     counts = [vlm.family.image_tokens(size) for size in branch.pictures]
     if len(placeholders) != sum(counts) or token in branch.response:
         raise ModelError(
-            f"{len(placeholders)} image placeholders for {len(counts)} image(s) of {', '.join(map(str, counts))} tokens; "
-            "a sequence was truncated or its template is wrong"
+            f"{len(placeholders)} image placeholders for {len(counts)} image(s) of {', '.join(map(str, counts))} "
+            "tokens; a sequence was truncated or its template is wrong"
         )
     return np.split(placeholders, np.cumsum(counts[:-1]))
 
@@ -181,7 +181,9 @@ def _dense_masks(vlm: VisionLanguageModel, layout: Layout) -> Any:
     def mask(window: int | None) -> Tensor:
         hidden = torch.from_numpy(~visibility(layout, every, every, window)).to(vlm.device)
         lowest = torch.finfo(vlm.base.dtype).min
-        return torch.zeros(hidden.shape, dtype=vlm.base.dtype, device=vlm.device).masked_fill(hidden, lowest)[None, None]
+        return torch.zeros(hidden.shape, dtype=vlm.base.dtype, device=vlm.device).masked_fill(hidden, lowest)[
+            None, None
+        ]
 
     masks = {kind: mask(window) for kind, window in layer_windows(vlm.text_config).items()}
     return masks if len(masks) > 1 else next(iter(masks.values()))

@@ -37,7 +37,11 @@ class ImageFeatures:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything by name, for a file."""
-        return {**_numbered("rows", self.rows), **_numbered("deepstack", self.deepstack), "size": torch.tensor(self.size)}
+        return {
+            **_numbered("rows", self.rows),
+            **_numbered("deepstack", self.deepstack),
+            "size": torch.tensor(self.size),
+        }
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> ImageFeatures:
@@ -186,7 +190,9 @@ def _tower_states(model: Any, joined: dict[str, Tensor]) -> dict[str, Tensor]:
     for number, state in enumerate(output.get("hidden_states") or ()):
         if state is not None:
             states[f"hidden_states.{number}"] = state
-    states["hidden_states"] = torch.tensor([[len(output.get("hidden_states") or ())]] * len(states["last_hidden_state"]))
+    states["hidden_states"] = torch.tensor(
+        [[len(output.get("hidden_states") or ())]] * len(states["last_hidden_state"])
+    )
     return states
 
 

@@ -85,7 +85,8 @@ class Family:
             tokenizer.chat_template = _template(folder)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        processor: Any = AutoImageProcessor
+        processor = processor.from_pretrained(folder, backend="pil")
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, dtype))
         return Loaded(model, tokenizer, processor)
 
@@ -132,8 +133,9 @@ class Family:
             if ids.count(self.image_token_id) == expected:
                 return ids
         raise ModelError(
-            f"the chat template of {self.name!r} renders {len(parts) - 1} image placeholders for {len(sizes)} image(s), "
-            f"expected {len(sizes)}; fix the template of the checkpoint, or remove the placeholder from the question"
+            f"the chat template of {self.name!r} renders {len(parts) - 1} image placeholders for {len(sizes)} "
+            f"image(s), expected {len(sizes)}; fix the template of the checkpoint, or remove the placeholder from the "
+            "question text"
         )
 
     def render(self, question: str, images: int) -> str:
@@ -234,8 +236,10 @@ class Family:
         inputs = self.encode(np.zeros((32, 32), dtype=np.uint8))
         at = next(self._model.parameters())
         with torch.no_grad():
-            moved = {name: value.to(at.device, at.dtype) if value.is_floating_point() else value.to(at.device)
-                     for name, value in inputs.items()}
+            moved = {
+                name: value.to(at.device, at.dtype) if value.is_floating_point() else value.to(at.device)
+                for name, value in inputs.items()
+            }
             rows = self._model.get_image_features(**moved, return_dict=True).pooler_output
         return sum(len(row) for row in rows)
 

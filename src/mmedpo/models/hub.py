@@ -107,7 +107,7 @@ def _attach_adapter(vlm: VisionLanguageModel, settings: LoraSettings, seed: int)
     missing = vlm.trained - set(linear.values())
     if missing:
         raise ModelError(
-            f"{vlm.name!r} has no linear layers in {', '.join(sorted(missing))}: an adapter would leave that untrained; "
+            f"{vlm.name!r} has no linear layers in {', '.join(sorted(missing))}, so an adapter would not train it; "
             "take it out of train.parts, or set train.tune=full"
         )
     targets = [name for name, part in linear.items() if part in vlm.trained]
