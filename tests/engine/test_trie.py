@@ -135,7 +135,7 @@ def test_in_a_layout_every_token_sees_exactly_what_it_sees_in_its_own_row(batch,
 
 @given(st.lists(branches(), min_size=1, max_size=8, unique=True))
 def test_what_sees_its_whole_prompt_is_shared_only_between_answers_to_that_prompt(batch):
-    shared = branch_symbols(batch, describe, whole=True)
+    shared, _ = branch_symbols(batch, describe, whole=True)
     trie = Trie()
     for sequence in shared:
         trie.insert(sequence)
@@ -164,7 +164,7 @@ def test_trees_cover_every_column_and_groups_see_only_their_trunk_and_themselves
 @given(st.lists(branches(), min_size=1, max_size=8, unique=True))
 def test_where_tokens_are_dear_nothing_is_repeated(batch):
     trie = Trie()
-    for sequence in branch_symbols(batch, describe):
+    for sequence in branch_symbols(batch, describe)[0]:
         trie.insert(sequence)
     assert lay_out(batch, describe, pairs_per_token=1e9).columns == trie.tokens
 

@@ -139,7 +139,7 @@ class Engine:
             return self._plain_bins(units)
         flat = [branch for unit in units for branch in unit]
         whole = self.vlm.family.both_ways == "prompt"
-        parts = iter(branch_symbols(flat, partial(image_columns, self.vlm), whole=whole))
+        parts = iter(branch_symbols(flat, partial(image_columns, self.vlm), whole=whole)[0])
         enough = ENOUGH_ON_CPU if self.vlm.device.type == "cpu" else None
         return fill_bins([[next(parts) for _ in unit] for unit in units], self.max_tokens, MAX_TOKENS, enough)
 

@@ -12,7 +12,7 @@ are two trees, because attention inside one big tree would cost more than repeat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +78,28 @@ class Layout:
         return len(self.ids)
 
 
-def branch_symbols(branches: Sequence[Branch], describe: Describe, *, whole: bool = False) -> list[Symbols]:
+@dataclass(frozen=True)
+class Named:
+    """What the negative symbols of a batch stand for: entry n is of symbol -(1 + n)."""
+
+    ids: list[int] = field(default_factory=list)
+    """Token ids."""
+    first: set[int] = field(default_factory=set)
+    """Entries that begin something its tokens may see whole: an image, or a prompt."""
+    pictures: dict[int, Path] = field(default_factory=dict)
+    """Entries that begin an image."""
+
+    def add(self, ids: Index) -> int:
+        """Names tokens; returns the entry of the first."""
+        start = len(self.ids)
+        self.first.add(start)
+        self.ids.extend(ids.tolist())
+        return start
+
+
+def branch_symbols(
+    branches: Sequence[Branch], describe: Describe, *, whole: bool = False
+) -> tuple[list[Symbols], Named]:
     """Every branch as symbols, without its last token (which predicts nothing).
 
     A text token is its own symbol; a token of an image gets a negative one that names image and offset.
@@ -89,22 +110,27 @@ def branch_symbols(branches: Sequence[Branch], describe: Describe, *, whole: boo
         whole: prompts see themselves whole: their symbols name the prompt and the place in it, so that
             only answers to the same prompt share anything.
     """
-    taken = 0
-    first: dict[tuple[Path, ...] | tuple[tuple[Path, ...], tuple[int, ...]], int] = {}
+    named = Named()
+    known: dict[Path, int] = {}
     prompts: dict[tuple[tuple[Path, ...], tuple[int, ...]], Symbols] = {}
     sequences = []
     for branch in branches:
         key = (branch.views, branch.prompt)
         if key not in prompts:
             ids = np.array(branch.prompt, dtype=np.int64)
-            spans = zip(branch.views, describe(branch), strict=True)
-            for name, columns in [(key, np.arange(len(ids)))] if whole else [((view,), at) for view, at in spans]:
-                start = first.setdefault(name, taken)
-                taken = max(taken, start + len(columns))
-                ids[columns] = -(1 + start + np.arange(len(columns)))
+            spans = list(zip(branch.views, describe(branch), strict=True))
+            if whole:
+                start = named.add(ids)
+                named.pictures.update((start + int(columns[0]), view) for view, columns in spans)
+                ids = -(1 + start + np.arange(len(ids)))
+            for view, columns in () if whole else spans:
+                if view not in known:
+                    known[view] = named.add(ids[columns])
+                    named.pictures[known[view]] = view
+                ids[columns] = -(1 + known[view] + np.arange(len(columns)))
             prompts[key] = ids
         sequences.append(np.concatenate([prompts[key], np.array(branch.response[:-1], dtype=np.int64)]))
-    return sequences
+    return sequences, named
 
 
 def lay_out(
@@ -122,37 +148,41 @@ def lay_out(
     planner = _Planner(pairs_per_token)
     writer = _Writer()
     trie = Trie()
-    for sequence in branch_symbols(branches, describe, whole=both_ways == "prompt"):
+    sequences, named = branch_symbols(branches, describe, whole=both_ways == "prompt")
+    for sequence in sequences:
         trie.insert(sequence)
     for root in trie.roots.values():
         for trunk, groups in planner.trees(root, np.empty(0, dtype=np.int64)):
             writer.add_tree(trunk, groups)
-    columns_of = tuple(writer.columns_of[number] for number in range(len(branches)))
-    ids, opens, inside = np.empty(writer.at, np.int64), np.zeros(writer.at, np.int64), np.zeros(writer.at, bool)
-    shown: dict[int, Path] = {}
     parents, targets, owners = [], [], []
-    for number, (branch, columns) in enumerate(zip(branches, columns_of, strict=True)):
-        ids[columns] = [*branch.prompt, *branch.response[:-1]]
-        spans = describe(branch)
-        shown.update((int(columns[span[0]]), view) for span, view in zip(spans, branch.views, strict=True))
-        for block in {"nothing": (), "images": spans, "prompt": (np.arange(len(branch.prompt)),)}[both_ways]:
-            opens[columns[block[0]]] = 1
-            inside[columns[block]] = True
+    for number, branch in enumerate(branches):
+        columns = writer.columns_of[number]
         parents.append(columns[len(branch.prompt) - 1 :])
         targets.append(np.array(branch.response, dtype=np.int64))
         owners.append(np.full(len(branch.response), number, dtype=np.int64))
+    symbols = np.concatenate(writer.symbols)
+    pictures, block = _told_apart(symbols, named)
     return Layout(
-        ids=ids,
+        ids=np.where(symbols < 0, np.array([*named.ids, 0])[np.where(symbols < 0, -symbols - 1, -1)], symbols),
         depth=np.concatenate(writer.depth),
         end=np.concatenate(writer.end),
-        block=opens.cumsum() * inside,
+        block=np.zeros_like(block) if both_ways == "nothing" else block,
         trees=tuple(writer.trees),
-        pictures=tuple(shown[column] for column in sorted(shown)),
-        columns_of=columns_of,
+        pictures=pictures,
+        columns_of=tuple(writer.columns_of[number] for number in range(len(branches))),
         parent=np.concatenate(parents),
         target=np.concatenate(targets),
         branch=np.concatenate(owners),
     )
+
+
+def _told_apart(symbols: Symbols, named: Named) -> tuple[tuple[Path, ...], Index]:
+    """Images in column order, and [columns] numbers of what the named columns belong to, copies told apart."""
+    entries = np.where(symbols < 0, -symbols - 1, -1)
+    opens = np.isin(entries, np.fromiter(named.first, dtype=np.int64, count=len(named.first)))
+    begins = np.isin(entries, np.fromiter(named.pictures, dtype=np.int64, count=len(named.pictures)))
+    pictures = tuple(named.pictures[entry] for entry in entries[begins].tolist())
+    return pictures, opens.cumsum() * (symbols < 0)
 
 
 def visibility(layout: Layout, queries: Index, keys: Index, window: int | None = None) -> NDArray[np.bool_]:
@@ -219,6 +249,7 @@ class _Writer:
     """Collects the columns of a layout."""
 
     def __init__(self) -> None:
+        self.symbols: list[Symbols] = []
         self.depth: list[Index] = []
         self.end: list[Index] = []
         self.trees: list[Tree] = []
@@ -249,6 +280,7 @@ class _Writer:
 
     def _add(self, symbols: Symbols, depth: int) -> Index:
         columns = np.arange(self.at, self.at + len(symbols), dtype=np.int64)
+        self.symbols.append(symbols)
         self.depth.append(np.arange(depth, depth + len(symbols), dtype=np.int64))
         self.end.append(np.empty(len(symbols), dtype=np.int64))
         self.at += len(symbols)
