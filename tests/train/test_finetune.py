@@ -11,8 +11,7 @@ from mmedpo.config import ModelSettings, load_settings
 from mmedpo.imaging.images import index_image
 from mmedpo.models.hub import load_model
 from mmedpo.records import Example
-from mmedpo.run import open_run
-from mmedpo.run.folder import Stage
+from mmedpo.run import Stage, open_run
 
 QUESTIONS = [("is there a nodule?", "yes"), ("plane?", "AP"), ("where is the mass?", "right lower zone")]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 
@@ -12,13 +11,16 @@ from mmedpo.config import FinetuneSettings
 from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.errors import TrainingError
 from mmedpo.imaging.images import read_image
+from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.descent import OneCycle
-from mmedpo.models.hub import checkpoint_hash, load_model, open_parts
+from mmedpo.models.hub import load_model, open_parts
 from mmedpo.models.saving import save_model
 from mmedpo.progress import Advance
 from mmedpo.records import Example
-from mmedpo.run import FINETUNED, Run
+from mmedpo.run import Run
+from mmedpo.run.layout import EXAMPLES, FINETUNED
 from mmedpo.seeds import derive_seed
+from mmedpo.storage.files import move
 
 WEIGHT_DECAY = 0.01
 
@@ -35,7 +37,7 @@ def finetune(run: Run) -> None:
     settings = run.settings.finetune
     assert settings is not None
     vlm = load_model(run.settings.model)
-    examples = [example for example in run.read("examples.parquet", Example) if example.split == "train"]
+    examples = [example for example in run.read(EXAMPLES, Example) if example.split == "train"]
     of_image: dict[str, list[Branch]] = {}
     for example in examples:
         view = run.image_root / example.image.path
@@ -67,11 +69,10 @@ def finetune(run: Run) -> None:
     engine.settle(units[0][:8], strict=run.settings.engine.packing == "strict", message=run.message)
     seed = derive_seed(run.settings.seed, "finetune") % 2**31
     loss = fit(engine, units, settings, seed, run.track("supervised fine-tuning"))
-    staging = run.file(f".{FINETUNED}.partial")
+    staging = run.work_folder / FINETUNED
     shutil.rmtree(staging, ignore_errors=True)
     save_model(vlm, staging, run.settings.model.dtype)
-    shutil.rmtree(run.file(FINETUNED), ignore_errors=True)
-    os.replace(staging, run.file(FINETUNED))
+    move(staging, run.file(FINETUNED))
     run.message(f"fine-tuned on {len(examples)} questions, loss {loss:.3f} per answer token")
 
 
