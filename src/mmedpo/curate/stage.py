@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.opening import Chat, open_chat
-from mmedpo.config import endpoint_of
-from mmedpo.curate.judges.asking import AskedJudge
-from mmedpo.curate.judges.judge import Judge
+from mmedpo.config import speaker
+from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.curate.sample import sample_candidates
 from mmedpo.engine import FeatureStore
@@ -28,7 +28,6 @@ from mmedpo.records import (
     PreferencePair,
     Verdict,
 )
-from mmedpo.registry import lookup
 from mmedpo.run import Run, run_async, settled, stream_chunks
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.tables import write_bytes
@@ -101,7 +100,7 @@ async def _settle(
     """Many questions at once, where a language model judges."""
     async with open_chat(run, run.settings.used_endpoints("curate")) as chat:
         judge = _judge_of(run, chat, examples)
-        if isinstance(judge, AskedJudge):
+        if _asks(judge):
             firsts = [
                 request for item in examples for request in judge.first_requests(item, of_example[item.example_id])
             ]
@@ -127,25 +126,19 @@ def _check_judge(run: Run) -> None:
     Raises:
         ConfigError: unknown judge, no endpoint where it needs one, one where it takes none, or one it cannot use.
     """
-    name = run.settings.curate.judge
-    base, endpoint = name.partition(":")[0], endpoint_of(name)
-    kind = lookup("judge", base)
-    if not (isinstance(kind, type) and issubclass(kind, AskedJudge)):
-        if endpoint:
-            raise ConfigError(f"curate.judge={name!r}: {base!r} asks no language model; set curate.judge={base}")
-    elif not endpoint:
-        raise ConfigError(
-            f"curate.judge={name!r} asks a language model; name its endpoint in chat.endpoints: "
-            f"curate.judge={base}:NAME"
-        )
-    elif reason := kind.unfit(endpoint, run.settings.chat.endpoints[endpoint]):
+    kind, endpoint = speaker("judge", run.settings.curate.judge, "curate.judge")
+    if endpoint and hasattr(kind, "unfit") and (reason := kind.unfit(endpoint, run.settings.chat.endpoints[endpoint])):
         raise ConfigError(reason)
+
+
+def _asks(judge: Judge) -> TypeGuard[JudgeByAsking]:
+    return bool(getattr(judge, "asks", False))
 
 
 def _judge_of(run: Run, chat: Chat, examples: Sequence[Example]) -> Judge:
     name = run.settings.curate.judge
-    kind = lookup("judge", name.partition(":")[0])
-    if endpoint := endpoint_of(name):
+    kind, endpoint = speaker("judge", name, "curate.judge")
+    if endpoint:
         asked: Judge = kind(chat.lines[endpoint], run.image_root, run.settings.chat.retries, name)
         return asked
     judge: Judge = kind()

@@ -13,12 +13,10 @@ from mmedpo.records.core import (
     Example,
     Grounding,
     ImageRef,
-    NoiseKind,
     NoiseRegion,
     NoiseSpec,
     PairKind,
     PreferencePair,
-    Protocol,
     Record,
 )
 from mmedpo.records.evaluation import (
@@ -65,7 +63,6 @@ __all__ = [
     "ItemScore",
     "Message",
     "MetricSummary",
-    "NoiseKind",
     "NoiseRegion",
     "NoiseSpec",
     "PairKind",
@@ -73,7 +70,6 @@ __all__ = [
     "Prediction",
     "PreferencePair",
     "PreferenceRow",
-    "Protocol",
     "Record",
     "Reliance",
     "RelianceCell",

@@ -190,7 +190,9 @@ def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
 
 
 def _data_seed(settings: RunSettings) -> int:
-    return settings.data.phantom.seed if settings.data.dataset == "phantom" else settings.data.split_seed
+    """That of the dataset itself where it has one, as generated data does; else that of its split."""
+    own = next((group["seed"] for group in settings.data.groups.values() if "seed" in group), None)
+    return int(own) if own is not None else settings.data.split_seed
 
 
 def _reproduce(run: Run) -> c.Reproduce:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmedpo.config import RunSettings, dump_settings, load_settings
+from mmedpo.config import RunSettings, dump_settings, stored_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
@@ -50,7 +50,7 @@ def open_run(
     try:
         write_text(path / ".holder", f"process {os.getpid()} on {socket.gethostname()}")
         manifest = read_manifest(path) if (path / MANIFEST).exists() else new_manifest()
-        resolved = load_settings(path / RESOLVED) if settings is None else settings
+        resolved = stored_settings(path / RESOLVED) if settings is None else settings
         run = Run(path, resolved, manifest, reporter or Silent(), tuple(donors))
         run.save_manifest()
         if settings is not None:
@@ -81,7 +81,7 @@ def read_run(path: Path) -> Run:
         RunFolderError: no such run, or one of another version.
     """
     _require_manifest(path)
-    return Run(path, load_settings(path / RESOLVED), read_manifest(path))
+    return Run(path, stored_settings(path / RESOLVED), read_manifest(path))
 
 
 def _require_manifest(path: Path) -> None:
