@@ -99,7 +99,8 @@ class SourceWeights(Record):
     """How the weights of one source of scores came out."""
 
     source: str
-    """`text` or `visual`: statistics are taken per source."""
+    """Statistics are taken per source: `text` or `visual`; `text (imported)` and `text (debate)` apart, where the scores
+    of a kind of pair have several origins."""
     pairs: int
     """Scored pairs."""
     mean: float

@@ -176,7 +176,10 @@ def _facts(stored: Stored) -> tuple[c.Fact, ...]:
 def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
     if settings.preferences is not None:
         told = settings.preferences.format or "format told from its columns"
-        return {"Imported from": f"{settings.preferences.path.name} ({told})"}
+        imported = {"Imported from": f"{settings.preferences.path.name} ({told})"}
+        if not settings.debates:
+            return imported
+        return imported | {"Debate": f"{', '.join(settings.score.agents)}; {settings.score.rescore} imported scores"}
     facts = {}
     if "text" in settings.curate.kinds:
         facts["Judge"] = settings.curate.judge

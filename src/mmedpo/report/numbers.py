@@ -170,7 +170,6 @@ def lengths(pairs: Sequence[PreferencePair]) -> tuple[c.LengthRow, ...]:
 def score_sources(stored: Stored) -> tuple[c.ScoreSource, ...]:
     """Raw scores and weights per kind of pair; an unscored pair counts as such, also when it was then dropped."""
     final = {pair.pair_id: pair for pair in stored.pairs}
-    reports = {report.source: report for report in stored.weights}
     settings = stored.settings.score
     clipped = _clipped(settings)
     sources = []
@@ -179,7 +178,8 @@ def score_sources(stored: Stored) -> tuple[c.ScoreSource, ...]:
         if not pairs:
             continue
         given = " and ".join(sorted({pair.score_source for pair in pairs if pair.score_source}))
-        report = reports.get(kind)
+        reports = [report for report in stored.weights if report.source.partition(" ")[0] == kind]
+        weighed = sum(report.pairs for report in reports)
         scored = any(pair.score is not None for pair in pairs)
         if not scored and settings.weights == UNWEIGHTED:
             continue
@@ -192,9 +192,9 @@ def score_sources(stored: Stored) -> tuple[c.ScoreSource, ...]:
                 else (),
                 lower=settings.lower if clipped else None,
                 upper=settings.upper if clipped else None,
-                at_lower=report.at_lower / report.pairs if report and report.pairs and clipped else None,
-                at_upper=report.at_upper / report.pairs if report and report.pairs and clipped else None,
-                warnings=(*(report.warnings if report else ()), *_calibration(stored, kind, given)),
+                at_lower=sum(report.at_lower for report in reports) / weighed if weighed and clipped else None,
+                at_upper=sum(report.at_upper for report in reports) / weighed if weighed and clipped else None,
+                warnings=(*(text for report in reports for text in report.warnings), *_calibration(stored, kind, given)),
             )
         )
     return tuple(sources)
@@ -207,7 +207,7 @@ def weighting(settings: ScoreSettings) -> str:
     told = str(lookup("weighting", settings.weights)().describe(settings))
     if not _clipped(settings):
         return told
-    return f"{told}, clipped to [{settings.lower:g}, {settings.upper:g}], statistics per kind of pair"
+    return f"{told}, clipped to [{settings.lower:g}, {settings.upper:g}], statistics per source of scores"
 
 
 def _clipped(settings: ScoreSettings) -> bool:
