@@ -28,6 +28,7 @@ Kind = Literal[
     "protocol",
     "preference-format",
     "loss",
+    "executor",
 ]
 
 _ROOMS: dict[Kind, str] = {
@@ -41,6 +42,7 @@ _ROOMS: dict[Kind, str] = {
     "protocol": "mmedpo.evaluate.protocols",
     "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
+    "executor": "mmedpo.run.executors",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 

@@ -246,8 +246,8 @@ def test_table_outside_its_folder_is_refused(tmp_path: Path) -> None:
     layout = LAYOUTS["table csv"]
     layout.write(tmp_path / "data")
     shutil.copy(tmp_path / "data" / "questions.csv", tmp_path / "outside.csv")
+    outside = dataset_of(layout, table={"file": "../outside.csv", "columns": {"image": "file"}})
     with pytest.raises(DataError, match="outside"):
-        outside = dataset_of(layout, table={"file": "../outside.csv", "columns": {"image": "file"}})
         outside.read(tmp_path / "data", settings_of(layout))
 
 

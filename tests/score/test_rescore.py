@@ -1,4 +1,4 @@
-"""Imported pairs that are debated: which, what becomes of the file's scores, and how the two kinds of score are weighed."""
+"""Imported pairs that are debated: which, what becomes of the file's scores, how scores of two origins are weighed."""
 
 from __future__ import annotations
 

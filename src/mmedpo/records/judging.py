@@ -99,8 +99,8 @@ class SourceWeights(Record):
     """How the weights of one source of scores came out."""
 
     source: str
-    """Statistics are taken per source: `text` or `visual`; `text (imported)` and `text (debate)` apart, where the scores
-    of a kind of pair have several origins."""
+    """Statistics are taken per source: `text` or `visual`; where scores of a kind have several origins, these apart, as
+    `text (imported)` and `text (debate)`."""
     pairs: int
     """Scored pairs."""
     mean: float

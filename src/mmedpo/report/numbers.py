@@ -194,7 +194,10 @@ def score_sources(stored: Stored) -> tuple[c.ScoreSource, ...]:
                 upper=settings.upper if clipped else None,
                 at_lower=sum(report.at_lower for report in reports) / weighed if weighed and clipped else None,
                 at_upper=sum(report.at_upper for report in reports) / weighed if weighed and clipped else None,
-                warnings=(*(text for report in reports for text in report.warnings), *_calibration(stored, kind, given)),
+                warnings=(
+                    *(text for report in reports for text in report.warnings),
+                    *_calibration(stored, kind, given),
+                ),
             )
         )
     return tuple(sources)
