@@ -99,10 +99,19 @@ def test_a_loss_is_refused_before_anything_is_computed(tmp_path: Path, term: str
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("dataset: llava-med, root: /d, table: {columns: {a: b}}", "unknown setting 'data.table.columns'; known here: "),
-        ("dataset: vqa-rad, root: /d, phantom: {seed: 1}", "data.phantom has no effect because the dataset is 'vqa-rad'"),
+        (
+            "dataset: llava-med, root: /d, table: {columns: {a: b}}",
+            "unknown setting 'data.table.columns'; known here: ",
+        ),
+        (
+            "dataset: vqa-rad, root: /d, phantom: {seed: 1}",
+            "data.phantom has no effect because the dataset is 'vqa-rad'",
+        ),
         ("dataset: slake, root: /d, slake: {languages: [en, fr]}", "data.slake.languages.1='fr': Input should be 'en'"),
-        ("dataset: slake, root: /d, split: official, split_seed: 3", "data.split_seed has no effect because data.split"),
+        (
+            "dataset: slake, root: /d, split: official, split_seed: 3",
+            "data.split_seed has no effect because data.split",
+        ),
         ("dataset: slake, root: /d, phantm: {seed: 1}", "unknown setting 'data.phantm'; known here: "),
         ("dataset: slake", "data.root is needed for dataset 'slake': the folder as downloaded"),
     ],
