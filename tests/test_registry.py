@@ -225,3 +225,9 @@ except ConfigError as error:
     assert done.stdout.startswith("plug-in 'colours' (mmedpo_colours) cannot be loaded: ")
     assert why in done.stdout
     assert done.stdout.count("\n") == 1
+
+
+def test_the_page_on_plugins_names_every_kind() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
+    listed = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert listed == set(typing.get_args(Kind))
