@@ -1,7 +1,8 @@
-"""Names to things: datasets, grounders, judges, agents, language models, protocols, noise, losses, weightings.
+"""Names to things: datasets, visual tools, noise, judges, agents, weightings, language models, protocols, losses ...
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
-outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
+outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here; one that loads
+much (torch) is announced under `mmedpo.plugins.KIND` and imported only when that kind is asked for.
 Built-in modules are listed by room and imported only when somebody asks for that kind, so that
 `import mmedpo` stays light.
 """
@@ -29,6 +30,7 @@ Kind = Literal[
     "preference-format",
     "loss",
     "executor",
+    "family",
 ]
 
 _ROOMS: dict[Kind, str] = {
@@ -43,9 +45,12 @@ _ROOMS: dict[Kind, str] = {
     "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
     "executor": "mmedpo.run.executors",
+    "family": "mmedpo.models.families",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 
+PLUGINS = "mmedpo.plugins"
+"""Entry-point group in which packages from outside announce modules."""
 LONGEST_NAME = 60
 """Characters of a name that a message repeats."""
 
@@ -108,10 +113,11 @@ def _load(kind: Kind) -> None:
         for module in pkgutil.iter_modules(room.__path__, prefix=f"{room.__name__}."):
             importlib.import_module(module.name)
         _LOADED.add(kind)
-    if "plugins" not in _LOADED:
-        _LOADED.add("plugins")
-        for entry in entry_points(group="mmedpo.plugins"):
-            _load_plugin(entry)
+    for group in (PLUGINS, f"{PLUGINS}.{kind}"):
+        if group not in _LOADED:
+            _LOADED.add(group)
+            for entry in entry_points(group=group):
+                _load_plugin(entry)
 
 
 def _load_plugin(entry: EntryPoint) -> None:

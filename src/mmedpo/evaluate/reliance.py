@@ -98,8 +98,7 @@ def measure_reliance(
             )
     if not branches:
         return []
-    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
-    engine.settle(branches[:6], longest, strict=False, message=message)
+    engine.settle(branches[:6], strict=False, message=message)
     totals = engine.measure(branches).totals().tolist()
     return [
         Reliance(

@@ -16,6 +16,7 @@ from mmedpo.errors import TrainingCollapsed, TrainingError
 from mmedpo.imaging.images import read_image
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.hub import make_trainable
+from mmedpo.models.saving import save_processors
 from mmedpo.models.slots import load_start
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Drop, Example, PreferencePair
@@ -78,7 +79,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     reference = _reference(run, engine, branches, state) if settings.method == "preference" else {}
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
-    _settle(run, engine, groups, branches)
+    _settle(run, engine, groups)
     history = _optimise(run, engine, groups, reference, probe)
     if state.is_main_process:
         _finish(run, vlm, pairs, history)
@@ -91,7 +92,8 @@ def _finish(
 ) -> None:
     """Writes log, drops and result; refuses a collapsed one."""
     settings = run.settings.train
-    write_text(run.file(LOG), json.dumps(history, indent=1))
+    # Sorted: a log that went through a checkpoint has its keys in another order.
+    write_text(run.file(LOG), json.dumps(history, indent=1, sort_keys=True))
     looks = watch_log(history)
     degenerate = collapse(looks, settings.watch)
     if degenerate:
@@ -157,12 +159,11 @@ def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: Part
     return own.take(branches)
 
 
-def _settle(run: Run, engine: Engine, groups: Sequence[Group], branches: Sequence[Branch]) -> None:
+def _settle(run: Run, engine: Engine, groups: Sequence[Group]) -> None:
     """Compares packed and plain on the first pairs that share something, before the run relies on it."""
-    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
     first = families([pair for group in groups[: run.settings.train.batch_groups] for pair in group])
     packing = run.settings.engine.packing
-    engine.settle(branches_of(first[0]), longest, strict=packing == "strict", message=run.message)
+    engine.settle(branches_of(first[0]), strict=packing == "strict", message=run.message)
 
 
 def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Callable[[], Mapping[str, float]]:
@@ -238,7 +239,18 @@ def _keep(run: Run, vlm: VisionLanguageModel) -> None:
     # The trainer leaves its arguments beside the weights, pickled: nothing anybody should load.
     idle = shutil.ignore_patterns("README.md", "training_args.bin")
     shutil.copytree(run.work_folder / settings.watch.keep, staging, ignore=idle)
+    config = staging / "adapter_config.json"
+    if config.exists():
+        config.write_text(_repeatable_config(config.read_text()))
     if settings.tune == "full":
-        vlm.tokenizer.save_pretrained(staging)
-        vlm.image_processor.save_pretrained(staging)
+        save_processors(vlm, staging)
     move(staging, target)
+
+
+def _repeatable_config(text: str) -> str:
+    """An adapter's configuration with its sets in order: peft writes them as they happen to lie in memory."""
+    content = json.loads(text)
+    for name, value in content.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            content[name] = sorted(value)
+    return json.dumps(content, indent=2, sort_keys=True)
