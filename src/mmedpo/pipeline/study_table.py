@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from mmedpo.config import RunSettings, load_settings
+from mmedpo.config import RunSettings, stored_settings
 from mmedpo.evaluate.metrics import meteor_label
 from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.evaluate.study import base_reliance_interval, study_cells, study_contrasts, study_reliance
@@ -33,7 +33,7 @@ def write_study(
 ) -> None:
     """Scores the stored predictions of all arms and seeds, and writes `NAME.md` and `NAME.json`."""
     first = next(iter(folders.values()))
-    settings = load_settings(first[0] / RESOLVED)
+    settings = stored_settings(first[0] / RESOLVED)
     cells: list[Cell] = []
     contrasts: list[Contrast] = []
     samples = settings.evaluate.bootstrap_samples

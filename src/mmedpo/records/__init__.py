@@ -14,12 +14,10 @@ from mmedpo.records.core import (
     Grounding,
     ImageRef,
     NoisedView,
-    NoiseKind,
     NoiseRegion,
     NoiseSpec,
     PairKind,
     PreferencePair,
-    Protocol,
     Record,
 )
 from mmedpo.records.evaluation import (
@@ -66,7 +64,6 @@ __all__ = [
     "ItemScore",
     "Message",
     "MetricSummary",
-    "NoiseKind",
     "NoiseRegion",
     "NoiseSpec",
     "NoisedView",
@@ -75,7 +72,6 @@ __all__ = [
     "Prediction",
     "PreferencePair",
     "PreferenceRow",
-    "Protocol",
     "Record",
     "Reliance",
     "RelianceCell",
