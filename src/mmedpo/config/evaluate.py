@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
 
 from mmedpo.config.groups import Settings
 from mmedpo.records import AnswerType, Protocol
+
+SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {}}
+"""Probes of every run, each with its own defaults."""
 
 
 class EvaluateSettings(Settings):
@@ -22,6 +28,12 @@ class EvaluateSettings(Settings):
     answer_types: tuple[AnswerType, ...] = Field(("closed", "open", "report"), min_length=1)
     """Which questions are asked."""
     bootstrap_samples: int = Field(10_000, ge=100)
-    """Resamples of the paired bootstrap over images."""
-    reliance_images: int = Field(80, ge=0)
-    """Images for the lesion-reliance probe (needs annotated lesions); 0 leaves it out."""
+    """Resamples behind every interval: of the paired bootstrap over images, and over seeds in a study."""
+    probes: dict[str, dict[str, Any] | None] = Field(default_factory=dict, validate_default=True)
+    """Probe -> its settings, e.g. `lesion-reliance: {images: 20}`; null leaves out one that ships."""
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _with_shipped(cls, given: Any) -> Any:
+        """A recipe that adds a probe keeps the others."""
+        return {**SHIPPED_PROBES, **given} if isinstance(given, Mapping) else given

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmedpo.engine import Engine, FeatureStore
 from mmedpo.errors import EvaluationError
-from mmedpo.evaluate.evaluation import evaluate_split, summarise_reliance
-from mmedpo.evaluate.generate import decoding_order, predict
-from mmedpo.evaluate.reliance import choose_examples, measure_reliance, write_views
+from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores
+from mmedpo.evaluate.predictions import decoding_order, predict
+from mmedpo.evaluate.probes import Subject, probes_of
+from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.imaging.images import read_image
 from mmedpo.models.hub import load_model, load_tuned
-from mmedpo.records import Evaluation, Example, Prediction, Reliance
+from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
 from mmedpo.run import Run
 from mmedpo.storage.tables import write_text
 
 EVALUATION = "evaluation.json"
+SCORES = "scores.parquet"
+PUBLISHED = ("strict", "released", "llava-med")
+"""Protocols under which answers are scored beside the headline's, for comparison with published numbers."""
 
 
 def evaluated_examples(run: Run) -> list[Example]:
@@ -32,11 +38,11 @@ def evaluated_examples(run: Run) -> list[Example]:
 
 
 def predict_model(run: Run, model: str) -> list[Prediction]:
-    """Greedy answers and lesion reliance of one model.
+    """Greedy answers of one model, and what every probe measures of it.
 
     Args:
         run: reads `examples.parquet` (and `adapter/`); writes `predictions/<model>.parquet` and
-            `reliance/<model>.parquet`.
+            `probes/<probe>/<model>.parquet`.
         model: `base` or `tuned`.
     """
     settings = run.settings.evaluate
@@ -51,44 +57,60 @@ def predict_model(run: Run, model: str) -> list[Prediction]:
         Prediction,
     )
     run.write(f"predictions/{model}.parquet", Prediction, sorted(predictions, key=lambda p: p.example_id))
-    probed = choose_examples(run, settings.splits[0]) if settings.reliance_images else []
-    views, drops = write_views(run, probed)
-    engine = Engine.from_settings(vlm, features, run.settings)
-    run.write(
-        f"reliance/{model}.parquet",
-        Reliance,
-        measure_reliance(engine, probed, views, run.image_root, model, run.message),
-    )
-    run.write_drops(drops)
+    _probe(run, model, Engine.from_settings(vlm, features, run.settings))
     return predictions
 
 
-def evaluate(run: Run) -> Evaluation:
-    """Scores stored predictions of base and tuned model; writes `evaluation.json`."""
+def _probe(run: Run, model: str, engine: Engine) -> None:
+    """Measures with every probe of the recipe, on the headline split."""
+    split = run.settings.evaluate.splits[0]
+    examples = [example for example in run.read("examples.parquet", Example) if example.split == split]
+    drops: list[Drop] = []
+    for name, probe in probes_of(run.settings.evaluate).items():
+        folder = run.work_folder / "probes" / name
+        measured = probe.measure(Subject(model, engine, examples, run.image_root, folder, run.track, run.message))
+        run.write(f"probes/{name}/{model}.parquet", probe.record, measured.rows)
+        drops += measured.drops
+    run.write_drops(drops)
+
+
+def evaluate(run: Run, models: Sequence[str] = ("base", "tuned")) -> Evaluation:
+    """Scores the stored answers, once for all who speak of them; writes `scores.parquet` and `evaluation.json`.
+
+    Args:
+        run: reads `examples.parquet`, `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
+        models: the models by their slots; the first is what the others are compared with.
+    """
     settings = run.settings.evaluate
     examples = evaluated_examples(run)
-    predictions = {name: run.read(f"predictions/{name}.parquet", Prediction) for name in ("base", "tuned")}
-    splits, differences, by_type = [], [], []
-    for split in settings.splits:
-        here = [example for example in examples if example.split == split]
-        scores, whole, parts = evaluate_split(
-            here, predictions, settings.protocol, split, settings.bootstrap_samples, split == settings.splits[0]
+    predictions = [answer for model in models for answer in run.read(f"predictions/{model}.parquet", Prediction)]
+    items = [
+        item
+        for protocol in dict.fromkeys((settings.protocol, *PUBLISHED))
+        for item in score_predictions(examples, predictions, protocol)
+    ]
+    run.write(SCORES, ItemScore, items)
+    headline, samples = settings.splits[0], settings.bootstrap_samples
+    summaries = (
+        probe.summarise(
+            name,
+            {model: run.read(f"probes/{name}/{model}.parquet", probe.record) for model in models},
+            headline,
+            samples,
         )
-        splits.append(scores)
-        differences += whole
-        by_type += parts
-    reliance = summarise_reliance(
-        run.read("reliance/base.parquet", Reliance),
-        run.read("reliance/tuned.parquet", Reliance),
-        settings.bootstrap_samples,
+        for name, probe in probes_of(settings).items()
     )
     evaluation = Evaluation(
         protocol=settings.protocol,
-        splits=tuple(splits),
-        differences=tuple(differences),
-        by_error_type=tuple(by_type),
-        reliance=tuple(reliance),
-        bootstrap_samples=settings.bootstrap_samples,
+        models=tuple(models),
+        splits=tuple(
+            split_scores([item for item in items if item.split == split], models, settings.protocol, split)
+            for split in settings.splits
+        ),
+        differences=compare(items, models, settings.protocol, settings.splits, samples),
+        by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
+        probes=tuple(summary for summary in summaries if summary is not None),
+        bootstrap_samples=samples,
     )
     write_text(run.file(EVALUATION), evaluation.model_dump_json(indent=1))
     return evaluation

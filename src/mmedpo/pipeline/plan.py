@@ -164,7 +164,7 @@ def _score(settings: RunSettings) -> Stage:
 
 def _train(settings: RunSettings, base: tuple[str, ...]) -> Stage:
     def work(run: Run) -> None:
-        from mmedpo.evaluate.generate import probe_answers
+        from mmedpo.evaluate.predictions import probe_answers
         from mmedpo.train.stage import train
 
         protocol = run.settings.evaluate.protocol
@@ -188,25 +188,35 @@ def _predict(settings: RunSettings, base: tuple[str, ...], model: str) -> Stage:
 
         predict_model(run, model)
 
-    fields = {"splits", "max_new_tokens", "batch_size", "answer_types", "reliance_images"}
-    content = {"evaluate": settings.evaluate.model_dump(mode="json", include=fields), **_model(settings)}
+    from mmedpo.evaluate.probes import probes_of
+
+    fields = {"splits", "max_new_tokens", "batch_size", "answer_types"}
+    probes = probes_of(settings.evaluate)
+    content = {
+        "evaluate": settings.evaluate.model_dump(mode="json", include=fields),
+        "probes": {name: probe.settings.model_dump(mode="json") for name, probe in probes.items()},
+        **_model(settings),
+    }
     reads = ("examples.parquet", *base, *((settings.train.result,) if model == "tuned" else ()))
-    writes = (f"predictions/{model}.parquet", f"reliance/{model}.parquet")
+    writes = (f"predictions/{model}.parquet", *(f"probes/{name}/{model}.parquet" for name in probes))
     return Stage(f"predict-{model}", work, content, reads=reads, writes=writes)
 
 
 def _evaluate(settings: RunSettings) -> Stage:
+    from mmedpo.evaluate.probes import probes_of
+
     def work(run: Run) -> None:
         from mmedpo.evaluate.stage import evaluate
 
         evaluate(run)
 
     content = {"evaluate": settings.evaluate.model_dump(mode="json")}
+    measured = [f"probes/{name}" for name in probes_of(settings.evaluate)]
     reads = (
         "examples.parquet",
-        *(f"{kind}/{model}.parquet" for kind in ("predictions", "reliance") for model in ("base", "tuned")),
+        *(f"{kind}/{model}.parquet" for kind in ("predictions", *measured) for model in ("base", "tuned")),
     )
-    return Stage("evaluate", work, content, reads=reads, writes=("evaluation.json",))
+    return Stage("evaluate", work, content, reads=reads, writes=("scores.parquet", "evaluation.json"))
 
 
 def _report(run: Run) -> Stage:
@@ -218,6 +228,7 @@ def _report(run: Run) -> Stage:
     content = {"settings": run.settings.model_dump(mode="json"), "code": _report_code()}
     reads = (
         "evaluation.json",
+        "scores.parquet",
         "train",
         "images",
         *(f"{table}.parquet" for table in ("examples", "candidates", "verdicts", "curated", "pairs")),

@@ -19,8 +19,10 @@ from mmedpo.records import (
     Evaluation,
     Example,
     Grounding,
+    ItemScore,
     Prediction,
     PreferencePair,
+    ProbeSummary,
     Record,
     SourceWeights,
     Turn,
@@ -58,9 +60,16 @@ class Stored:
     trained: bool
     """False when training stopped (it collapsed, or was killed) and so left a log but no adapter."""
     evaluation: Evaluation | None
+    scores: Sequence[ItemScore]
+    """Every answer of every model under every protocol; empty before the evaluation."""
     predictions: Mapping[str, Mapping[str, Prediction]]
-    """Model -> example id -> answer."""
+    """Model -> example id -> answer, of the evaluated models."""
     drops: Sequence[Drop]
+
+    def probe(self, name: str) -> ProbeSummary | None:
+        """What a probe found; None when it was not measured."""
+        found = self.evaluation.probes if self.evaluation else ()
+        return next((summary for summary in found if summary.probe == name), None)
 
 
 def read_stored(run: Run) -> Stored:
@@ -92,9 +101,10 @@ def read_stored(run: Run) -> Stored:
         log=_json(run, "train/log.json") or [],
         trained="train" in run.manifest.stages,
         evaluation=checked,
+        scores=_table(run, "scores.parquet", ItemScore) if checked else [],
         predictions={
             model: {answer.example_id: answer for answer in _table(run, f"predictions/{model}.parquet", Prediction)}
-            for model in ("base", "tuned")
+            for model in (checked.models if checked else ())
         },
         drops=run.drops(),
     )

@@ -1,0 +1,159 @@
+"""Lesion reliance: does the answer's probability fall when the lesion, and not just any area, is noised?"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from mmedpo.config import NoiseSettings
+from mmedpo.config.groups import Settings
+from mmedpo.evaluate.probes.probe import Measured, Probe, Subject
+from mmedpo.imaging.images import read_image
+from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
+from mmedpo.records import Drop, Example, NoiseSpec, Reliance
+from mmedpo.records.shapes import Heatmap
+from mmedpo.registry import register
+from mmedpo.seeds import derive_seed
+from mmedpo.storage.tables import write_bytes
+
+LESION_QUESTIONS = ("presence", "abnormality", "side", "zone", "count", "size")
+"""Error types whose answer depends on the lesion."""
+
+
+class LesionRelianceSettings(Settings):
+    """`evaluate.probes.lesion-reliance`."""
+
+    images: int = Field(80, ge=1)
+    """Images it is measured on, of those with annotated lesions."""
+
+
+@register("probe", "lesion-reliance")
+class LesionReliance(Probe[Reliance]):
+    """Fall of log pi(y_w), nats, when one region of the image is noised; positive means it falls."""
+
+    title = "Lesion reliance"
+    unit = "nats"
+    quantities: ClassVar[Mapping[str, str]] = {
+        "lesion": "lesion noised",
+        "elsewhere": "elsewhere noised",
+        "contrast": "contrast",
+    }
+    headline = "contrast"
+    about = "fall of log pi(y_w) with the lesion noised minus elsewhere noised"
+    record = Reliance
+    options = LesionRelianceSettings
+
+    def measure(self, subject: Subject) -> Measured[Reliance]:
+        """log pi(y_w) under three views of every question whose image has them."""
+        asked = choose_examples(subject.examples, self.settings.images)
+        views, drops = write_views(subject, asked)
+        return Measured(
+            _measure(subject, [example for example in asked if example.image.sha256 in views], views), drops
+        )
+
+    def values(self, rows: Sequence[Reliance]) -> Mapping[str, Mapping[str, float]]:
+        """The falls, and how much further log pi falls in the lesion than elsewhere."""
+        return {
+            "lesion": {row.example_id: row.clean - row.lesion for row in rows},
+            "elsewhere": {row.example_id: row.clean - row.elsewhere for row in rows},
+            "contrast": {row.example_id: row.elsewhere - row.lesion for row in rows},
+        }
+
+
+def choose_examples(examples: Sequence[Example], images: int) -> list[Example]:
+    """Questions about lesions on the first `images` images that have any annotated."""
+    chosen: list[Example] = []
+    seen: set[str] = set()
+    for example in examples:
+        usable = example.mask_path is not None and example.boxes and example.answer_type != "report"
+        if not usable or example.error_type not in LESION_QUESTIONS:
+            continue
+        if example.image.sha256 not in seen and len(seen) >= images:
+            continue
+        seen.add(example.image.sha256)
+        chosen.append(example)
+    return chosen
+
+
+def write_views(subject: Subject, examples: Sequence[Example]) -> tuple[dict[str, tuple[Path, Path]], list[Drop]]:
+    """Noises the true lesion mask, and an equal area elsewhere, of every image.
+
+    Returns:
+        image hash -> (lesion noised, elsewhere noised), and the images where no such place exists.
+    """
+    views: dict[str, tuple[Path, Path]] = {}
+    drops: dict[str, Drop] = {}
+    advance = subject.track("noising probes")
+    for number, example in enumerate(examples, start=1):
+        sha = example.image.sha256
+        if sha not in views and sha not in drops:
+            assert example.mask_path is not None
+            mask = read_image(subject.image_root, example.mask_path)
+            lesion = ((mask if mask.ndim == 2 else mask.max(axis=2)) > 0).astype(np.float32)
+            body = inside_of_patient(read_image(subject.image_root, example.image.path))
+            elsewhere = elsewhere_heatmap(lesion, derive_seed(0, "elsewhere", sha), body)
+            if elsewhere is None:
+                reason = "no-equal-area-elsewhere"
+                drops[sha] = Drop(stage=f"predict-{subject.model}", item=example.image.path, reason=reason)
+            else:
+                views[sha] = (
+                    _write(subject, example, lesion, "lesion"),
+                    _write(subject, example, elsewhere, "elsewhere"),
+                )
+        advance(number, len(examples))
+    return views, list(drops.values())
+
+
+def _measure(subject: Subject, examples: Sequence[Example], views: Mapping[str, tuple[Path, Path]]) -> list[Reliance]:
+    from mmedpo.engine import build_branch
+
+    engine = subject.engine
+    branches = [
+        build_branch(
+            engine.vlm,
+            view,
+            example.question,
+            example.answer,
+            max_length=engine.vlm.context_length,
+            owner=example.example_id,
+        )
+        for example in examples
+        for view in (subject.image_root / example.image.path, *views[example.image.sha256])
+    ]
+    if not branches:
+        return []
+    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
+    engine.settle(branches[:6], longest, strict=False, message=subject.message)
+    totals = engine.measure(branches).totals().tolist()
+    return [
+        Reliance(
+            example_id=example.example_id,
+            model=subject.model,
+            image_sha256=example.image.sha256,
+            clean=totals[3 * number],
+            lesion=totals[3 * number + 1],
+            elsewhere=totals[3 * number + 2],
+        )
+        for number, example in enumerate(examples)
+    ]
+
+
+def _write(subject: Subject, example: Example, heatmap: Heatmap, name: str) -> Path:
+    from PIL import Image
+
+    # The probe's noise is the same whatever the run trained with, so that arms can be compared.
+    settings = NoiseSettings()
+    spec = NoiseSpec(
+        step=settings.step, schedule=settings.schedule, seed=derive_seed(0, "reliance", example.image.sha256)
+    )
+    noised = noise_image(read_image(subject.image_root, example.image.path), heatmap, spec)
+    buffer = io.BytesIO()
+    Image.fromarray(noised).save(buffer, format="PNG")
+    path = subject.folder / f"{example.image.sha256[:16]}-{name}.png"
+    write_bytes(path, buffer.getvalue())
+    return path
