@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 from mmedpo.config.groups import Settings
 from mmedpo.records import AnswerType, Protocol
 
-SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {}}
-"""Probes of every run, each with its own defaults."""
+SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}}
+"""Probes of every run; lesion reliance on 80 images with annotated lesions."""
 
 
 class EvaluateSettings(Settings):
@@ -35,5 +35,11 @@ class EvaluateSettings(Settings):
     @field_validator("probes", mode="before")
     @classmethod
     def _with_shipped(cls, given: Any) -> Any:
-        """A recipe that adds a probe keeps the others."""
-        return {**SHIPPED_PROBES, **given} if isinstance(given, Mapping) else given
+        """A recipe that adds a probe keeps the others, one that changes a setting of a probe keeps its others."""
+        if not isinstance(given, Mapping):
+            return given
+        changed = {
+            name: {**SHIPPED_PROBES.get(name, {}), **own} if isinstance(own, Mapping) else own
+            for name, own in given.items()
+        }
+        return {**SHIPPED_PROBES, **changed}

@@ -33,7 +33,9 @@ def render(content: ReportContent) -> str:
     """
     known = sections()
     environment = _environment(tuple((name, folder_of(section)) for name, section in known.items()))
-    rendered, verdict, pointers = [], [], []
+    rendered: list[Rendered] = []
+    verdict: list[str] = []
+    pointers: list[tuple[str, str]] = []
     for name, section in known.items():
         part = content.parts.get(name)
         if part is None:
@@ -43,7 +45,8 @@ def render(content: ReportContent) -> str:
         # What a template made has been escaped there.
         rendered.append(Rendered(name, section.heading, Markup(body)))
         verdict += section.says(part)
-        pointers += [(name, text) for text in (section.points(part),) if text]
+        if text := section.points(part):
+            pointers.append((name, text))
     page = environment.get_template("page.html.j2").render(
         content=content, sections=rendered, verdict=" ".join(verdict) or NOTHING_STORED, pointers=pointers
     )

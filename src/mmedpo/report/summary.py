@@ -40,7 +40,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
 
 
 def _table(items: Sequence[Difference], model: str, against: str) -> list[str]:
-    rows = [("metric", "n", against, model, "diff.", "95 % interval", "p")]
+    rows: list[tuple[str, ...]] = [("metric", "n", against, model, "diff.", "95 % interval", "p")]
     for item in items:
         values = (f"{100 * value:.1f}" for value in (item.before, item.after))
         bounds = f"{100 * item.low:+.1f} to {100 * item.high:+.1f}"

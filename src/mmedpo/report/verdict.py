@@ -74,7 +74,8 @@ def multiplicity_note(comparisons: tuple[Comparison, ...], coverage: float) -> s
         return ""
     shown = [item for item in comparisons if direction(item) in ("up", "down")]
     expected = len(judged) * (1 - coverage)
-    note = f"{len(shown)} of {len(judged)} intervals exclude 0; about {expected:.1f} would by chance if nothing had changed."
+    by_chance = f"about {expected:.1f} would by chance if nothing had changed"
+    note = f"{len(shown)} of {len(judged)} intervals exclude 0; {by_chance}."
     if all(item.adjusted is None for item in comparisons):
         return f"{note} The intervals are not adjusted for the number of comparisons."
     kept = sum(survives(item, coverage) for item in shown)

@@ -28,7 +28,7 @@ LESION_QUESTIONS = ("presence", "abnormality", "side", "zone", "count", "size")
 class LesionRelianceSettings(Settings):
     """`evaluate.probes.lesion-reliance`."""
 
-    images: int = Field(80, ge=1)
+    images: int = Field(ge=1)
     """Images it is measured on, of those with annotated lesions."""
 
 
