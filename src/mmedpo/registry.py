@@ -17,7 +17,17 @@ from typing import Any, Literal, TypeVar
 from mmedpo.errors import ConfigError
 
 Kind = Literal[
-    "dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss", "probe", "section"
+    "dataset",
+    "grounder",
+    "judge",
+    "agent",
+    "chat-model",
+    "protocol",
+    "preference-format",
+    "loss",
+    "executor",
+    "probe",
+    "section",
 ]
 
 _ROOMS: dict[Kind, str] = {
@@ -29,6 +39,7 @@ _ROOMS: dict[Kind, str] = {
     "protocol": "mmedpo.evaluate.protocols",
     "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
+    "executor": "mmedpo.run.executors",
     "probe": "mmedpo.evaluate.probes",
     "section": "mmedpo.report.sections",
 }

@@ -74,15 +74,16 @@ def status(folder: RunFolder) -> None:
     from mmedpo.pipeline.plan import plan
     from mmedpo.progress import duration
     from mmedpo.run import read_run
+    from mmedpo.run.layout import WORK
 
     run = read_run(folder)
-    for stage in plan(run):
+    for stage in plan(run.settings):
         state = run.manifest.stages.get(stage.name)
         if run.is_done(stage) and state is not None:
             print(f"{stage.name:14} done in {duration(state.seconds)}")
         elif state is not None:
             print(f"{stage.name:14} out of date: settings or inputs changed")
-        elif (run.file(".work") / stage.name).exists():
+        elif (run.path / WORK / stage.name).exists():
             print(f"{stage.name:14} started, not finished")
         else:
             print(f"{stage.name:14} not started")

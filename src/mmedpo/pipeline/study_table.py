@@ -11,16 +11,14 @@ from typing import Any
 from mmedpo.config import RunSettings, load_settings
 from mmedpo.evaluate.metrics import meteor_label
 from mmedpo.evaluate.probes import Probe, probes_of
-from mmedpo.evaluate.stage import SCORES
 from mmedpo.evaluate.statistics import Interval
 from mmedpo.evaluate.study import SeedRows, headline_interval, study_cells, study_contrasts, study_probe
 from mmedpo.records import Cell, Contrast, ItemScore, ProbeCell
 from mmedpo.records.evaluation import LABELS, METRICS
-from mmedpo.run import RESOLVED
+from mmedpo.run import BASE, TUNED
+from mmedpo.run.layout import RESOLVED, SCORES, measured_by
 from mmedpo.storage.tables import read_table, write_text
 
-BASE, TUNED = "base", "tuned"
-"""Slots of the models that a study compares: what every arm starts from, and what it ends with."""
 COLUMNS = {**LABELS, "meteor": meteor_label()}
 """METEOR says whether it had its synonyms."""
 ALPHA = 0.05
@@ -88,7 +86,7 @@ def _of(items: Sequence[ItemScore], model: str, split: str) -> list[ItemScore]:
 
 
 def _rows(folders: Sequence[Path], name: str, probe: Probe[Any], model: str) -> SeedRows:
-    return [read_table(folder / "probes" / name / f"{model}.parquet", probe.record) for folder in folders]
+    return [read_table(folder / measured_by(name, model), probe.record) for folder in folders]
 
 
 def _head(name: str, description: str, settings: RunSettings, overrides: Sequence[str], seeds: int) -> str:

@@ -135,6 +135,19 @@ class NoiseSpec(Record):
     """Seed of eps (and of the crop)."""
 
 
+class NoisedView(Record):
+    """The noised view of one image, which all questions on it share."""
+
+    image_sha256: str
+    """The image it was made from."""
+    noise: NoiseSpec | None = None
+    """How it was noised; None where it was not."""
+    path: str = ""
+    """The view (PNG) relative to the run folder; empty where there is none."""
+    reason: str = ""
+    """Why there is no view; empty when there is one."""
+
+
 class PreferencePair(Record):
     """One preference: `chosen` given the image over `rejected` given the (noised) image.
 

@@ -10,9 +10,8 @@ from mmedpo.report.page import render
 from mmedpo.report.section import sections
 from mmedpo.report.stored import read_stored
 from mmedpo.run import Run
+from mmedpo.run.layout import REPORT
 from mmedpo.storage.tables import write_text
-
-REPORT = "report.html"
 
 
 def write_report(run: Run) -> Path:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from mmedpo.report import formatting
 from mmedpo.report.content import ReportContent
-from mmedpo.report.section import folder_of, sections
+from mmedpo.report.section import files_of, sections
 from mmedpo.report.verdict import NOTHING_STORED, direction
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -32,7 +32,7 @@ def render(content: ReportContent) -> str:
     as UTF-8.
     """
     known = sections()
-    environment = _environment(tuple((name, folder_of(section)) for name, section in known.items()))
+    environment = _environment(tuple((name, files_of(section)[1].parent) for name, section in known.items()))
     rendered: list[Rendered] = []
     verdict: list[str] = []
     pointers: list[tuple[str, str]] = []

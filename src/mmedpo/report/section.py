@@ -63,6 +63,7 @@ def sections() -> dict[str, Section[Any]]:
     return dict(sorted(known.items(), key=lambda item: (item[1].order, item[0])))
 
 
-def folder_of(section: Section[Any]) -> Path:
-    """Where its file and its template lie."""
-    return Path(inspect.getfile(type(section))).parent
+def files_of(section: Section[Any]) -> tuple[Path, Path]:
+    """The file of its class, and its template beside it."""
+    code = Path(inspect.getfile(type(section)))
+    return code, code.with_name(section.template)

@@ -9,11 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmedpo.errors import RunFolderError
+from mmedpo.run.layout import MANIFEST
 
-FORMAT = 2
+FORMAT = 3
 """Version of the run folder's layout; a folder of another version is refused."""
-
-MANIFEST = "manifest.json"
 
 
 class StageState(BaseModel):

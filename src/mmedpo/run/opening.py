@@ -13,8 +13,9 @@ from mmedpo.config import RunSettings, dump_settings, load_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
-from mmedpo.run.folder import EARLIER, RESOLVED, Run
-from mmedpo.run.manifest import MANIFEST, new_manifest, read_manifest
+from mmedpo.run.folder import EARLIER, Run
+from mmedpo.run.layout import MANIFEST, RESOLVED, WORK
+from mmedpo.run.manifest import new_manifest, read_manifest
 from mmedpo.storage.tables import write_text
 
 
@@ -55,8 +56,8 @@ def open_run(
         run.save_manifest()
         if settings is not None:
             write_text(path / RESOLVED, dump_settings(settings))
-        for killed in path.glob(f".work/*{EARLIER}"):
-            run.put_back(killed.name.removesuffix(EARLIER))
+        for killed in sorted(path.glob(f"{WORK}/**/*{EARLIER}")):
+            run.put_back(killed.relative_to(path / WORK).as_posix().removesuffix(EARLIER))
         yield run
     finally:
         (path / ".holder").unlink(missing_ok=True)

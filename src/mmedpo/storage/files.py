@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mmedpo.errors import MMedPOError
+from mmedpo.errors import ConfigError, MMedPOError
 from mmedpo.storage.tables import atomic_path
 
 
@@ -24,6 +24,17 @@ def hash_path(path: Path) -> str:
             for block in iter(lambda: handle.read(1 << 20), b""):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def hash_input(path: Path) -> str:
+    """SHA-256 of a file that a setting names.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if not path.exists():
+        raise ConfigError(f"file {path} does not exist; check the recipe or --set")
+    return hash_path(path)
 
 
 def read_json_rows(path: Path, error: type[MMedPOError], what: str) -> list[Any]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mmedpo.config import NoiseSettings
 from mmedpo.config.groups import Settings
-from mmedpo.evaluate.probes.probe import Measured, Probe, Subject
+from mmedpo.evaluate.probes.probe import Prepared, Probe, Subject, Workplace
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
 from mmedpo.records import Drop, Example, NoiseSpec, Reliance
@@ -23,6 +23,8 @@ from mmedpo.storage.tables import write_bytes
 
 LESION_QUESTIONS = ("presence", "abnormality", "side", "zone", "count", "size")
 """Error types whose answer depends on the lesion."""
+REGIONS = ("lesion", "elsewhere")
+"""What is noised, one region a view."""
 
 
 class LesionRelianceSettings(Settings):
@@ -48,13 +50,48 @@ class LesionReliance(Probe[Reliance]):
     record = Reliance
     options = LesionRelianceSettings
 
-    def measure(self, subject: Subject) -> Measured[Reliance]:
-        """log pi(y_w) under three views of every question whose image has them."""
-        asked = choose_examples(subject.examples, self.settings.images)
-        views, drops = write_views(subject, asked)
-        return Measured(
-            _measure(subject, [example for example in asked if example.image.sha256 in views], views), drops
-        )
+    def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
+        """Questions about lesions, with both noised views of every image that has a place for them."""
+        asked = choose_examples(examples, self.settings.images)
+        drops = write_views(place, asked)
+        return Prepared([example for example in asked if example.image.sha256 not in drops], tuple(drops.values()))
+
+    def measure(self, subject: Subject, examples: Sequence[Example]) -> list[Reliance]:
+        """log pi(y_w) under three views of every question."""
+        from mmedpo.engine import build_branch
+
+        engine = subject.engine
+        branches = [
+            build_branch(
+                engine.vlm,
+                view,
+                example.question,
+                example.answer,
+                max_length=engine.vlm.context_length,
+                owner=example.example_id,
+            )
+            for example in examples
+            for view in (
+                subject.image_root / example.image.path,
+                *(view_of(subject.folder, example, region) for region in REGIONS),
+            )
+        ]
+        if not branches:
+            return []
+        longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
+        engine.settle(branches[:6], longest, strict=False, message=subject.message)
+        totals = engine.measure(branches).totals().tolist()
+        return [
+            Reliance(
+                example_id=example.example_id,
+                model=subject.model,
+                image_sha256=example.image.sha256,
+                clean=totals[3 * number],
+                lesion=totals[3 * number + 1],
+                elsewhere=totals[3 * number + 2],
+            )
+            for number, example in enumerate(examples)
+        ]
 
     def values(self, rows: Sequence[Reliance]) -> Mapping[str, Mapping[str, float]]:
         """The falls, and how much further log pi falls in the lesion than elsewhere."""
@@ -80,70 +117,39 @@ def choose_examples(examples: Sequence[Example], images: int) -> list[Example]:
     return chosen
 
 
-def write_views(subject: Subject, examples: Sequence[Example]) -> tuple[dict[str, tuple[Path, Path]], list[Drop]]:
-    """Noises the true lesion mask, and an equal area elsewhere, of every image.
+def write_views(place: Workplace, examples: Sequence[Example]) -> dict[str, Drop]:
+    """Noises the true lesion mask, and an equal area elsewhere, of every image, where `view_of` finds them.
 
     Returns:
-        image hash -> (lesion noised, elsewhere noised), and the images where no such place exists.
+        image hash -> drop, for images on which no equal area lies elsewhere inside the patient.
     """
-    views: dict[str, tuple[Path, Path]] = {}
     drops: dict[str, Drop] = {}
-    advance = subject.track("noising probes")
+    seen: set[str] = set()
+    advance = place.track("noising probes")
     for number, example in enumerate(examples, start=1):
-        sha = example.image.sha256
-        if sha not in views and sha not in drops:
+        if example.image.sha256 not in seen:
+            seen.add(example.image.sha256)
             assert example.mask_path is not None
-            mask = read_image(subject.image_root, example.mask_path)
+            mask = read_image(place.image_root, example.mask_path)
             lesion = ((mask if mask.ndim == 2 else mask.max(axis=2)) > 0).astype(np.float32)
-            body = inside_of_patient(read_image(subject.image_root, example.image.path))
-            elsewhere = elsewhere_heatmap(lesion, derive_seed(0, "elsewhere", sha), body)
+            body = inside_of_patient(read_image(place.image_root, example.image.path))
+            elsewhere = elsewhere_heatmap(lesion, derive_seed(0, "elsewhere", example.image.sha256), body)
             if elsewhere is None:
                 reason = "no-equal-area-elsewhere"
-                drops[sha] = Drop(stage=f"predict-{subject.model}", item=example.image.path, reason=reason)
+                drops[example.image.sha256] = Drop(stage=place.stage, item=example.image.path, reason=reason)
             else:
-                views[sha] = (
-                    _write(subject, example, lesion, "lesion"),
-                    _write(subject, example, elsewhere, "elsewhere"),
-                )
+                for region, heatmap in zip(REGIONS, (lesion, elsewhere), strict=True):
+                    _write(place, example, heatmap, region)
         advance(number, len(examples))
-    return views, list(drops.values())
+    return drops
 
 
-def _measure(subject: Subject, examples: Sequence[Example], views: Mapping[str, tuple[Path, Path]]) -> list[Reliance]:
-    from mmedpo.engine import build_branch
-
-    engine = subject.engine
-    branches = [
-        build_branch(
-            engine.vlm,
-            view,
-            example.question,
-            example.answer,
-            max_length=engine.vlm.context_length,
-            owner=example.example_id,
-        )
-        for example in examples
-        for view in (subject.image_root / example.image.path, *views[example.image.sha256])
-    ]
-    if not branches:
-        return []
-    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
-    engine.settle(branches[:6], longest, strict=False, message=subject.message)
-    totals = engine.measure(branches).totals().tolist()
-    return [
-        Reliance(
-            example_id=example.example_id,
-            model=subject.model,
-            image_sha256=example.image.sha256,
-            clean=totals[3 * number],
-            lesion=totals[3 * number + 1],
-            elsewhere=totals[3 * number + 2],
-        )
-        for number, example in enumerate(examples)
-    ]
+def view_of(folder: Path, example: Example, region: str) -> Path:
+    """Where the view of the example's image lies in which a region is noised."""
+    return folder / f"{example.image.sha256[:16]}-{region}.png"
 
 
-def _write(subject: Subject, example: Example, heatmap: Heatmap, name: str) -> Path:
+def _write(place: Workplace, example: Example, heatmap: Heatmap, region: str) -> None:
     from PIL import Image
 
     # The probe's noise is the same whatever the run trained with, so that arms can be compared.
@@ -151,9 +157,7 @@ def _write(subject: Subject, example: Example, heatmap: Heatmap, name: str) -> P
     spec = NoiseSpec(
         step=settings.step, schedule=settings.schedule, seed=derive_seed(0, "reliance", example.image.sha256)
     )
-    noised = noise_image(read_image(subject.image_root, example.image.path), heatmap, spec)
+    noised = noise_image(read_image(place.image_root, example.image.path), heatmap, spec)
     buffer = io.BytesIO()
     Image.fromarray(noised).save(buffer, format="PNG")
-    path = subject.folder / f"{example.image.sha256[:16]}-{name}.png"
-    write_bytes(path, buffer.getvalue())
-    return path
+    write_bytes(view_of(place.folder, example, region), buffer.getvalue())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -20,42 +20,54 @@ from mmedpo.config import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.errors import ConfigError
 from mmedpo.evaluate.statistics import holm, mean_interval, paired_difference
+from mmedpo.imaging.images import read_image
 from mmedpo.progress import Advance
 from mmedpo.records import Drop, Example, Measurement, ProbePart, ProbeSummary
 from mmedpo.registry import lookup
 
 if TYPE_CHECKING:
     from mmedpo.engine import Engine
+    from mmedpo.run import Run
 
 M = TypeVar("M", bound=Measurement)
 
 
 @dataclass(frozen=True)
+class Workplace:
+    """What a probe has while it prepares its questions; no model yet."""
+
+    image_root: Path
+    """What image and mask paths of the questions are relative to."""
+    folder: Path
+    """For pictures that the model is to look at; kept while the stage works, gone when it is done."""
+    stage: str
+    """Name of the stage, for drops."""
+    track: Callable[[str], Advance]
+    """Progress of something with a name."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The questions a probe will ask, and what it leaves out, with reasons."""
+
+    examples: Sequence[Example]
+    drops: Sequence[Drop] = ()
+
+
+@dataclass(frozen=True)
 class Subject:
-    """One model with the questions a probe may ask, and what the probe may work with."""
+    """One model, loaded, and what a probe may work with."""
 
     model: str
     """Its slot in the run: what `Measurement.model` says."""
     engine: Engine
     """log pi of any answer to any question on any image (`engine.measure`); the model itself is `engine.vlm`."""
-    examples: Sequence[Example]
-    """All questions of the headline split."""
     image_root: Path
-    """What their image and mask paths are relative to."""
+    """As in `Workplace`."""
     folder: Path
-    """Empty at first; for pictures the engine is to look at. Gone when the stage is done."""
-    track: Callable[[str], Advance]
-    """Progress of something with a name."""
+    """As in `Workplace`: what `prepare` put there."""
     message: Callable[[str], None]
     """One line for the user."""
-
-
-@dataclass(frozen=True)
-class Measured(Generic[M]):
-    """What a probe measured of one model, and what it left out, with reasons."""
-
-    rows: list[M]
-    drops: list[Drop] = field(default_factory=list)
 
 
 class Probe(ABC, Generic[M]):
@@ -79,9 +91,13 @@ class Probe(ABC, Generic[M]):
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
+    def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
+        """Chooses among all questions of the headline split, the same for every model; all of them by default."""
+        return Prepared(examples)
+
     @abstractmethod
-    def measure(self, subject: Subject) -> Measured[M]:
-        """Measures one model; the same questions for every model."""
+    def measure(self, subject: Subject, examples: Sequence[Example]) -> list[M]:
+        """Measures one model on the prepared questions, one row each."""
 
     @abstractmethod
     def values(self, rows: Sequence[M]) -> Mapping[str, Mapping[str, float]]:
@@ -131,6 +147,18 @@ def probes_of(settings: EvaluateSettings) -> dict[str, Probe[Any]]:
         ConfigError: no such probe, or a setting it does not have.
     """
     return {name: _probe(name, given) for name, given in settings.probes.items() if given is not None}
+
+
+def prober(run: Run, model: str, name: str, folder: Path) -> Callable[[Sequence[Example]], list[Any]]:
+    """A model of the run, loaded, in front of one probe: made where the work runs."""
+    from mmedpo.engine import Engine, FeatureStore
+    from mmedpo.models.slots import load_slot
+
+    probe = probes_of(run.settings.evaluate)[name]
+    vlm = load_slot(run.slot(model))
+    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    subject = Subject(model, Engine.from_settings(vlm, features, run.settings), run.image_root, folder, run.message)
+    return lambda examples: probe.measure(subject, examples)
 
 
 def _probe(name: str, given: Mapping[str, Any]) -> Probe[Any]:
