@@ -121,7 +121,7 @@ class Grounding(Record):
 
 
 class NoiseSpec(Record):
-    """Everything needed to rebuild one noised image alone, bit for bit (METHOD, Eq. 2)."""
+    """Everything needed to rebuild one noised image alone, bit for bit (METHOD section 1, Eq. 2)."""
 
     kind: NoiseKind = "diffusion"
     """`diffusion` is Eq. 2; the others are ablations; `released` mimics the published code."""

@@ -54,13 +54,13 @@ def slot_of(settings: RunSettings, root: Path, name: str) -> Slot:
     if settings.finetune is not None:
         checkpoint, reads = checkpoint.model_copy(update={"name": str(root / FINETUNED)}), (FINETUNED,)
     result = settings.train.result
+    written: dict[str, tuple[str, ...]] = {BASE: ()}
     if settings.rounds == 1:
-        written: dict[str, tuple[str, ...]] = {BASE: (), TUNED: (result,)}
+        written[TUNED] = (result,)
     else:
-        folders = [f"{round_folder(number)}/{result}" for number in range(1, settings.rounds + 1)]
-        written = {round_name(number): tuple(folders[:number]) for number in range(settings.rounds + 1)}
-        written |= {BASE: (), TUNED: tuple(folders)}
-        del written[round_name(0)]
+        folders = tuple(f"{round_folder(number)}/{result}" for number in range(1, settings.rounds + 1))
+        written |= {round_name(number): folders[:number] for number in range(1, settings.rounds + 1)}
+        written[TUNED] = folders
     if name not in written:
         raise ConfigError(f"this run has no model {name!r}; it has {', '.join(written)}")
     results = written[name]

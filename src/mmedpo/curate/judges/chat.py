@@ -1,4 +1,4 @@
-"""MMedPO's judge: picks the sampled answer that contradicts the truth most clearly, or writes one (METHOD, D_t)."""
+"""MMedPO's judge: picks the sampled answer that contradicts the truth most clearly, or writes one (METHOD section 1, D_t)."""
 
 from __future__ import annotations
 
