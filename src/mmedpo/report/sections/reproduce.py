@@ -12,7 +12,8 @@ from mmedpo.report.content import Fact
 from mmedpo.report.parts import Part
 from mmedpo.report.section import Section
 from mmedpo.report.stored import Stored
-from mmedpo.run import RESOLVED, Run
+from mmedpo.run import Run
+from mmedpo.run.layout import RESOLVED
 
 
 class Reproduce(Part):
