@@ -91,7 +91,8 @@ def _finish(
 ) -> None:
     """Writes log, drops and result; refuses a collapsed one."""
     settings = run.settings.train
-    write_text(run.file(LOG), json.dumps(history, indent=1))
+    # Sorted: a log that went through a checkpoint has its keys in another order.
+    write_text(run.file(LOG), json.dumps(history, indent=1, sort_keys=True))
     looks = watch_log(history)
     degenerate = collapse(looks, settings.watch)
     if degenerate:
@@ -238,7 +239,19 @@ def _keep(run: Run, vlm: VisionLanguageModel) -> None:
     # The trainer leaves its arguments beside the weights, pickled: nothing anybody should load.
     idle = shutil.ignore_patterns("README.md", "training_args.bin")
     shutil.copytree(run.work_folder / settings.watch.keep, staging, ignore=idle)
+    config = staging / "adapter_config.json"
+    if config.exists():
+        config.write_text(_repeatable_config(config.read_text()))
     if settings.tune == "full":
         vlm.tokenizer.save_pretrained(staging)
         vlm.image_processor.save_pretrained(staging)
     move(staging, target)
+
+
+def _repeatable_config(text: str) -> str:
+    """An adapter's configuration with its sets in order: peft writes them as they happen to lie in memory."""
+    content = json.loads(text)
+    for name, value in content.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            content[name] = sorted(value)
+    return json.dumps(content, indent=2, sort_keys=True)
