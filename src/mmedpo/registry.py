@@ -1,4 +1,4 @@
-"""Names to things: datasets, grounders, judges, agents, language models, protocols, losses.
+"""Names to things: datasets, grounders, judges, agents, language models, protocols, noise, losses, weightings.
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
 outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
@@ -8,9 +8,10 @@ Built-in modules are listed by room and imported only when somebody asks for tha
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
 
@@ -19,8 +20,10 @@ from mmedpo.errors import ConfigError
 Kind = Literal[
     "dataset",
     "grounder",
+    "noise",
     "judge",
     "agent",
+    "weighting",
     "chat-model",
     "protocol",
     "preference-format",
@@ -33,8 +36,10 @@ Kind = Literal[
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data.readers",
     "grounder": "mmedpo.grounding",
+    "noise": "mmedpo.imaging.noises",
     "judge": "mmedpo.curate.judges",
     "agent": "mmedpo.score.agents",
+    "weighting": "mmedpo.score.weightings",
     "chat-model": "mmedpo.chat.kinds",
     "protocol": "mmedpo.evaluate.protocols",
     "preference-format": "mmedpo.preferences.formats",
@@ -44,6 +49,9 @@ _ROOMS: dict[Kind, str] = {
     "section": "mmedpo.report.sections",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
+
+LONGEST_NAME = 60
+"""Characters of a name that a message repeats."""
 
 _TABLE: dict[tuple[str, str], Any] = {}
 _LOADED: set[str] = set()
@@ -78,13 +86,24 @@ def lookup(kind: Kind, name: str) -> Any:
     try:
         return _TABLE[kind, name]
     except KeyError:
-        raise ConfigError(f"unknown {kind} {name!r}; known: {', '.join(names(kind)) or 'none'}") from None
+        raise ConfigError(f"unknown {kind} {_short(name)}; {suggestion(name, names(kind))}") from None
+
+
+def suggestion(name: str, known: Sequence[str], label: str = "known") -> str:
+    """What a message says after an unknown name: the known one that is nearest, if any is near, and all of them."""
+    close = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}{label}: {', '.join(known) or 'none'}"
 
 
 def names(kind: Kind) -> list[str]:
     """Every registered name of one kind, sorted."""
     _load(kind)
     return sorted(name for k, name in _TABLE if k == kind)
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]!r}..."
 
 
 def _load(kind: Kind) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from mmedpo.config.groups import Settings
-from mmedpo.records import AnswerType, Protocol
+from mmedpo.config.groups import Named, Settings
+from mmedpo.records import AnswerType
 
 SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}}
 """Probes of every run; lesion reliance on 80 images with annotated lesions."""
@@ -19,8 +19,8 @@ class EvaluateSettings(Settings):
 
     splits: tuple[str, ...] = Field(("test-balanced", "test"), min_length=1)
     """Splits that are scored; the first is the headline."""
-    protocol: Protocol = "strict"
-    """Scoring protocol of the headline; every table names it."""
+    protocol: Annotated[str, Named("protocol")] = "strict"
+    """Registered scoring protocol of the headline; every table names it."""
     max_new_tokens: int = Field(96, ge=1)
     """Length limit of an answer."""
     batch_size: int = Field(96, ge=1)

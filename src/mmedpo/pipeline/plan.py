@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mmedpo.config import RunSettings
+from mmedpo.config import RunSettings, check_names
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
 from mmedpo.errors import ConfigError, TrainingCollapsed
@@ -78,6 +78,7 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
     wanted_stages = stages[: names.index(until) + 1] if until is not None else stages
     if only is not None:
         wanted_stages = [stage for stage in stages if stage.name == only]
+    _check_pieces(run, wanted_stages)
     if run.file(DATA_NOTES).exists():
         _check_endpoints(run, wanted_stages)
     for stage in wanted_stages:
@@ -103,6 +104,16 @@ def _report_collapse(run: Run, report: Stage, training: Stage) -> None:
         run.message("what an earlier training left here, and its report, stay as they were")
     else:
         run.execute(replace(report, places=training.places))
+
+
+def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
+    """Refuses before anything is computed a name that stands for nothing, and a term that its loss cannot use."""
+    check_names(run.settings)
+    trains = any(stage.name.rpartition("/")[2] == "train" and not run.is_done(stage) for stage in stages)
+    if trains and run.settings.train.method == "preference":
+        from mmedpo.train.objectives import Objective
+
+        Objective(run.settings.train.objective, run.settings.train.beta)
 
 
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:

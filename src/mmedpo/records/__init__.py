@@ -14,12 +14,10 @@ from mmedpo.records.core import (
     Grounding,
     ImageRef,
     NoisedView,
-    NoiseKind,
     NoiseRegion,
     NoiseSpec,
     PairKind,
     PreferencePair,
-    Protocol,
     Record,
 )
 from mmedpo.records.evaluation import (
@@ -69,7 +67,6 @@ __all__ = [
     "Measurement",
     "Message",
     "MetricSummary",
-    "NoiseKind",
     "NoiseRegion",
     "NoiseSpec",
     "NoisedView",
@@ -81,7 +78,6 @@ __all__ = [
     "ProbeCell",
     "ProbePart",
     "ProbeSummary",
-    "Protocol",
     "Record",
     "Reliance",
     "SourceWeights",

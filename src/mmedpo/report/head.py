@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from mmedpo.config import RunSettings, ScoreSettings, TermSettings, TrainSettings
+from mmedpo.config import UNWEIGHTED, RunSettings, ScoreSettings, TermSettings, TrainSettings
+from mmedpo.registry import lookup
 from mmedpo.report.content import Fact, Head, StageTime
 from mmedpo.report.formatting import count
 from mmedpo.report.stored import Stored
@@ -53,7 +54,10 @@ def _facts(stored: Stored) -> tuple[Fact, ...]:
 def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
     if settings.preferences is not None:
         told = settings.preferences.format or "format told from its columns"
-        return {"Imported from": f"{settings.preferences.path.name} ({told})"}
+        imported = {"Imported from": f"{settings.preferences.path.name} ({told})"}
+        if not settings.debates:
+            return imported
+        return imported | {"Debate": f"{', '.join(settings.score.agents)}; {settings.score.rescore} imported scores"}
     facts = {}
     if "text" in settings.curate.kinds:
         facts["Judge"] = settings.curate.judge
@@ -67,19 +71,24 @@ def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
 
 
 def _data_seed(settings: RunSettings) -> int:
-    return settings.data.phantom.seed if settings.data.dataset == "phantom" else settings.data.split_seed
+    """That of the dataset itself where it has one, as generated data does; else that of its split."""
+    own = next((group["seed"] for group in settings.data.groups.values() if "seed" in group), None)
+    return int(own) if own is not None else settings.data.split_seed
 
 
 def weighting(settings: ScoreSettings) -> str:
     """The weighting mode in words."""
-    bounds = f"clipped to [{settings.lower:g}, {settings.upper:g}], statistics per kind of pair"
-    return {
-        "rescale": f"rescaled to mean {settings.mu:g} and variance {settings.sigma**2:.3g}, {bounds}",
-        "zscore": f"z-scores of the raw scores, {bounds}",
-        "literal": f"(score − {settings.mu:g}) / {settings.sigma:.3g} as printed in the paper, {bounds}",
-        "raw": "the raw score itself",
-        "none": "none, every pair weighs 1 and no score is used",
-    }[settings.weights]
+    if settings.weights == UNWEIGHTED:
+        return "none, every pair weighs 1 and no score is used"
+    told = str(lookup("weighting", settings.weights)().describe(settings))
+    if not clipped(settings):
+        return told
+    return f"{told}, clipped to [{settings.lower:g}, {settings.upper:g}], statistics per source of scores"
+
+
+def clipped(settings: ScoreSettings) -> bool:
+    """Whether the weighting knows bounds; they mean nothing under the others."""
+    return settings.weights != UNWEIGHTED and "lower" in lookup("weighting", settings.weights).options
 
 
 def objective(settings: TrainSettings) -> str:

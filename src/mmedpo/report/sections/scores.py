@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from mmedpo.config import UNWEIGHTED
 from mmedpo.records import Turn
 from mmedpo.registry import register
 from mmedpo.report import figures
 from mmedpo.report.formatting import count
-from mmedpo.report.head import weighting
+from mmedpo.report.head import clipped, weighting
 from mmedpo.report.panel import consensus, debated, pairs_of, panel, unscored_reasons
 from mmedpo.report.parts import Measured, Part
 from mmedpo.report.pictures import shuffled
@@ -17,9 +18,6 @@ from mmedpo.report.section import Section, svg
 from mmedpo.report.speakers import Debate, Panel
 from mmedpo.report.stored import Stored
 from mmedpo.run import Run
-
-CLIPPED = ("rescale", "zscore", "literal")
-"""Weighting modes that clip; the bounds mean nothing under the others."""
 
 
 class ScoreSource(Part):
@@ -77,31 +75,34 @@ class ScoresSection(Section[Scores]):
 def score_sources(stored: Stored) -> tuple[ScoreSource, ...]:
     """Raw scores and weights per kind of pair; an unscored pair counts as such, also when it was then dropped."""
     final = {pair.pair_id: pair for pair in stored.pairs}
-    reports = {report.source: report for report in stored.weights}
     settings = stored.settings.score
-    clipped = settings.weights in CLIPPED
+    bounded = clipped(settings)
     sources = []
     for kind in ("text", "visual"):
         pairs = [final.get(pair.pair_id, pair) for pair in stored.curated or stored.pairs if pair.kind == kind]
         if not pairs:
             continue
         given = " and ".join(sorted({pair.score_source for pair in pairs if pair.score_source}))
-        report = reports.get(kind)
+        reports = [report for report in stored.weights if report.source.partition(" ")[0] == kind]
+        weighed = sum(report.pairs for report in reports)
         scored = any(pair.score is not None for pair in pairs)
-        if not scored and settings.weights == "none":
+        if not scored and settings.weights == UNWEIGHTED:
             continue
         sources.append(
             ScoreSource(
                 source=f"{kind} pairs: {given or 'not scored'}",
                 scores=tuple(pair.score for pair in pairs) if scored else (),
                 weights=tuple(pair.weight for pair in pairs if pair.pair_id in final)
-                if settings.weights != "none"
+                if settings.weights != UNWEIGHTED
                 else (),
-                lower=settings.lower if clipped else None,
-                upper=settings.upper if clipped else None,
-                at_lower=report.at_lower / report.pairs if report and report.pairs and clipped else None,
-                at_upper=report.at_upper / report.pairs if report and report.pairs and clipped else None,
-                warnings=(*(report.warnings if report else ()), *_calibration(stored, kind, given)),
+                lower=settings.lower if bounded else None,
+                upper=settings.upper if bounded else None,
+                at_lower=sum(report.at_lower for report in reports) / weighed if weighed and bounded else None,
+                at_upper=sum(report.at_upper for report in reports) / weighed if weighed and bounded else None,
+                warnings=(
+                    *(text for report in reports for text in report.warnings),
+                    *_calibration(stored, kind, given),
+                ),
             )
         )
     return tuple(sources)

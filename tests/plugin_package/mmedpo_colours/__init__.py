@@ -1,0 +1,10 @@
+"""A package from outside that brings mmedpo one piece of every kind: one file each, and nothing else.
+
+A new piece is a new file here; importing the package is what registers them all.
+"""
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
+    importlib.import_module(_module.name)
