@@ -1,4 +1,4 @@
-"""Names to things: datasets, grounders, judges, agents, language models, protocols, noise, losses, weightings.
+"""Names to things: datasets, grounders, judges, agents, language models, protocols, noise, losses, model families ...
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
 outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
@@ -31,6 +31,7 @@ Kind = Literal[
     "executor",
     "probe",
     "section",
+    "family",
 ]
 
 _ROOMS: dict[Kind, str] = {
@@ -47,6 +48,7 @@ _ROOMS: dict[Kind, str] = {
     "executor": "mmedpo.run.executors",
     "probe": "mmedpo.evaluate.probes",
     "section": "mmedpo.report.sections",
+    "family": "mmedpo.models.families",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 

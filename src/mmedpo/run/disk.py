@@ -48,8 +48,9 @@ def why(error: OSError) -> str:
 
 def unusable(error: OSError, folder: Path) -> RunFolderError:
     """The error in our terms, with the fix."""
+    name = error.filename or folder
     return RunFolderError(
-        f"{error.filename or folder} cannot be used: {why(error)}; choose another --runs folder, or mend it and run again"
+        f"{name} cannot be used: {why(error)}; choose another --runs folder, or mend it and run again"
     )
 
 

@@ -78,8 +78,7 @@ class LesionReliance(Probe[Reliance]):
         ]
         if not branches:
             return []
-        longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
-        engine.settle(branches[:6], longest, strict=False, message=subject.message)
+        engine.settle(branches[:6], strict=False, message=subject.message)
         totals = engine.measure(branches).totals().tolist()
         return [
             Reliance(
