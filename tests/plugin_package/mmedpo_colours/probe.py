@@ -55,7 +55,9 @@ class DarkProbe(Probe[InTheDark]):
 
         vlm = subject.engine.vlm
         branches = [
-            build_branch(vlm, view, example.question, example.answer, max_length=vlm.context_length)
+            build_branch(
+                vlm, view, example.question, example.answer, max_length=vlm.context_length, owner=example.example_id
+            )
             for example in examples
             for view in (subject.image_root / example.image.path, subject.folder / "black.png")
         ]
