@@ -51,26 +51,18 @@ class DarkProbe(Probe[InTheDark]):
 
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[InTheDark]:
         """See `Probe`."""
-        from mmedpo.engine import build_branch
-
-        vlm = subject.engine.vlm
-        branches = [
-            build_branch(
-                vlm, view, example.question, example.answer, max_length=vlm.context_length, owner=example.example_id
-            )
-            for example in examples
-            for view in (subject.image_root / example.image.path, subject.folder / "black.png")
-        ]
-        totals = iter(subject.engine.measure(branches).totals().tolist())
+        black = subject.folder / "black.png"
+        seen = subject.log_probabilities([(subject.image_root / example.image.path, example) for example in examples])
+        dark = subject.log_probabilities([(black, example) for example in examples])
         return [
             InTheDark(
                 example_id=example.example_id,
                 model=subject.model,
                 image_sha256=example.image.sha256,
-                seen=next(totals),
-                dark=next(totals),
+                seen=with_picture,
+                dark=without,
             )
-            for example in examples
+            for example, with_picture, without in zip(examples, seen, dark, strict=True)
         ]
 
     def values(self, rows: Sequence[InTheDark]) -> Mapping[str, Mapping[str, float]]:

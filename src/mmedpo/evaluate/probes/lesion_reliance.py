@@ -58,28 +58,15 @@ class LesionReliance(Probe[Reliance]):
 
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[Reliance]:
         """log pi(y_w) under three views of every question."""
-        from mmedpo.engine import build_branch
-
-        engine = subject.engine
-        branches = [
-            build_branch(
-                engine.vlm,
-                view,
-                example.question,
-                example.answer,
-                max_length=engine.vlm.context_length,
-                owner=example.example_id,
-            )
+        shown = [
+            (view, example)
             for example in examples
             for view in (
                 subject.image_root / example.image.path,
                 *(view_of(subject.folder, example, region) for region in REGIONS),
             )
         ]
-        if not branches:
-            return []
-        engine.settle(branches[:6], strict=False, message=subject.message)
-        totals = engine.measure(branches).totals().tolist()
+        totals = subject.log_probabilities(shown)
         return [
             Reliance(
                 example_id=example.example_id,

@@ -61,13 +61,34 @@ class Subject:
     model: str
     """Its slot in the run: what `Measurement.model` says."""
     engine: Engine
-    """log pi of any answer to any question on any image (`engine.measure`); the model itself is `engine.vlm`."""
+    """For what `log_probabilities` does not do; the model itself is `engine.vlm`."""
     image_root: Path
     """As in `Workplace`."""
     folder: Path
     """As in `Workplace`: what `prepare` put there."""
     message: Callable[[str], None]
     """One line for the user."""
+
+    def log_probabilities(self, shown: Sequence[tuple[Path, Example]]) -> list[float]:
+        """log pi of the true answer, nats, summed over it: of each question, shown a picture."""
+        from mmedpo.engine import build_branch
+
+        vlm = self.engine.vlm
+        branches = [
+            build_branch(
+                vlm,
+                view,
+                example.question,
+                example.answer,
+                max_length=vlm.context_length,
+                owner=example.example_id,
+            )
+            for view, example in shown
+        ]
+        if not branches:
+            return []
+        self.engine.settle(branches[:6], strict=False, message=self.message)
+        return [float(total) for total in self.engine.measure(branches).totals().tolist()]
 
 
 class Probe(ABC, Generic[M]):
