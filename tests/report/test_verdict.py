@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 
 from mmedpo.report import content as c
-from mmedpo.report.verdict import NO_COMPARISON, NOTHING_STORED, comparison_sentence, multiplicity_note, tone, verdict
+from mmedpo.report.page import render
+from mmedpo.report.parts import Part
+from mmedpo.report.sections.reliance import Reliance
+from mmedpo.report.sections.results import Results
+from mmedpo.report.verdict import NO_COMPARISON, NOTHING_STORED, comparison_sentence, multiplicity_note, tone
 
 CLOSED = c.Metric(key="closed", name="closed accuracy", split="test-balanced", protocol="strict")
+
+
+def verdict(**parts: Part) -> str:
+    """The paragraph under the title of a page with these sections."""
+    page = render(c.ReportContent(title="t", parts=parts))
+    found = re.search(r'<p class="verdict">(.*?)</p>', page, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
 
 
 def compare(low: float | None, high: float | None, value: float | None = 0.048, **more: object) -> c.Comparison:
     return c.Comparison.model_validate(
         {
             "metric": "closed",
+            "arm": "tuned",
+            "baseline": "base",
             "before": 0.612,
             "after": 0.66,
             "difference": c.Interval(value=value, low=low, high=high),
@@ -60,31 +77,31 @@ def test_where_lower_is_better_a_rise_is_worse() -> None:
 
 
 def test_the_paragraph_names_the_arm_only_when_there_are_several() -> None:
-    results = c.Results(metrics=(CLOSED,), comparisons=(compare(0.021, 0.074),))
-    assert verdict(c.ReportContent(title="t", results=results)).startswith("Closed accuracy on test-balanced rose")
+    results = Results(metrics=(CLOSED,), comparisons=(compare(0.021, 0.074),))
+    assert verdict(results=results).startswith("Closed accuracy on test-balanced rose")
     several = results.model_copy(update={"comparisons": (compare(0.021, 0.074), compare(-0.1, 0.1, arm="sft"))})
-    paragraph = verdict(c.ReportContent(title="t", results=several))
+    paragraph = verdict(results=several)
     assert "tuned against base: closed accuracy" in paragraph
     assert "sft against base: no difference shown" in paragraph
 
 
 def test_headlines_take_the_place_of_the_first_comparisons() -> None:
-    results = c.Results(metrics=(CLOSED,), comparisons=(compare(0.021, 0.074), compare(-0.1, 0.1, headline=True)))
-    assert verdict(c.ReportContent(title="t", results=results)).count("difference") == 1
+    results = Results(metrics=(CLOSED,), comparisons=(compare(0.021, 0.074), compare(-0.1, 0.1, headline=True)))
+    assert verdict(results=results).count("difference") == 1
 
 
 def test_lesion_reliance_is_part_of_the_verdict() -> None:
     contrast = compare(0.43, 0.69, 0.56, before=0.09, after=0.65)
-    reliance = c.Reliance(rows=(), contrast=contrast)
-    assert verdict(c.ReportContent(title="t", reliance=reliance)) == (
+    reliance = Reliance(rows=(), contrast=contrast)
+    assert verdict(reliance=reliance) == (
         "The extra drop of log π(y_w) from noise in the lesion rather than elsewhere rose from 0.09 to 0.65 "
         "(+0.56, 95 % interval +0.43 to +0.69)."
     )
 
 
 def test_nothing_measured_nothing_claimed() -> None:
-    assert verdict(c.ReportContent(title="t")) == NOTHING_STORED
-    assert verdict(c.ReportContent(title="t", results=c.Results(metrics=(CLOSED,)))) == NO_COMPARISON
+    assert verdict() == NOTHING_STORED
+    assert verdict(results=Results(metrics=(CLOSED,))) == NO_COMPARISON
 
 
 def test_many_comparisons_say_what_chance_gives() -> None:

@@ -1,7 +1,8 @@
-"""The sentence a reader takes away, written from intervals and from nothing else.
+"""The sentences a reader takes away, written from intervals and from nothing else.
 
 A change is claimed only when its interval lies wholly on one side of 0. Otherwise the sentence says that no
-difference was shown, which is not the same as saying that there is none.
+difference was shown, which is not the same as saying that there is none. Where several comparisons stand together and
+Holm's correction takes the claim back, the sentence says so.
 """
 
 from __future__ import annotations
@@ -9,19 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mmedpo.report.content import Comparison, Metric, ReportContent
-from mmedpo.report.formatting import interval, level, measured
+from mmedpo.report.content import Comparison, Metric
+from mmedpo.report.formatting import interval, level, measured, p_value
 
 Direction = Literal["up", "down", "none", "unknown"]
 
 NOTHING_STORED = "No evaluation is stored in this run, so nothing is claimed."
+CORRECTION = "Holm's correction"
 NO_COMPARISON = "No arm was compared with a baseline, so no change is claimed."
-RELIANCE = Metric(
-    key="reliance",
-    name="the extra drop of log π(y_w) from noise in the lesion rather than elsewhere",
-    percent=False,
-    decimals=2,
-)
 
 
 def direction(comparison: Comparison) -> Direction:
@@ -54,25 +50,15 @@ def comparison_sentence(comparison: Comparison, metric: Metric, coverage: float 
         return f"no difference shown in {place}: {numbers}"
     verb = "rose" if shown == "up" else "fell"
     worse = ", which is worse" if tone(comparison, metric) == "worse" else ""
-    return f"{place} {verb} from {before} to {after} ({change}, {level(coverage)} interval {bounds}){worse}"
+    chance = "" if survives(comparison, coverage) else (
+        f", which {CORRECTION} does not confirm (adjusted p = {p_value(comparison.adjusted)})"
+    )  # fmt: skip
+    return f"{place} {verb} from {before} to {after} ({change}, {level(coverage)} interval {bounds}){worse}{chance}"
 
 
-def verdict(content: ReportContent) -> str:
-    """The paragraph under the title: the headline comparisons, then lesion reliance when it was compared."""
-    sentences: list[str] = []
-    if content.results is None and (content.reliance is None or content.reliance.contrast is None):
-        return NOTHING_STORED
-    if content.results is not None:
-        headlines = headlines_of(content.results.comparisons)
-        if not headlines:
-            sentences.append(NO_COMPARISON)
-        several = len({(item.arm, item.baseline) for item in headlines}) > 1
-        for item in headlines:
-            clause = comparison_sentence(item, content.results.metric(item.metric), content.results.level)
-            sentences.append(f"{item.arm} against {item.baseline}: {clause}." if several else _sentence(clause))
-    if content.reliance is not None and content.reliance.contrast is not None:
-        sentences.append(_sentence(comparison_sentence(content.reliance.contrast, RELIANCE, content.reliance.level)))
-    return " ".join(sentences)
+def survives(comparison: Comparison, coverage: float) -> bool:
+    """Whether a shown change is still shown after the correction; True where no correction was computed."""
+    return comparison.adjusted is None or comparison.adjusted <= 1 - coverage + 1e-12
 
 
 def headlines_of(comparisons: Sequence[Comparison], limit: int = 4) -> tuple[Comparison, ...]:
@@ -86,13 +72,16 @@ def multiplicity_note(comparisons: tuple[Comparison, ...], coverage: float) -> s
     judged = [direction(item) for item in comparisons if direction(item) != "unknown"]
     if len(judged) < 5:
         return ""
-    outside = sum(item != "none" for item in judged)
+    shown = [item for item in comparisons if direction(item) in ("up", "down")]
     expected = len(judged) * (1 - coverage)
-    return (
-        f"{outside} of {len(judged)} intervals exclude 0; about {expected:.1f} would by chance if nothing had changed. "
-        "The intervals are not adjusted for the number of comparisons."
-    )
+    by_chance = f"about {expected:.1f} would by chance if nothing had changed"
+    note = f"{len(shown)} of {len(judged)} intervals exclude 0; {by_chance}."
+    if all(item.adjusted is None for item in comparisons):
+        return f"{note} The intervals are not adjusted for the number of comparisons."
+    kept = sum(survives(item, coverage) for item in shown)
+    return f"{note} The intervals are those of single comparisons; {kept} hold after {CORRECTION} for all of them."
 
 
-def _sentence(clause: str) -> str:
+def sentence(clause: str) -> str:
+    """The clause with a capital and a full stop."""
     return clause[0].upper() + clause[1:] + "."

@@ -1,4 +1,4 @@
-"""Greedy answers of a model to the questions of the evaluated splits."""
+"""Greedy answers of a model: to the questions of the evaluated splits, and to a few while it is trained."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from mmedpo.imaging.images import read_image
 from mmedpo.models.generation import Decoding, generate_answers
 from mmedpo.models.slots import load_slot
 from mmedpo.models.vlm import VisionLanguageModel
-from mmedpo.records import Example, Prediction
+from mmedpo.records import Example, ItemScore, Prediction
 from mmedpo.run import Run
+
+PROBE_TOKENS, PROBE_BATCH = 16, 120
+"""Length limit and batch of the answers while a model is trained: these are short, and reports are not asked for."""
 
 
 def predictor(run: Run, model: str) -> Callable[[Sequence[Example]], list[Prediction]]:
@@ -56,8 +59,6 @@ def probe_answers(
     examples: Sequence[Example],
     image_root: Path,
     protocol: str,
-    max_new_tokens: int = 16,
-    batch_size: int = 120,
 ) -> Mapping[str, float]:
     """The generation probe of training: closed accuracy and open recall on a few validation questions.
 
@@ -68,12 +69,16 @@ def probe_answers(
     ordered = decoding_order(examples)
     predictions = [
         prediction
-        for start in range(0, len(ordered), batch_size)
+        for start in range(0, len(ordered), PROBE_BATCH)
         for prediction in predict(
-            vlm, ordered[start : start + batch_size], features, image_root, max_new_tokens, "probe"
+            vlm, ordered[start : start + PROBE_BATCH], features, image_root, PROBE_TOKENS, "probe"
         )
     ]
-    items = score_predictions(ordered, predictions, protocol)
+    return probe_scores(score_predictions(ordered, predictions, protocol))
+
+
+def probe_scores(items: Sequence[ItemScore]) -> Mapping[str, float]:
+    """Means over the items, as `probe_answers` gives them."""
     result: dict[str, float] = {}
     for metric in ("closed_accuracy", "open_recall"):
         values = [item.values[metric] for item in items if metric in item.values]
