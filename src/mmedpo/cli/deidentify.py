@@ -26,7 +26,7 @@ def deidentify(
     """
     from mmedpo.errors import ConfigError, ImageError
     from mmedpo.imaging.deidentify import deidentify as copy_of
-    from mmedpo.imaging.images import is_dicom
+    from mmedpo.imaging.formats import is_dicom
     from mmedpo.progress import LineReporter
     from mmedpo.tables import write_bytes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from mmedpo.evaluate.protocols import AnswerProtocol, LlavaMed, Released, Strict
 from mmedpo.grounding.overlay import overlay
 from mmedpo.grounding.stage import heatmap_of
 from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.imaging.raster import Pixels
 from mmedpo.records import AnswerType, Example, Grounding, PreferencePair, Turn
 from mmedpo.report import content as c
@@ -165,13 +165,7 @@ def proportional(rose: int, fell: int, places: int) -> tuple[int, int]:
 
 def picture(pixels: Pixels) -> bytes:
     """PNG bytes, scaled down to `LONGEST_SIDE`."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    return png_bytes(pixels, longest_side=LONGEST_SIDE, smallest=True)
 
 
 def _shuffled(items: Iterable[T], seed: int, purpose: str, key: Callable[[T], str]) -> list[T]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +17,7 @@ from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.stage import by_image, heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
+from mmedpo.imaging.pictures import png_bytes, read_image_file
 from mmedpo.models.hub import load_model
 from mmedpo.records import (
     Candidate,
@@ -78,7 +78,7 @@ def curate(run: Run) -> list[PreferencePair]:
 
 def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
     vlm = load_model(run.target_model)
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    features = FeatureStore(vlm, read_image_file)
     return run.chunks(
         "sampling answers",
         examples,
@@ -204,8 +204,6 @@ def _no_visual_pair(run: Run, grounding: Grounding | None) -> str:
 
 def _noised_view(run: Run, example: Example, grounding: Grounding) -> tuple[NoiseSpec, str]:
     """One noised view per image: its questions share it, and policy and reference see the same pixels."""
-    from PIL import Image
-
     settings = run.settings.curate.noise
     spec = NoiseSpec(
         kind=settings.kind,
@@ -215,10 +213,8 @@ def _noised_view(run: Run, example: Example, grounding: Grounding) -> tuple[Nois
         seed=derive_seed(run.settings.seed, "noise", example.image.sha256),
     )
     noised = noise_image(read_image(run.image_root, example.image.path), heatmap_of(run, grounding), spec)
-    buffer = io.BytesIO()
-    Image.fromarray(noised).save(buffer, format="PNG")
     path = f"{IMAGES}/{example.image.sha256[:16]}.png"
-    write_bytes(run.file(path), buffer.getvalue())
+    write_bytes(run.file(path), png_bytes(noised))
     return spec, path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mmedpo.engine import Branch, Engine, build_branch
 from mmedpo.evaluate.evaluation import Reliance
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
+from mmedpo.imaging.pictures import png_bytes, read_mask
 from mmedpo.records import Drop, Example, NoiseSpec
 from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
@@ -50,8 +50,7 @@ def write_views(run: Run, examples: Sequence[Example]) -> tuple[dict[str, tuple[
         sha = example.image.sha256
         if sha not in views and sha not in drops:
             assert example.mask_path is not None
-            mask = read_image(run.image_root, example.mask_path)
-            lesion = ((mask if mask.ndim == 2 else mask.max(axis=2)) > 0).astype(np.float32)
+            lesion = read_mask(run.image_root, example.mask_path).astype(np.float32)
             body = inside_of_patient(read_image(run.image_root, example.image.path))
             elsewhere = elsewhere_heatmap(lesion, derive_seed(0, "elsewhere", sha), body)
             if elsewhere is None:
@@ -104,16 +103,12 @@ def measure_reliance(
 
 
 def _write(run: Run, example: Example, heatmap: np.ndarray, name: str) -> Path:
-    from PIL import Image
-
     # The probe's noise is the same whatever the run trained with, so that arms can be compared.
     settings = NoiseSettings()
     spec = NoiseSpec(
         step=settings.step, schedule=settings.schedule, seed=derive_seed(0, "reliance", example.image.sha256)
     )
     noised = noise_image(read_image(run.image_root, example.image.path), heatmap, spec)
-    buffer = io.BytesIO()
-    Image.fromarray(noised).save(buffer, format="PNG")
     path = run.file(f"reliance/{example.image.sha256[:16]}-{name}.png")
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, png_bytes(noised))
     return path

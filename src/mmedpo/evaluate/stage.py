@@ -7,7 +7,7 @@ from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.evaluation import Evaluation, Reliance, evaluate_split, summarise_reliance
 from mmedpo.evaluate.generate import decoding_order, predict
 from mmedpo.evaluate.reliance import choose_examples, measure_reliance, write_views
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.hub import load_model, load_tuned
 from mmedpo.records import Example, Prediction
 from mmedpo.run import Run
@@ -42,7 +42,7 @@ def predict_model(run: Run, model: str) -> list[Prediction]:
     settings = run.settings.evaluate
     target = run.target_model
     vlm = load_model(target) if model == "base" else load_tuned(target, run.file(run.settings.train.result))
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    features = FeatureStore(vlm, read_image_file)
     predictions = run.chunks(
         f"answers of {model}",
         decoding_order(evaluated_examples(run)),
