@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmedpo import terminal
 from mmedpo.cli.preferences import DatasetOption, FormatOption, ImagesOption, RootOption, SplitOption, read_dataset
 
 if TYPE_CHECKING:
@@ -133,7 +134,6 @@ def _fix(
 
 
 def _print_report(report: LintReport) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -154,7 +154,7 @@ def _print_report(report: LintReport) -> None:
             f"[bold]{finding.check}[/]\n{escape(finding.message)}{shown}",
             "" if finding.action == "none" else finding.action,
         )
-    console = Console()
+    console = terminal.console()
     if report.findings:
         console.print(table)
         console.print("every row of one check, in full: --rows CHECK; the whole report: --json", style="dim")

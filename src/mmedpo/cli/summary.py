@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmedpo import terminal
 from mmedpo.run import Run
 
 LABELS = {
@@ -15,7 +16,6 @@ LABELS = {
 
 def print_summary(run: Run) -> None:
     """Prints base against tuned with intervals, and where the report lies; nothing before evaluation."""
-    from rich.console import Console
     from rich.table import Table
 
     from mmedpo.evaluate.evaluation import Evaluation
@@ -37,7 +37,7 @@ def print_summary(run: Run) -> None:
             f"{100 * item.difference:+.1f}",
             f"{100 * item.low:+.1f} to {100 * item.high:+.1f}",
         )
-    console = Console()
+    console = terminal.console()
     console.print(table)
     contrast = {part.model: part for part in evaluation.reliance if part.region == "contrast"}
     if contrast:

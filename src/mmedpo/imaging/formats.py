@@ -15,13 +15,13 @@ _VRS = LONG_VRS | frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST
 
 
 def raster_suffix(content: bytes) -> str:
-    """Suffix of PNG, JPEG or TIFF; empty for bytes that begin as none of them."""
+    """Suffix of PNG, JPEG or TIFF; empty for bytes that begin as none of them. A DICOM file may begin as TIFF."""
     return next((suffix for start, suffix in _SUFFIXES.items() if content.startswith(start)), "")
 
 
 def image_suffix(content: bytes) -> str:
     """Suffix for a file of these bytes; that of PNG where they are of no format that is read."""
-    return raster_suffix(content) or (".dcm" if is_dicom(content) else ".png")
+    return ".dcm" if is_dicom(content) else raster_suffix(content) or ".png"
 
 
 def is_dicom(content: bytes) -> bool:

@@ -164,9 +164,9 @@ def _reader(content: bytes, relative: str, suffix: str) -> Reader:
         raise ImageError(
             f"image {relative!r} has the suffix {suffix!r}, readable are {', '.join(sorted(_READERS))}; convert it"
         )
-    if raster_suffix(content):
-        return read_raster
-    return _dicom if is_dicom(content) else _READERS[suffix]
+    if is_dicom(content):  # before the others: its preamble may hold the beginning of a TIFF file
+        return _dicom
+    return read_raster if raster_suffix(content) else _READERS[suffix]
 
 
 def _dicom(content: bytes, max_pixels: int, frame: int | None) -> Pixels:
