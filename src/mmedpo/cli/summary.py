@@ -16,6 +16,7 @@ LABELS = {
 
 def print_summary(run: Run) -> None:
     """Prints base against tuned with intervals, and where the report lies; nothing before evaluation."""
+    from rich.markup import escape
     from rich.table import Table
 
     from mmedpo.evaluate.evaluation import Evaluation
@@ -24,7 +25,9 @@ def print_summary(run: Run) -> None:
     if not path.exists():
         return
     evaluation = Evaluation.model_validate_json(path.read_text())
-    table = Table(title=f"{run.path.name}: base against tuned, protocol {evaluation.protocol!r}", title_justify="left")
+    table = Table(
+        title=f"{escape(run.path.name)}: base against tuned, protocol {evaluation.protocol!r}", title_justify="left"
+    )
     for column in ("split", "metric", "questions", "base", "tuned", "difference", "95 % interval"):
         table.add_column(column, justify="left" if column in ("split", "metric") else "right")
     for item in evaluation.differences:
@@ -47,4 +50,4 @@ def print_summary(run: Run) -> None:
             highlight=False,
         )
     if run.file("report.html").exists():
-        console.print(f"report: {run.file('report.html').resolve()}", highlight=False, soft_wrap=True)
+        console.print(f"report: {run.file('report.html').resolve()}", highlight=False, soft_wrap=True, markup=False)

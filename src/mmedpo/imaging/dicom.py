@@ -95,6 +95,8 @@ def unreadable(error: BaseException) -> str:
     """What to tell, and to do, about a file that the DICOM library gives up on."""
     what = " ".join(str(error).split())
     what = (what if len(what) <= 120 else f"{what[:117]}...") or type(error).__name__
+    if isinstance(error, EOFError):
+        return f"is cut off ({what}); download it again, or leave it out"
     return f"is no readable DICOM file ({what}); if a viewer shows it, save it there as PNG, else leave it out"
 
 

@@ -31,6 +31,10 @@ _LOOKED_AT = 1 << 20
 """Pixels that tell the colour space."""
 
 
+class NoPicture(ImageError):
+    """A DICOM file that is no image: a report, a directory, a structure set."""
+
+
 class Layout(NamedTuple):
     """Where the pixels are and what they mean."""
 
@@ -51,19 +55,25 @@ class Layout(NamedTuple):
     """Of a compressed file."""
 
 
-def layout_of(dataset: Any, max_pixels: int) -> Layout:
+def layout_of(dataset: Any, max_pixels: int | None) -> Layout:
     """What a data set says of its pixels, with what is missing or impossible taken from the bytes.
+
+    Args:
+        dataset: with its pixels.
+        max_pixels: largest rows x columns; None where nothing will be decoded.
 
     Raises:
         TooManyPixels: by the header.
-        ImageError: no pixels, cut off, or left in doubt.
+        NoPicture: no pixels.
+        ImageError: they are cut off, or left in doubt.
     """
     keyword = next((name for name in _KEYWORDS if value_of(dataset, name)), None)
     if keyword is None:
-        raise ImageError("is a DICOM file without pixel data: it holds no picture; leave it out")
+        raise _no_picture(dataset, "pixel data")
     data = value_of(dataset, keyword)
     rows, columns = (_positive(dataset, name) for name in ("Rows", "Columns"))
-    refuse_size(columns, rows, max_pixels)
+    if max_pixels is not None:
+        refuse_size(columns, rows, max_pixels)
     photometric, samples = _colour(dataset)
     floating = bool(_KEYWORDS[keyword])
     little = bool(dataset.original_encoding[1])
@@ -136,12 +146,20 @@ def _undecodable(error: Exception, name: str) -> str:
 def _positive(dataset: Any, keyword: str) -> int:
     found = numbers(dataset, keyword, bool(dataset.original_encoding[1]))
     if keyword not in dataset:
-        raise ImageError(f"is a DICOM file without {keyword}: it holds no picture; leave it out")
+        raise _no_picture(dataset, keyword)
     if not found or found[0] < 1 or found[0] != int(found[0]):
         raise ImageError(
             f"says {keyword} = {text(dataset, keyword)[:40]!r}, which is no size; correct the tag, or leave it out"
         )
     return int(found[0])
+
+
+def _no_picture(dataset: Any, lacking: str) -> ImageError:
+    """A file of a kind that has no pixels is another case than an image that lost them."""
+    kind = str(getattr(value_of(dataset, "SOPClassUID"), "name", ""))
+    if kind and "Image" not in kind and not kind[0].isdigit():
+        return NoPicture(f"is a DICOM file without {lacking} ({kind}): it holds no picture; leave it out")
+    return ImageError(f"is a DICOM file without {lacking}: cut off or damaged; download it again, or leave it out")
 
 
 def _colour(dataset: Any) -> tuple[str, int]:

@@ -29,7 +29,7 @@ other exception for a file it cannot decode.
 MAX_PIXELS = 64_000_000
 """8,000 x 8,000: above any radiograph, below what exhausts a workstation."""
 
-_BYTES_PER_PIXEL = 8
+BYTES_PER_PIXEL = 8
 """16-bit RGBA, the widest raster that is read; no honest file needs more than this and its headers."""
 _HEADER_BYTES = 4 << 20
 
@@ -119,7 +119,7 @@ def index_image(root: Path, relative: str, *, max_pixels: int = MAX_PIXELS, burn
 
 def _load(root: Path, relative: str, max_pixels: int) -> bytes:
     path = safe_join(root, split_frame(relative)[0])
-    limit = max_pixels * _BYTES_PER_PIXEL + _HEADER_BYTES
+    limit = max_pixels * BYTES_PER_PIXEL + _HEADER_BYTES
     try:
         if not path.exists():
             raise ImageError(f"image {relative!r} is missing in {root}; download it again or correct its name")
