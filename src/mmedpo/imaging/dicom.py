@@ -8,6 +8,7 @@ Compressed files need a decoder: RLE and 8-bit JPEG come along, the others with 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 import zlib
 from typing import Any
@@ -95,7 +96,7 @@ def unreadable(error: BaseException) -> str:
     """What to tell, and to do, about a file that the DICOM library gives up on."""
     what = " ".join(str(error).split())
     what = (what if len(what) <= 120 else f"{what[:117]}...") or type(error).__name__
-    if isinstance(error, EOFError):
+    if isinstance(error, EOFError | struct.error):
         return f"is cut off ({what}); download it again, or leave it out"
     return f"is no readable DICOM file ({what}); if a viewer shows it, save it there as PNG, else leave it out"
 

@@ -16,7 +16,7 @@ from mmedpo.errors import ImageError
 from mmedpo.imaging.codestreams import FAMILIES, Codestream, codestream_of, refuse_run_length_bomb
 from mmedpo.imaging.display import Stored
 from mmedpo.imaging.raster import refuse_size
-from mmedpo.imaging.tags import numbers, text, value_of
+from mmedpo.imaging.tags import numbers, raw_bytes, text, value_of
 
 _KEYWORDS = {"PixelData": 0, "FloatPixelData": 32, "DoubleFloatPixelData": 64}
 """Where pixels may lie, and the bits that floating ones take."""
@@ -67,10 +67,10 @@ def layout_of(dataset: Any, max_pixels: int | None) -> Layout:
         NoPicture: no pixels.
         ImageError: they are cut off, or left in doubt.
     """
-    keyword = next((name for name in _KEYWORDS if value_of(dataset, name)), None)
+    keyword = next((name for name in _KEYWORDS if raw_bytes(dataset, name)), None)
     if keyword is None:
         raise _no_picture(dataset, "pixel data")
-    data = value_of(dataset, keyword)
+    data, element = raw_bytes(dataset, keyword), dataset.get_item(keyword)
     rows, columns = (_positive(dataset, name) for name in ("Rows", "Columns"))
     if max_pixels is not None:
         refuse_size(columns, rows, max_pixels)
@@ -94,9 +94,9 @@ def layout_of(dataset: Any, max_pixels: int | None) -> Layout:
         little=little,
         syntax=dataset.file_meta.TransferSyntaxUID,
         keyword=keyword,
-        vr=str(dataset[keyword].VR),
+        vr=str(element.VR or "OW"),
     )
-    packed = data[:4] == _ITEM and (len(data) < 8 or dataset[keyword].is_undefined_length or _compressed(first.syntax))
+    packed = data[:4] == _ITEM and (_undefined_length(element) or _compressed(first.syntax) or _holds_items(data))
     return _compressed_layout(first) if packed else _native_layout(first)
 
 
@@ -157,7 +157,7 @@ def _positive(dataset: Any, keyword: str) -> int:
 def _no_picture(dataset: Any, lacking: str) -> ImageError:
     """A file of a kind that has no pixels is another case than an image that lost them."""
     kind = str(getattr(value_of(dataset, "SOPClassUID"), "name", ""))
-    if kind and "Image" not in kind and not kind[0].isdigit():
+    if kind.endswith("Storage") and "Image" not in kind:
         return NoPicture(f"is a DICOM file without {lacking} ({kind}): it holds no picture; leave it out")
     return ImageError(f"is a DICOM file without {lacking}: cut off or damaged; download it again, or leave it out")
 
@@ -314,6 +314,16 @@ def _fragments(data: bytes) -> list[bytes]:
         found.append(data[at + 8 : at + 8 + length])
         at += 8 + length
     return [fragment for fragment in found[1:] if fragment]
+
+
+def _holds_items(data: bytes) -> bool:
+    """An offset table with another item behind it: no row of pixels looks like that."""
+    behind = 8 + int.from_bytes(data[4:8], "little")
+    return data[behind : behind + 4] == _ITEM
+
+
+def _undefined_length(element: Any) -> bool:
+    return bool(getattr(element, "is_undefined_length", getattr(element, "length", 0) == 0xFFFFFFFF))
 
 
 def _compressed(syntax: Any) -> bool:

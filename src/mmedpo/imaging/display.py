@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmedpo.errors import ImageError
 from mmedpo.imaging.raster import Pixels, in_bands
-from mmedpo.imaging.tags import Table, items, numbers, read_palette, read_table
+from mmedpo.imaging.tags import Table, items, numbers, read_palette, read_table, text
 
 _STORAGE_BITS = 16
 _SPARE_BITS = 4
@@ -150,7 +150,7 @@ def _window(tags: Any) -> Step | None:
     A width below 1 is against the standard's LINEAR function, and yet written for rescaled values between 0 and 1:
     then the exact one is meant. A width of 0 or less is no window.
     """
-    function = str(tags.get("VOILUTFunction", "") or "").strip().upper()
+    function = text(tags, "VOILUTFunction").upper()
     pairs = zip(numbers(tags, "WindowCenter", keep=True), numbers(tags, "WindowWidth", keep=True), strict=False)
     for center, width in pairs:
         if not (math.isfinite(center) and math.isfinite(width) and width > 0):

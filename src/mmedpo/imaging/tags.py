@@ -57,7 +57,13 @@ def text(tags: Any, keyword: str) -> str:
         value = value[0] if value else None
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
-    return "" if value is None else str(value).strip("\0 \t\r\n")
+    return "" if value is None or hasattr(value, "get_item") else str(value).strip("\0 \t\r\n")
+
+
+def raw_bytes(tags: Any, keyword: str) -> bytes:
+    """The bytes of a tag as they lie in the file, whatever type it claims; empty where it is absent."""
+    value = tags.get_item(keyword).value if keyword in tags else None
+    return value if isinstance(value, bytes) else b""
 
 
 def items(tags: Any, keyword: str) -> list[Any]:
