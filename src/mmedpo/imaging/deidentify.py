@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from mmedpo.errors import ImageError
 from mmedpo.imaging.dicom import burned_in_reason, open_dicom, unreadable
 from mmedpo.imaging.dicom_pixels import layout_of
 from mmedpo.imaging.images import BYTES_PER_PIXEL, MAX_PIXELS
-from mmedpo.imaging.tags import text
+from mmedpo.imaging.tags import numbers, text
 
 ALLOWED = frozenset(
     [
@@ -93,6 +94,9 @@ HASHED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"
 """Identifiers that are replaced by a salted hash."""
 
 _CODES = {"Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality", "PatientSex"}
+_NUMERIC = {"US", "SS", "UL", "SL", "DS", "IS", "FL", "FD"}
+_LONGEST_NUMBER = 4
+"""Bytes of a number that lies in a tag of another type."""
 _LONGEST_CODE = 16
 """Code strings (VR CS) have at most 16 characters; longer ones are free text in the wrong place."""
 
@@ -175,11 +179,29 @@ def _allowed(dataset: Any) -> Any:
             continue
         if element.keyword in _CODES and len(str(element.value)) > _LONGEST_CODE:
             continue
+        if _is_text_elsewhere(dataset, element):
+            continue
         if element.VR == "SQ":
             setattr(kept, element.keyword, Sequence([_allowed(item) for item in element.value]))
         else:
             kept.add(element)
     return kept
+
+
+def _is_text_elsewhere(dataset: Any, element: Any) -> bool:
+    """True for what claims another type than its tag has, or is no number where its tag wants one: a name, perhaps."""
+    from pydicom.datadict import dictionary_VR
+
+    wanted = set(dictionary_VR(element.tag).split(" or "))
+    if wanted & {"OB", "OW", "OF", "OD"}:
+        return element.VR not in {*wanted, "UN"}
+    if not wanted & _NUMERIC:
+        return element.VR not in wanted
+    if isinstance(element.value, bytes) and len(element.value) > _LONGEST_NUMBER:
+        return True
+    return element.VR not in _NUMERIC | {"OB", "OW", "UN"} or not all(
+        math.isfinite(number) for number in numbers(dataset, element.keyword, keep=True)
+    )
 
 
 def _uid(salt: str, kind: str, value: str) -> str:
