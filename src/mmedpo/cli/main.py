@@ -69,6 +69,13 @@ def _main(arguments: list[str] | None) -> Any:
     except MMedPOError as error:
         rewrite(shortened(f"error: {error}"))
         raise SystemExit(2) from None
+    except OSError as error:
+        from mmedpo.run.disk import refused, why
+
+        if not refused(error):
+            raise
+        rewrite(shortened(f"error: {error.filename or 'a file'} cannot be used: {why(error)}; mend that and run again"))
+        raise SystemExit(2) from None
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
             rewrite("stopped; run the same command again to go on where it stopped")

@@ -13,7 +13,7 @@ from mmedpo.imaging.deidentify import Copy, deidentify
 from mmedpo.imaging.dicom_pixels import NoPicture
 from mmedpo.imaging.formats import is_dicom
 from mmedpo.progress import Advance
-from mmedpo.tables import write_bytes
+from mmedpo.storage.tables import write_bytes
 
 _LARGEST = 4 << 30
 """Bytes of a file that is read as a whole."""

@@ -19,8 +19,9 @@ from mmedpo.errors import ImageError
 from mmedpo.imaging.dicom_pixels import Layout, layout_of, read_frame
 from mmedpo.imaging.display import grey_picture, palette_picture
 from mmedpo.imaging.formats import LONG_VRS, PREAMBLE, is_dicom
-from mmedpo.imaging.raster import FrameNeeded, Pixels, in_bands
+from mmedpo.imaging.raster import FrameNeeded, in_bands
 from mmedpo.imaging.tags import items, text
+from mmedpo.records.shapes import Pixels
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedpo.errors import ImageError
-from mmedpo.imaging.raster import Pixels, in_bands
+from mmedpo.imaging.raster import in_bands
 from mmedpo.imaging.tags import Table, items, numbers, read_palette, read_table, text
+from mmedpo.records.shapes import Pixels
 
 _STORAGE_BITS = 16
 _SPARE_BITS = 4

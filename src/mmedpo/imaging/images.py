@@ -16,8 +16,9 @@ from typing import TypeAlias
 from mmedpo.errors import ImageError
 from mmedpo.imaging.formats import is_dicom, raster_suffix
 from mmedpo.imaging.perceptual import perceptual_hash
-from mmedpo.imaging.raster import MAX_SIDE, FrameNeeded, Pixels, TooManyPixels, read_raster
+from mmedpo.imaging.raster import MAX_SIDE, FrameNeeded, TooManyPixels, read_raster
 from mmedpo.records import ImageRef
+from mmedpo.records.shapes import Pixels
 
 Reader: TypeAlias = Callable[[bytes, int, int | None], Pixels]
 """Decodes a file's bytes; the integers are the most pixels it may allocate and the frame, None where none is named.

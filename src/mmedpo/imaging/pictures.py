@@ -6,11 +6,10 @@ import io
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from mmedpo.imaging.images import read_image
-from mmedpo.imaging.raster import Pixels
+from mmedpo.records.shapes import Mask, Pixels
 
 
 def png_bytes(pixels: Pixels, *, longest_side: int | None = None, smallest: bool = False) -> bytes:
@@ -29,7 +28,7 @@ def png_bytes(pixels: Pixels, *, longest_side: int | None = None, smallest: bool
     return buffer.getvalue()
 
 
-def read_mask(root: Path, relative: str) -> NDArray[np.bool_]:
+def read_mask(root: Path, relative: str) -> Mask:
     """A binary mask `[height, width]`: True where the image has any colour but black.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from mmedpo.errors import ImageError
 from mmedpo.imaging.formats import JPEG, PNG, TIFF
-
-Pixels: TypeAlias = NDArray[np.uint8]
-"""`[height, width]` (grey) or `[height, width, 3]` (RGB), 0..255."""
+from mmedpo.records.shapes import Pixels
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {

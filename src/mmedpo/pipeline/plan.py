@@ -1,0 +1,109 @@
+"""The way through the house: which stages a run has, in which order, and running them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mmedpo.config import RunSettings
+from mmedpo.curate import stage as curation
+from mmedpo.data import stage as data
+from mmedpo.errors import ConfigError
+from mmedpo.evaluate import stage as evaluation
+from mmedpo.grounding import stage as grounding
+from mmedpo.preferences import stage as importing
+from mmedpo.records import Example
+from mmedpo.report import stage as report
+from mmedpo.run import BASE, TUNED, Run, Stage, in_folder
+from mmedpo.run.layout import DATA_NOTES, EXAMPLES
+from mmedpo.run.slots import round_folder, round_name
+from mmedpo.score import stage as scoring
+from mmedpo.train import stage as training
+
+if TYPE_CHECKING:
+    from mmedpo.train.training import GenerationProbe
+
+
+def plan(settings: RunSettings) -> list[Stage]:
+    """The stages of a run, in order."""
+    stages = [data.stage(settings)]
+    if settings.finetune is not None:
+        stages.append(training.finetune_stage(settings))
+    if settings.preferences is None and "visual" in settings.curate.kinds:
+        stages.append(grounding.stage(settings))
+    last: Sequence[Stage] = ()
+    for number in range(1, settings.rounds + 1):
+        last = _round(settings, number)
+        stages += last
+    stages += [evaluation.predict_stage(settings, model) for model in (BASE, TUNED)]
+    stages.append(evaluation.stage(settings))
+    # The report shows the pairs and the training of the last round.
+    stages.append(replace(report.stage(settings), places=last[-1].places))
+    return stages
+
+
+def _round(settings: RunSettings, number: int) -> list[Stage]:
+    """Pairs, weights and training from the model of the round before; of several rounds, each has its folder."""
+    model = BASE if number == 1 else round_name(number - 1)
+    pairs = curation.stage(settings, model) if settings.preferences is None else importing.stage(settings)
+    loop = [pairs, scoring.stage(settings), training.stage(settings, model, _generation_probe)]
+    return loop if settings.rounds == 1 else in_folder(round_folder(number), loop)
+
+
+def _generation_probe(run: Run) -> GenerationProbe:
+    from mmedpo.evaluate.generate import probe_answers
+
+    protocol, root = run.settings.evaluate.protocol, run.image_root
+    return lambda vlm, features, examples: probe_answers(vlm, features, examples, root, protocol)
+
+
+def run_stages(run: Run, until: str | None = None, only: str | None = None) -> None:
+    """Executes the stages that are not done, in order.
+
+    Args:
+        run: an open run.
+        until: the last stage to execute; None for all.
+        only: the single stage to execute; what it reads must be there.
+
+    Raises:
+        ConfigError: no such stage in this recipe.
+    """
+    stages = plan(run.settings)
+    names = [stage.name for stage in stages]
+    for wanted in (until, only):
+        if wanted is not None and wanted not in names:
+            raise ConfigError(f"this recipe has no stage {wanted!r}; it has {', '.join(names)}")
+    done = []
+    wanted_stages = stages[: names.index(until) + 1] if until is not None else stages
+    if only is not None:
+        wanted_stages = [stage for stage in stages if stage.name == only]
+    if run.file(DATA_NOTES).exists():
+        _check_endpoints(run, wanted_stages)
+    for stage in wanted_stages:
+        if not run.execute(stage):
+            done.append(stage.name)
+        if stage.name == "data":
+            _check_splits(run)
+            _check_endpoints(run, wanted_stages)
+    if done:
+        run.message(f"already done: {', '.join(done)}")
+
+
+def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:
+    """Refuses at the start what would be refused after the sampling: data that may not leave, a missing key."""
+    ahead = {stage.name.rpartition("/")[2] for stage in stages if not run.is_done(stage)}
+    curate = run.settings.used_endpoints("curate") if "curate" in ahead else ()
+    score = run.settings.used_endpoints("score") if "score" in ahead else ()
+    if curate or score:
+        from mmedpo.chat.opening import check_endpoints
+
+        check_endpoints(run, tuple(dict.fromkeys((*curate, *score))))
+
+
+def _check_splits(run: Run) -> None:
+    """Refuses before an hour of training what evaluation would refuse after it."""
+    present = {example.split for example in run.read(EXAMPLES, Example)}
+    for split in (*run.settings.evaluate.splits, "validation"):
+        if split not in present:
+            raise ConfigError(f"split {split!r} is not in the data, which has {', '.join(sorted(present))}")
