@@ -181,3 +181,18 @@ def test_garbage_in_a_display_tag_does_not_come_along(tmp_path: Path) -> None:
     assert b"Secret" not in copy.read_bytes()
     assert read_dicom(copy.read_bytes(), 100).tolist() == [[0, 255]]
     assert "WindowWidth" not in dcmread(io.BytesIO(copy.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("PhotometricInterpretation", b"MONOCHROME1 "), ("Rows", b"1 "), ("BitsStored", b"3 ")]
+)
+def test_copy_that_would_look_otherwise_is_refused(tmp_path: Path, keyword: str, value: bytes) -> None:
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    dataset = dicom_dataset(np.array([[0, 5]], dtype=np.uint16))
+    tag = Tag(keyword)
+    dataset._dict[tag] = RawDataElement(tag, "LO", len(value), value, 0, False, True, True)
+    result = _copy(tmp_path, {"a.dcm": raw_dicom_bytes(dataset)})
+    assert result.written == 0
+    assert len(result.refused) == 1

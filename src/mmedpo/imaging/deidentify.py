@@ -130,11 +130,15 @@ def deidentify(content: bytes, salt: str, *, own_identity: bool = False) -> Copy
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         source = open_dicom(content, MAX_PIXELS * BYTES_PER_PIXEL)
-        layout_of(source, None)  # refuses what is cut off or holds no picture
+        layout = layout_of(source, None)  # refuses what is cut off or holds no picture
         try:
-            return _copy(source, salt, hashlib.sha256(content).hexdigest(), own_identity)
+            copy = _copy(source, salt, hashlib.sha256(content).hexdigest(), own_identity)
+            kept = layout_of(open_dicom(copy.content, len(copy.content)), None)
         except Exception as error:
             raise ImageError(unreadable(error)) from error
+    if kept._replace(data=layout.data, vr=layout.vr) != layout:
+        raise ImageError("says in tags of the wrong type how its pixels lie: they may hold anything; leave it out")
+    return copy
 
 
 def _copy(source: Any, salt: str, content: str, own_identity: bool) -> Copy:
