@@ -9,13 +9,13 @@ no, nodule: yes"). A cue that stands alone between marks answers what stands bef
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from mmedpo.clinical.cues import FILLERS, TERMINATORS, Category, Cue, find_cues
 from mmedpo.clinical.lexicon import Match, Token, find_terms
-from mmedpo.clinical.sentences import BREAKS, Sentence, sentences
+from mmedpo.clinical.sentences import BREAKS, Sentence, sentences, tokens_of
 
 Status = Literal["present", "absent", "resolved", "uncertain", "historical", "unknown"]
 """`resolved`: was there, is gone; `historical`: told of the past only; `unknown`: asked for, conditional, defined."""
@@ -59,9 +59,21 @@ class Clause:
     """Holds a cue of absence."""
 
 
-def clauses(text: str) -> list[Clause]:
-    """The clauses of `text` with their terms and what is said of each; offsets refer to `text`."""
-    return [clause for sentence in sentences(text) for clause in _clauses(text, sentence)]
+def clauses(text: str, framed: Set[Category] = frozenset()) -> list[Clause]:
+    """The clauses of `text` with their terms and what is said of each; offsets refer to `text`.
+
+    Args:
+        text: an answer or a report.
+        framed: categories of cues without effect, for the question has them: asked what is likely, "likely
+            pneumonia" is an answer and no hedge (see `frame`).
+    """
+    return [clause for sentence in sentences(text) for clause in _clauses(text, sentence, framed)]
+
+
+def frame(question: str) -> frozenset[Category]:
+    """What a question asks to be guessed or generalised: `uncertain`, `unknown`, both or neither."""
+    told = {c.category for c in find_cues([t.text for t in tokens_of(question) if t.text != "?"])}
+    return frozenset(told & {"uncertain", "unknown"})
 
 
 def joins(tokens: Sequence[Token], i: int) -> bool:
@@ -78,12 +90,13 @@ class _Line:
     cues: tuple[Cue, ...]
 
 
-def _clauses(text: str, sentence: Sentence) -> list[Clause]:
+def _clauses(text: str, sentence: Sentence, framed: Set[Category]) -> list[Clause]:
     tokens = sentence.tokens
     words = tuple(t.text for t in tokens)
     matches = _matches(text, tokens)
     named = {i for m in matches if m.term.kind == "finding" for i in range(m.first, m.last + 1)}
-    cues = tuple(c for c in find_cues(words, named) if not any(_inside(c, m) for m in matches))
+    every = [c for c in find_cues(words, named) if c.category not in framed]
+    cues = tuple(c for c in every if not any(_inside(c, m) for m in matches))
     line = _Line(words, matches, cues)
     found: list[Clause] = []
     for start, end in _stretches(line):
@@ -97,15 +110,17 @@ def _clauses(text: str, sentence: Sentence) -> list[Clause]:
             status = _status(part, match)
             if status is not None:
                 mentions.append(Mention(match, _below(status, sentence)))
-        negated = any(c.category in ("absent", "resolved") for c in part.cues)
+        negated = any(c.category in ("absent", "resolved") or _says_no(part, c) for c in part.cues)
         found.append(Clause(text, tokens[start:end], tuple(mentions), negated))
     return found
 
 
 def _below(status: Status, sentence: Sentence) -> Status:
     """The status under a heading of history or of a request, and in a question nobody answered."""
-    if sentence.below == "unknown" or sentence.asked:
+    if sentence.below == "unknown":
         return "unknown"
+    if sentence.asked:
+        return "uncertain"
     return "historical" if sentence.below == "historical" and status == "present" else status
 
 
@@ -216,12 +231,16 @@ def _status(line: _Line, match: Match) -> Status | None:
     """What the cues of a clause say of a term; None for a term that a cue has used up."""
     inside = next((c for c in line.cues if c.first <= match.first and match.last <= c.last), None)
     if inside is not None:
-        if not _NEGATOR.search(" ".join(line.words[inside.first : inside.last + 1])):
-            return None if inside.category == "absent" else "present"
-        return "absent"
+        if _says_no(line, inside):
+            return "absent"
+        return None if inside.category == "absent" else "present"
     if match.first and line.words[match.first - 1] == "non":
         return "absent"
     return _weighed(_before(line, match), _after(line, match))
+
+
+def _says_no(line: _Line, cue: Cue) -> bool:
+    return bool(_NEGATOR.search(" ".join(line.words[cue.first : cue.last + 1])))
 
 
 def _before(line: _Line, match: Match) -> list[Category]:
@@ -232,14 +251,16 @@ def _before(line: _Line, match: Match) -> list[Category]:
         if cue.last >= match.first:
             break
         joined = cue.first > 0 and line.words[cue.first - 1] in (*BREAKS, "and", "with")
+        if cue.direction == "backward" and cue.category == "absent" and not _is_target(match):
+            active = ["absent"]  # "not seen on the left" denies the left
         if cue.direction == "backward" or cue.category == "nothing" or _alone(line, 0, cue):
             continue
         adjacent = previous is not None and previous.last == cue.first - 1 and previous.category == "uncertain"
         previous = cue
         if cue.category == "absent":
             active = active if adjacent or "unknown" in active else ["absent"]
-        elif cue.category == "present":
-            active = []
+        elif cue.category == "present":  # "no difference in shape" asserts no shape
+            active = ["absent"] if match.term.kind == "attribute" and _says_no(line, cue) else []
         elif joined or not active or cue.category == "unknown":
             active = [cue.category]
         elif cue.category == "resolved" and active != ["unknown"]:

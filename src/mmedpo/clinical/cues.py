@@ -199,7 +199,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 HEADINGS: tuple[tuple[Category, str], ...] = (
-    ("unknown", r"indications?|clinical (?:question|information|data|indication|details|concern)|question"
+    ("unknown", r"indications?|clinical (?:question|information|data|indication|details|concern)"
                 r"|reason for (?:\w+ )*|exam(?:ination)?|procedure|request(?:ed)?|referral|technique|plan"
                 r"|recommendations?"
                 r"|advice|diagnosis code|order|query|study"),

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from mmedpo.clinical.assertion import Clause, Mention, Status, clauses, joins
+from mmedpo.clinical.assertion import Clause, Mention, Status, clauses, frame, joins
+from mmedpo.clinical.cues import Category
 from mmedpo.clinical.lexicon import Match, find_terms, is_yes_no_question, words
 from mmedpo.clinical.vocabulary import FOCAL
 from mmedpo.records import ErrorType
@@ -122,9 +123,15 @@ class Facts:
         return frozenset(f.name for f in (*self.findings, *self.unsettled))
 
     @property
+    def uncertain(self) -> frozenset[str]:
+        """Names of the findings that are hedged."""
+        return frozenset(f.name for f in self.unsettled if f.status == "uncertain")
+
+    @property
     def normal(self) -> bool:
         """True when the image as a whole is called normal and no finding is stated beside it."""
-        return any(f.name == "abnormality" and not f.present for f in self.findings) and not self.present
+        denied = any(f.name == "abnormality" and not f.present for f in self.findings)
+        return denied and not self.present and not self.uncertain
 
 
 def extract_facts(text: str, question: str = "", error_type: ErrorType = "other") -> Facts:
@@ -136,7 +143,7 @@ def extract_facts(text: str, question: str = "", error_type: ErrorType = "other"
         error_type: what the question asks for.
     """
     polarity, body = _opening(text, question)
-    facts = replace(_statement(body, error_type), text=text)
+    facts = replace(_statement(body, error_type, frame(question)), text=text)
     if polarity is None and is_yes_no_question(question):
         polarity = _follows(facts, _statement(question.rstrip("? "), error_type), body)
         facts = replace(facts, polarity_inferred=polarity is not None)
@@ -161,17 +168,17 @@ def _opening(text: str, question: str) -> tuple[bool | None, str]:
 
 
 @lru_cache(maxsize=8192)
-def _statement(text: str, asked: ErrorType) -> Facts:
+def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozenset()) -> Facts:
     findings: list[FindingFact] = []
     values: dict[str, set[str]] = {}
-    for clause in clauses(text):
+    for clause in clauses(text, framed):
         bound = _bound(clause)
         found = [*_findings(bound), *_states(clause)]
         findings += found or _elliptic(clause, findings)
         for kind, name in _values(clause, asked):
             values.setdefault(kind, set()).add(name)
         if not any(m.match.term.kind == "finding" for m in clause.mentions):
-            turned = tuple(replace(m, status=_OPPOSITE.get(m.status, "present")) for m in clause.mentions)
+            turned = tuple(replace(m, status=_OPPOSITE.get(m.status, "unknown")) for m in clause.mentions)
             denied = _values(replace(clause, mentions=turned), asked)
             values.setdefault("denied", set()).update(f"{k}:{n}" for k, n in denied)
     if "sequence" in values:
@@ -292,9 +299,11 @@ def _states(clause: Clause) -> list[FindingFact]:
         term, turned = mention.match.term, _OPPOSITE.get(mention.status, mention.status)
         if term.kind != "attribute":
             continue
-        if term.name == "enlarged" and "heart" in organs and mention.match.form.text != "larger":
+        no_growth = mention.match.form.text == "larger" and mention.status == "absent"  # "no larger than before"
+        if term.name == "enlarged" and "heart" in organs and not no_growth:
             found.append(FindingFact("cardiomegaly", mention.status))
-        if term.name != "normal" or _follower(clause, mention) in _NOT_A_STATE:
+        compared = clause.tokens[max(mention.match.first - 1, 0)].text == "than"
+        if term.name != "normal" or compared or _follower(clause, mention) in _NOT_A_STATE:
             continue
         if "heart" in organs:
             found.append(FindingFact("cardiomegaly", turned))
@@ -313,11 +322,14 @@ def _follower(clause: Clause, mention: Mention) -> str:
 def _values(clause: Clause, asked: ErrorType) -> list[tuple[str, str]]:
     """Affirmed (kind, value) pairs. A denied finding keeps its place and size to itself."""
     found: list[tuple[str, str]] = []
-    has_finding = any(m.match.term.kind == "finding" for m in clause.mentions)
+    told = [m.status in SETTLED for m in clause.mentions if m.match.term.kind == "finding"]
+    has_finding, open_only = bool(told), bool(told) and not any(told)
     for mention in clause.mentions:
         term = mention.match.term
         if mention.status in ("absent", "resolved", "unknown") or term.kind == "finding":
             continue
+        if open_only and term.kind in ("side", "zone", "size", "count"):
+            continue  # the place of what may not be there
         if term.kind == "count":
             bare = sum(t.text.isalnum() for t in clause.tokens) <= 2
             if _follower(clause, mention) in _NOT_A_COUNT or not (bare or has_finding or asked == "count"):
@@ -357,6 +369,8 @@ def _follows(facts: Facts, asked: Facts, body: str) -> bool | None:
             return q.present
         if q.name != "abnormality" and facts.normal:
             return not q.present
+    if asked.directions and facts.directions:
+        return bool(asked.directions & facts.directions)
     pairs = [(asked.planes, facts.planes), (asked.modalities, facts.modalities), (asked.attributes, facts.attributes)]
     for mine, theirs in pairs:
         for axis in {v.split("=")[0] for v in mine if "=" in v} or {""}:
