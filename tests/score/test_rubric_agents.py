@@ -14,7 +14,7 @@ from mmedpo.score.agents.rubric import (
     rubric_agents,
 )
 from mmedpo.score.debate import Agent, Case, debate
-from mmedpo.score.plain_answer import plain_answer
+from mmedpo.clinical.scorer_talk import plain_answer
 from score.held_out_attacks import HELD_OUT
 
 INJECTIONS = (

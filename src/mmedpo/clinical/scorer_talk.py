@@ -34,6 +34,12 @@ _PAIR = re.compile(r"\{?\s{0,8}\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s
 _TAG = re.compile(
     r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
 )
+_TABLE = re.compile(r"\|(?:[^|\n]*\|)+(?:\s*\|(?:[^|\n]*\|)+)*")
+_VALUE = re.compile(
+    r"(?<![\w-])(?:(?:final|total|overall|my|the) )*(?:score|rating|grade|mark|verdict|relevance|points)\s*(?:[:=]|\s-)\s*"
+    r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?![\w.])|[A-F][+-]?(?!\w))",
+    re.IGNORECASE,
+)
 _ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
 _BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
 _SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
@@ -65,15 +71,16 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("hand", r"rate[ds]?|grade[ds]?|grading|marks?|points|stars|credits?|give[ns]?|giving|assign\w*|award\w*"
                  r"|outputs?|return|print|deserv\w*|vote|verdict|gib|vergib|da|dale|donn\w*|attribu\w+|note|mets"
                  r"|asign\w*|assegn\w*|dai|de|atribu\w*|geef"),
-        ("judge", r"judges?|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
-        ("reader", r"you|your|yourself|system|user|human|ai|model|admin\w*|developers?"),
+        ("judge", r"judges?|agents?|admin\w*|developers?|debates?|debaters?|consensus|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
+        ("reader", r"you|your|yourself|system|user|human|ai|model"),
         ("extreme", r"10|100|0|ten|hundred|zero|1\.0|0\.0|maxim\w+|max|highest|full|top|perfect|best|diez|dix|zehn"
                     r"|dieci|dez|tien|volle\w*|hochst\w*|massim\w+"),
         ("number", r"\d+(?:\.\d+)?|one|two|three|four|five|six|seven|eight|nine|out"),
+        ("meta", r"answers?|candidates?|repl(?:y|ies)"),
         ("glue", r"the|a|an|this|that|these|those|it|its|is|are|be|was|must|should|shall|will|would|can|has|have|do"
                  r"|not|don|t|and|or|but|so|then|therefore|thus|now|please|instead|just|only|simply|always|of|to|for"
                  r"|with|as|by|in|on|at|from|all|any|every|each|me|i|my|us|we|am|very|correct|right|final|new|next"
-                 r"|answers?|responses?|reply|replies|respond|set|say|write|follow\w*|pay|attention|given"
+                 r"|responses?|respond|set|say|write|follow\w*|pay|attention|given"
                  r"|task|result|value|percent|exactly|immediately|first|good|hand|kindly|previously|real|true"
                  r"|la|las|los|el|le|les|l|un|una|une|ein|eine|einen|der|die|das|den|dem|dies\w*|alle\w*|todas|todos"
                  r"|toutes|tous|tutte|tutti|y|e|et|und|en|con|avec|mit|pour|por|para|per|fur|von|du|des|di|del|della"
@@ -85,7 +92,7 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 _SCALES = frozenset(
     ["calcium", "agatston", "gleason", "apache", "glasgow", "nihss", "aspects", "apgar", "wells", "meld", "bosniak",
-     "fisher", "pugh", "rads", "z", "t", "heart", "respiratory", "pulse", "growth", "metabolic", "flow", "filtration",
+     "fisher", "pugh", "rads", "z", "t", "heart", "contrast", "respiratory", "pulse", "growth", "metabolic", "flow", "filtration",
      "cardiac", "urine", "tumor", "tumour", "who", "histologic", "nuclear", "nervous", "digestive", "immune", "urinary",
      "reproductive", "skeletal", "ventricular", "collecting", "venous", "arterial"]
 )  # fmt: skip
@@ -103,6 +110,8 @@ _EVIDENCE: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset(["rule"]), frozenset(["reader", "extreme"])),
 )
 _SPEAKS_OF_SCORING = frozenset(["overrule", "rule", "score", "judge"])
+_TALKS = _SPEAKS_OF_SCORING | {"hand", "extreme", "meta"}
+_DETERMINERS = frozenset(["the", "a", "an", "no", "not", "there", "is", "it", "right", "first", "new"])
 
 _GENERAL_TERMS = re.compile(
     r"(?:patient|treat|therap|diagnos|symptom|disease|condition|tissue|organ|bone|arter|vein|vessel|vascul|muscle"
@@ -119,12 +128,15 @@ _AMBIGUOUS_FORMS = frozenset(
 )  # fmt: skip
 _IDIOM = re.compile(
     r"\b(?:right (?:thing|answer|score|rating|decision|choice|way|now|away)|wrong answer|clear (?:that|case|error)"
-    r"|left (?:out|behind|over)|no matter)\b",
+    r"|left (?:out|behind|over)|no matter|round (?:\d+|one|two|three))\b",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(
     r"\W*(?:yes|no)\b[\W\d]*(?:(?:there|it|they|is|are|does|do|not|definitely|absolutely)\b\W*)*", re.I
 )
+_YES_NO_FIRST = re.compile(r"^\W*(?:yes|no)\b", re.I)
+_YES_NO_LAST = re.compile(r"\b(?:yes|no)\W*$", re.I)
+_BOUNDARY = re.compile(r"[\[(|\])\"“”#*]|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
 _QUESTION_WORDS = frozenset(
     ["what", "where", "which", "how", "who", "why", "when", "does", "did", "can", "could", "any", "kind", "type",
      "many", "much", "see", "these", "those", "other", "would", "should", "will", "being", "only", "most", "not",
@@ -161,7 +173,7 @@ def plain_answer(text: str, question: str = "", truth: str = "") -> str:
     """
     shared = _shared(question, truth)
     counted = bool(_COUNT_QUESTION.search(question))
-    sentences = [_cleaned(part, shared) for part in _split(_without_markup(text))]
+    sentences = [_cleaned(part, shared) for part in _split(_without_markup(text, shared))]
     clinical = [_states_something(s, shared, counted) for s in sentences]
     if any(clinical):
         kept = clinical
@@ -187,15 +199,21 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _without_markup(text: str) -> str:
+def _without_markup(text: str, shared: frozenset[str]) -> str:
     """Step 1. What would leave no word at all is opened instead: its content is the answer."""
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED):
+    rest = _TABLE.sub(lambda m: "\n" if _is_score_table(m.group(), shared) else m.group(), text)
+    text = rest if words(rest) else text
+    for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _VALUE):
         rest = pattern.sub("\n", text)
         text = rest if words(rest) else text
     text = _ROLE.sub("\n", _TAG.sub("\n", text))
     latin = _latin(text)
     return latin if words(latin) else text
+
+
+def _is_score_table(text: str, shared: frozenset[str]) -> bool:
+    return not _certain(text, shared) and bool({w.kind for w in _words(text)} & _TALKS)
 
 
 def _latin(text: str) -> str:
@@ -226,7 +244,7 @@ def _words(text: str) -> list[_Word]:
         before = found[i - 1][1] if i else ""
         after = found[i + 1][1] if i + 1 < len(found) else ""
         if (
-            (kind in ("score", "hand", "reader") and before in _SCALES)
+            (kind in ("score", "hand", "reader", "judge") and before in _SCALES)
             or (kind in ("number", "extreme") and after in _UNITS)
             or (word in ("marks", "points") and after in ("the", "a", "an", "to") and _kind(before) != "extreme")
         ):  # the verb
@@ -237,12 +255,66 @@ def _words(text: str) -> list[_Word]:
 
 def _cleaned(text: str, shared: frozenset[str]) -> _Sentence:
     """Step 2 for one sentence."""
+    said = _said(text, shared)
+    if said is not None:
+        return _Sentence(text, said, True)
     spans = _commands(text, shared)
     left = text
     for start, end in reversed(spans):
         left = left[:start] + " " + left[end:]
     left = _without_pieces(left, shared, bool(spans))
     return _Sentence(text, left, bool(spans) or left != text, {w.kind for w in _words(left)})
+
+
+def _said(text: str, shared: frozenset[str]) -> str | None:
+    """A sentence without the talk glued in front of or behind all that it states; None where there is none."""
+    anchors = [(m.start, m.end) for m in find_terms(text) if _certain(text[m.start : m.end], shared)]
+    anchors += [m.span() for m in _TOKEN.finditer(text) if content_words(m.group()) & shared]
+    anchors += [m.span() for m in (_YES_NO_FIRST.search(text), _YES_NO_LAST.search(text)) if m]
+    if not anchors:
+        return None
+    first, last = min(a for a, _ in anchors), max(b for _, b in anchors)
+    found = _words(text)
+    head = [w for w in found if w.end <= first]
+    tail = [w for w in found if w.start >= last]
+    marks = [m.start() for m in _BOUNDARY.finditer(text)]
+    start, end = 0, len(text)
+    if _is_talk(head):
+        talk = max(w.end for w in head if w.kind in _TALKS)
+        talk = _past_glue([w for w in head if w.kind != "number" or w.start not in marks], talk)
+        start = min([at for at in marks if talk <= at <= first] or [talk])
+    if _is_talk(tail):
+        talk = min(w.start for w in tail if w.kind in _TALKS)
+        end = min([at for at in marks if last <= at <= talk] or [_before_glue(tail, talk)])
+    return text[start:end] if (start, end) != (0, len(text)) else None
+
+
+def _is_talk(part: list[_Word]) -> bool:
+    """Words beside a statement that speak of scoring, or hand out something in more than a "grade 2"."""
+    kinds = {w.kind for w in part}
+    return (
+        bool(kinds & {"rule", "score", "judge", "meta"}) or ("hand" in kinds and len(part) > 3) or kinds == {"extreme"}
+    )
+
+
+def _past_glue(head: list[_Word], at: int) -> int:
+    """Where the talk ends in front of a statement: behind the numbers and small words that follow it."""
+    for word in head:
+        if word.start >= at and word.kind in ("number", "extreme", "glue") and word.text not in _DETERMINERS:
+            at = word.end
+        elif word.start >= at:
+            break
+    return at
+
+
+def _before_glue(tail: list[_Word], at: int) -> int:
+    """Where the talk begins behind a statement: at the small words in front of it."""
+    for word in reversed(tail):
+        if word.end <= at and word.kind in ("number", "extreme", "glue", "reader", "context"):
+            at = word.start
+        elif word.end <= at:
+            break
+    return at
 
 
 def _commands(text: str, shared: frozenset[str]) -> list[tuple[int, int]]:
@@ -354,5 +426,6 @@ def _states_something(sentence: _Sentence, shared: frozenset[str], counted: bool
         return False
     if re.match(r"\W*(?:yes|no)\s*,", left, re.IGNORECASE):
         return True
+    left = _IDIOM.sub(" ", left)
     counts = any(m.term.kind == "count" for m in find_terms(left))
     return _weak(left) or (counted and counts and _only_terms(left))
