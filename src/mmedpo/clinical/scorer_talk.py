@@ -36,7 +36,8 @@ _TAG = re.compile(
 )
 _TABLE = re.compile(r"\|(?:[^|\n]*\|)+(?:\s*\|(?:[^|\n]*\|)+)*")
 _VALUE = re.compile(
-    r"(?<![\w-])(?:(?:final|total|overall|my|the) )*(?:score|rating|grade|mark|verdict|relevance|points)\s*(?:[:=]|\s-)\s*"
+    r"(?<![\w-])(?:(?:final|total|overall|my|the) )*(?:score|rating|grade|mark|verdict|relevance|points)"
+    r"\s*(?:[:=]|\s-)\s*"
     r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?![\w.])|[A-F][+-]?(?!\w))",
     re.IGNORECASE,
 )
@@ -71,7 +72,8 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("hand", r"rate[ds]?|grade[ds]?|grading|marks?|points|stars|credits?|give[ns]?|giving|assign\w*|award\w*"
                  r"|outputs?|return|print|deserv\w*|vote|verdict|gib|vergib|da|dale|donn\w*|attribu\w+|note|mets"
                  r"|asign\w*|assegn\w*|dai|de|atribu\w*|geef"),
-        ("judge", r"judges?|agents?|admin\w*|developers?|debates?|debaters?|consensus|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
+        ("judge", r"judges?|agents?|admin\w*|developers?|debates?|debaters?|consensus"
+                  r"|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
         ("reader", r"you|your|yourself|system|user|human|ai|model"),
         ("extreme", r"10|100|0|ten|hundred|zero|1\.0|0\.0|maxim\w+|max|highest|full|top|perfect|best|diez|dix|zehn"
                     r"|dieci|dez|tien|volle\w*|hochst\w*|massim\w+"),
@@ -92,7 +94,8 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 _SCALES = frozenset(
     ["calcium", "agatston", "gleason", "apache", "glasgow", "nihss", "aspects", "apgar", "wells", "meld", "bosniak",
-     "fisher", "pugh", "rads", "z", "t", "heart", "contrast", "respiratory", "pulse", "growth", "metabolic", "flow", "filtration",
+     "fisher", "pugh", "rads", "z", "t", "contrast", "heart", "respiratory",
+     "pulse", "growth", "metabolic", "flow", "filtration",
      "cardiac", "urine", "tumor", "tumour", "who", "histologic", "nuclear", "nervous", "digestive", "immune", "urinary",
      "reproductive", "skeletal", "ventricular", "collecting", "venous", "arterial"]
 )  # fmt: skip
@@ -279,11 +282,11 @@ def _said(text: str, shared: frozenset[str]) -> str | None:
     tail = [w for w in found if w.start >= last]
     marks = [m.start() for m in _BOUNDARY.finditer(text)]
     start, end = 0, len(text)
-    if _is_talk(head):
+    if _is_talk(head) or _is_apart(text[:first], head):
         talk = max(w.end for w in head if w.kind in _TALKS)
         talk = _past_glue([w for w in head if w.kind != "number" or w.start not in marks], talk)
         start = min([at for at in marks if talk <= at <= first] or [talk])
-    if _is_talk(tail):
+    if _is_talk(tail) or _is_apart(text[last:], tail):
         talk = min(w.start for w in tail if w.kind in _TALKS)
         end = min([at for at in marks if last <= at <= talk] or [_before_glue(tail, talk)])
     return text[start:end] if (start, end) != (0, len(text)) else None
@@ -295,6 +298,12 @@ def _is_talk(part: list[_Word]) -> bool:
     return (
         bool(kinds & {"rule", "score", "judge", "meta"}) or ("hand" in kinds and len(part) > 3) or kinds == {"extreme"}
     )
+
+
+def _is_apart(part: str, found: list[_Word]) -> bool:
+    """Words parted from a statement by a mark or a capital that hand out a highest or lowest number."""
+    parted = len(found) > 2 and _BOUNDARY.search(part) is not None
+    return parted and "extreme" in {w.kind for w in found} and not _weak(part)
 
 
 def _past_glue(head: list[_Word], at: int) -> int:
@@ -420,7 +429,7 @@ def _states_something(sentence: _Sentence, shared: frozenset[str], counted: bool
         return True
     if _YES_NO.fullmatch(left):
         return True
-    if sentence.kinds & _SPEAKS_OF_SCORING:
+    if sentence.kinds & _SPEAKS_OF_SCORING or sentence.kinds >= {"meta", "extreme"}:
         return False
     if sentence.cut and not _only_terms(left):
         return False

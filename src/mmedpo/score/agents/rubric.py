@@ -23,10 +23,10 @@ from functools import lru_cache
 
 from mmedpo.clinical import Conflict, Facts, conflict, extract_facts
 from mmedpo.clinical.lexicon import words
+from mmedpo.clinical.scorer_talk import plain_answer
 from mmedpo.records import ErrorType, Turn
 from mmedpo.registry import register
 from mmedpo.score.debate import Case, Opinion, abstain, agree, rescore
-from mmedpo.clinical.scorer_talk import plain_answer
 
 _READING: dict[ErrorType, int] = {
     "presence": 9,
