@@ -30,6 +30,8 @@ _VERBS = frozenset(
     ["is", "are", "was", "were", "has", "have", "had", "shows", "show", "demonstrates", "reveals", "there", "remains",
      "remain", "persists", "persist", "appears", "appear", "causes", "suggests"]
 )  # fmt: skip
+_PLURAL = frozenset(["are", "were", "have"])
+_ELLIPTIC = frozenset(["present", "absent", "none", "not"])
 _PREDICATES = re.compile(r"seen|identified|present|noted|visuali[sz]ed|visible|evident|found|demonstrated|observed")
 _NEGATOR = re.compile(r"(?<!\S)(?:no|not|without|neither|never|\w+n t)(?!\S)")
 _STATES = frozenset(["normal", "enlarged"])
@@ -185,8 +187,8 @@ def _fresh(line: _Line, start: int, i: int) -> bool:
         return True
     end = next((j for j in range(i, len(words)) if words[j] in (",", "and")), len(words))
     within = [m for m in line.matches if i <= m.first < end]
-    if not any(_is_target(m) for m in within):
-        return False
+    if not any(_is_target(m) for m in within):  # ", present on the right"
+        return words[i] in _ELLIPTIC and words[i - 1] == "," and any(m.term.kind == "side" for m in within)
     if words[i - 1] in BREAKS and {"organ", "attribute"} <= {m.term.kind for m in within}:
         return not any(m.term.kind == "finding" for m in within)  # ", lungs clear"
     answered = any(_answers(line, start, c) and start <= c.first and c.last < i for c in line.cues)
@@ -194,7 +196,7 @@ def _fresh(line: _Line, start: int, i: int) -> bool:
     if answered and not alternatives:
         return True
     side_pair = after_and and i > 1 and words[i - 2] in ("left", "right")
-    own_verb = any(w in _VERBS for w in words[i:end])
+    own_verb = any(w in _VERBS - (_PLURAL if after_and else set()) for w in words[i:end])
     shared_verb = any(_PREDICATES.fullmatch(w) for w in words[i:end])
     stated = words[i] in _FRESH_PHRASE or (own_verb and not (after_and and shared_verb))
     return stated and not alternatives and not side_pair
@@ -253,7 +255,8 @@ def _before(line: _Line, match: Match) -> list[Category]:
         joined = cue.first > 0 and line.words[cue.first - 1] in (*BREAKS, "and", "with")
         if cue.direction == "backward" and cue.category == "absent" and not _is_target(match):
             active = ["absent"]  # "not seen on the left" denies the left
-        if cue.direction == "backward" or cue.category == "nothing" or _alone(line, 0, cue):
+        leading = cue.category in ("absent", "resolved") and not _target_before(line, 0, cue)
+        if (cue.direction == "backward" and not leading) or cue.category == "nothing" or _alone(line, 0, cue):
             continue
         adjacent = previous is not None and previous.last == cue.first - 1 and previous.category == "uncertain"
         previous = cue

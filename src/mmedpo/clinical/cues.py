@@ -64,9 +64,9 @@ _CLASSES = {
     "|gone away|been removed|been evacuated|been withdrawn|been taken out|been explanted",
     "wholly": "completely|fully|totally|entirely|now|since|also|already|in the interval|essentially|clearly|apparently"
     "|meanwhile|subsequently|spontaneously|otherwise|all|both|interval|been",
-    "partly": "nearly|almost|partially|partly|near|incompletely|incomplete|partial|mostly|largely|not|not yet|not fully"
-    "|not completely|near complete|nearly complete|almost complete|almost completely|near completely|nearly completely"
-    "|substantially|significantly",
+    "partly": "(?:nearly|almost|near|mostly|largely) (?:entirely|fully|totally|wholly|all|complete|completely)|nearly"
+    "|almost|partially|partly|near|incompletely|incomplete|partial|mostly|largely|not|not yet|not fully"
+    "|not completely|substantially|significantly",
 }
 
 _MAY = "may|might|could|can"
@@ -109,10 +109,10 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"no|non|{not}|without|w o|neither|nor|{cannot} (?:see|identify|find|detect|appreciate|visuali[sz]e|discern)",
         r"cannot|can not|can t|couldn t|could not",
         r"absence of|lack(?:s|ing)?(?: of)?|nothing|none|free (?:of|from)|clear of|devoid of|void of|empty of",
-        r"negative(?: \w+)? for|unremarkable for|rather than|instead of|as opposed to|in place of|absent|negative|neg",
+        r"negative(?: \w+)? for|unremarkable for|rather than|instead of|as opposed to|in place of|negative|neg",
         r"(?:fail|fails|failed|failing) to (?:reveal|show|demonstrate|identify|detect|disclose)|denies|denied|denying",
-        r"(?:excludes|ruled out|rules out|ruling out|excluding|excluded)(?= (?!by\b))",
-        r"no (?:longer )?(?:evidence|sign|signs|suggestion|indication|suspicion|features|findings|hint|trace)s?"
+        r"(?:excludes|ruled out|rules out|ruling out|excluding)(?= (?!by\b))",
+        r"no (?:evidence|sign|signs|suggestion|indication|suspicion|features|findings|hint|trace)s?"
         r"(?: (?:of|for|to (?:suggest|indicate|support)|suggesting|suspicious for|suggestive of))?",
         r"\[ \]|☐|✗|✘|unlikely to (?:be|represent|reflect|indicate)|less likely",
     )),
@@ -120,7 +120,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:{be}|has|have|had|{cannot})? ?(?:{not}|cannot|can not|can t|could not|couldn t) (?:(?:{adv}|{degree}) )*"
         r"(?:{seen})",
         r"nowhere(?: to be)?(?: (?:{seen}))?",
-        r"(?:(?:{be}) )*(?:absent|unlikely|improbable|nil)|0",
+        r"(?:(?:{be}) )*(?:absent|unlikely|improbable|nil|excluded|ruled out)|0",
         r"(?:(?:{be}|has|have) )+(?:(?:{adv}) )*(?:excluded|ruled out)",
         r"(?:{be}) (?:(?:{adv}) )*(?:negative)|\( - \)",
     )),

@@ -243,6 +243,8 @@ def _is_moved(clause: Clause, mention: Mention) -> bool:
         return False
     while i >= 0 and clause.tokens[i].text in _TOWARDS:
         i -= 1
+    if i >= 0 and clause.tokens[i].text in ("due", "secondary", "owing", "related", "next", "adjacent"):
+        return False
     towards = any(t.text in ("to", "toward", "towards", "from") for t in clause.tokens[i + 1 : mention.match.first])
     return towards and any(_MOVES.fullmatch(t.text) for t in clause.tokens[: i + 1])
 

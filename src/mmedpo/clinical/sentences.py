@@ -121,7 +121,7 @@ def _joined(parts: list[list[Token]], text: str, bullets: set[int]) -> list[list
     listing = False
     for part in parts:
         line = text.count("\n", 0, part[0].start)
-        if found and found[-1][-1].text == "?" and _is_answer(part):
+        if found and _is_answer(part, found[-1][-1].text):
             mark = found[-1][-1]
             found[-1] = [*found[-1][:-1], Token(":", mark.start, mark.end), *part]
             continue
@@ -138,7 +138,10 @@ def _is_cue(tokens: Sequence[Token]) -> bool:
     return bool(cues) and cues[0].first == 0 and cues[0].last == len(tokens) - 1 and cues[0].direction != "around"
 
 
-def _is_answer(part: Sequence[Token]) -> bool:
+def _is_answer(part: Sequence[Token], mark: str) -> bool:
+    """ "Effusion? No, ..." and "Effusion; no." answer what stands before the mark."""
     words = _words(part)
-    alone = len(words) == 1 or words[1].text in BREAKS
+    alone = len(words) == 1 or (words[1].text in BREAKS and mark == "?")
+    if mark not in ("?", ";"):
+        return False
     return words[0].text in ("yes", "no", "none", "negative", "positive", "absent", "present", "nil") and alone
