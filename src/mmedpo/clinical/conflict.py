@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact
-from mmedpo.clinical.vocabulary import DEVICES, FOCAL, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.findings import DEVICES, FOCAL, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.vocabulary import PARTS
 from mmedpo.records import ErrorType
 
 WEIGHTS: dict[str, float] = {
@@ -222,28 +223,10 @@ def _denials(truth: Facts, other: Facts) -> list[Conflict]:
     return found
 
 
-_PARTS = {
-    "chest": {"lung", "heart", "mediastinum", "rib", "aorta", "hilum", "trachea", "diaphragm", "clavicle"},
-    "abdomen": {
-        "liver",
-        "spleen",
-        "pancreas",
-        "kidney",
-        "stomach",
-        "small bowel",
-        "colon",
-        "appendix",
-        "gallbladder",
-        "bladder",
-        "adrenal gland",
-    },
-}
-
-
 def _organs(a: frozenset[str], b: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Organ sets to compare; empty where one names the region the other lies in."""
     for x, y in ((a, b), (b, a)):
-        if any(_PARTS.get(region, set()) & y for region in x):
+        if any(PARTS.get(region, frozenset()) & y for region in x):
             return frozenset(), frozenset()
     return (a, b) if not a & b else (frozenset(), frozenset())
 
@@ -302,6 +285,9 @@ def _comparable(truth: Facts, other: Facts) -> bool:
 
 def _words(truth: Facts, other: Facts) -> list[Conflict]:
     if (not truth.unknown and _comparable(truth, other)) or truth.unsettled:
+        return []
+    agreed = {(f.name, f.present) for f in truth.findings} & {(f.name, f.present) for f in other.findings}
+    if agreed or other.content <= truth.content:  # saying less is no contradiction
         return []
     if not truth.content or not other.content or len(truth.content) > _LONGEST_FALLBACK or truth.polarity is not None:
         return []

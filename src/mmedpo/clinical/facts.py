@@ -14,8 +14,8 @@ from functools import lru_cache
 
 from mmedpo.clinical.assertion import Clause, Mention, Status, clauses, frame, joins
 from mmedpo.clinical.cues import Category
+from mmedpo.clinical.findings import FOCAL
 from mmedpo.clinical.lexicon import Match, find_terms, is_yes_no_question, words
-from mmedpo.clinical.vocabulary import FOCAL
 from mmedpo.records import ErrorType
 
 LUNG_ABNORMALITY = "lung abnormality"
