@@ -108,7 +108,8 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
     ("absent", "forward", (
         r"no|non|{not}|without|w o|neither|nor|{cannot} (?:see|identify|find|detect|appreciate|visuali[sz]e|discern)",
         r"cannot|can not|can t|couldn t|could not",
-        r"absence of|lack(?:s|ing)?(?: of)?|nothing|none|free (?:of|from)|clear of|devoid of|void of|empty of",
+        r"absence of|lack(?:s|ing)?(?: of)?|nothing|none(?: of(?: the following)?)?"
+        r"|free (?:of|from)|clear of|devoid of|void of|empty of",
         r"negative(?: \w+)? for|unremarkable for|rather than|instead of|as opposed to|in place of|negative|neg",
         r"(?:fail|fails|failed|failing) to (?:reveal|show|demonstrate|identify|detect|disclose)|denies|denied|denying",
         r"(?:excludes|ruled out|rules out|ruling out|excluding)(?= (?!by\b))",
@@ -121,6 +122,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:{seen})",
         r"nowhere(?: to be)?(?: (?:{seen}))?",
         r"(?:(?:{be}) )*(?:absent|unlikely|improbable|nil|excluded|ruled out)|0",
+        r"(?<=[|:=] )-(?= \||$)",
         r"(?:(?:{be}|has|have) )+(?:(?:{adv}) )*(?:excluded|ruled out)",
         r"(?:{be}) (?:(?:{adv}) )*(?:negative)|\( - \)",
     )),

@@ -51,7 +51,7 @@ OTHER_TERMS: dict[tuple[_Kind, str], dict[str, tuple[str, ...]]] = {
     },
     ("organ", "chest-organ"): {
         "lung": ("lung", "lung field", "pulmonary", "respiratory system"),
-        "heart": ("heart", "cardiac", "cardiac silhouette"),
+        "heart": ("heart", "cardiac", "cardiac silhouette", "cardiomediastinal", "cardiomediastinal silhouette"),
         "mediastinum": ("mediastinum", "mediastinal"),
         "diaphragm": ("diaphragm", "hemidiaphragm"),
         "trachea": ("trachea", "tracheal"),
