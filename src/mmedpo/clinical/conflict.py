@@ -287,7 +287,8 @@ def _words(truth: Facts, other: Facts) -> list[Conflict]:
     if (not truth.unknown and _comparable(truth, other)) or truth.unsettled:
         return []
     agreed = {(f.name, f.present) for f in truth.findings} & {(f.name, f.present) for f in other.findings}
-    if agreed or other.content <= truth.content:  # saying less is no contradiction
+    in_other_words = bool(agreed) and other.unknown <= truth.content and other.organs <= truth.organs
+    if in_other_words or other.content <= truth.content:  # saying less is no contradiction
         return []
     if not truth.content or not other.content or len(truth.content) > _LONGEST_FALLBACK or truth.polarity is not None:
         return []

@@ -142,7 +142,7 @@ def extract_facts(text: str, question: str = "", error_type: ErrorType = "other"
         question: the question; needed for what a bare "yes" or "no" settles.
         error_type: what the question asks for.
     """
-    polarity, body = _opening(text, question)
+    polarity, body = _opening(_unquoted(text, question), question)
     facts = replace(_statement(body, error_type, frame(question)), text=text)
     if polarity is None and is_yes_no_question(question):
         polarity = _follows(facts, _statement(question.rstrip("? "), error_type), body)
@@ -151,6 +151,15 @@ def extract_facts(text: str, question: str = "", error_type: ErrorType = "other"
     if polarity is not None and is_yes_no_question(question):
         facts = replace(facts, findings=_settled(facts, _statement(question.rstrip("? "), error_type), polarity))
     return facts
+
+
+def _unquoted(text: str, question: str) -> str:
+    """An answer that repeats its question is read without it."""
+    asked = question.strip()
+    if not asked or asked.casefold() not in text.casefold():
+        return text
+    rest = re.sub(rf"(?:question\s*:\s*)?{re.escape(asked)}", " ", text, flags=re.IGNORECASE).strip()
+    return rest if words(rest) else text
 
 
 def _opening(text: str, question: str) -> tuple[bool | None, str]:
