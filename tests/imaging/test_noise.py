@@ -16,8 +16,8 @@ from mmedpo.imaging.noise import (
     inside_of_patient,
     noise_image,
     noised_share,
-    signal_share,
 )
+from mmedpo.imaging.noises.diffusion import signal_share
 from mmedpo.records import Box, NoiseSpec
 
 GREY = np.full((64, 64), 128, dtype=np.uint8)

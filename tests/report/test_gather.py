@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmedpo.config import RunSettings, ScoreSettings, TrainSettings, load_settings
+from mmedpo.config import RunSettings, ScoreSettings, TrainSettings, check_names, load_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.records import Example, PreferencePair, Turn
 from mmedpo.records.looks import best_step
@@ -208,7 +208,7 @@ def test_hashes_and_configuration_are_enough_to_run_it_again(content: ReportCont
     assert content.reproduce.commands == ("mmedpo run by-hand/config.resolved.yaml --name by-hand-again",)
     recipe = tmp_path / "again.yaml"
     recipe.write_text(content.reproduce.config)
-    assert load_settings(recipe) == full.settings
+    assert load_settings(recipe) == check_names(full.settings)
     assert [(fact.label, fact.value) for fact in content.reproduce.hashes] == [("curated.parquet (curate)", "ab" * 32)]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from mmedpo.config.groups import Settings
-from mmedpo.records import AnswerType, Protocol
+from mmedpo.config.groups import Named, Settings
+from mmedpo.records import AnswerType
 
 
 class EvaluateSettings(Settings):
@@ -13,8 +15,8 @@ class EvaluateSettings(Settings):
 
     splits: tuple[str, ...] = Field(("test-balanced", "test"), min_length=1)
     """Splits that are scored; the first is the headline."""
-    protocol: Protocol = "strict"
-    """Scoring protocol of the headline; every table names it."""
+    protocol: Annotated[str, Named("protocol")] = "strict"
+    """Registered scoring protocol of the headline; every table names it."""
     max_new_tokens: int = Field(96, ge=1)
     """Length limit of an answer."""
     batch_size: int = Field(96, ge=1)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from mmedpo.config import RunSettings, load_settings
+from mmedpo.config import RunSettings, stored_settings
 from mmedpo.evaluate.metrics import meteor_label
 from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.evaluate.study import base_reliance_interval, study_cells, study_contrasts, study_reliance
 from mmedpo.records import Cell, Contrast, Example, ItemScore, Prediction, Reliance, RelianceCell
 from mmedpo.records.evaluation import LABELS, METRICS
-from mmedpo.run import RESOLVED
+from mmedpo.run.layout import RESOLVED
 from mmedpo.storage.tables import read_table, write_text
 
 COLUMNS = {**LABELS, "meteor": meteor_label()}
@@ -33,7 +33,7 @@ def write_study(
 ) -> None:
     """Scores the stored predictions of all arms and seeds, and writes `NAME.md` and `NAME.json`."""
     first = next(iter(folders.values()))
-    settings = load_settings(first[0] / RESOLVED)
+    settings = stored_settings(first[0] / RESOLVED)
     cells: list[Cell] = []
     contrasts: list[Contrast] = []
     samples = settings.evaluate.bootstrap_samples

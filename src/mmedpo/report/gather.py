@@ -14,7 +14,8 @@ from mmedpo.report import content as c
 from mmedpo.report import count_drops, numbers, panel, render, samples
 from mmedpo.report.formatting import count, share
 from mmedpo.report.stored import Stored, read_stored
-from mmedpo.run import RESOLVED, Run
+from mmedpo.run import Run
+from mmedpo.run.layout import RESOLVED
 from mmedpo.storage.tables import write_text
 
 REPORT = "report.html"
@@ -176,7 +177,10 @@ def _facts(stored: Stored) -> tuple[c.Fact, ...]:
 def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
     if settings.preferences is not None:
         told = settings.preferences.format or "format told from its columns"
-        return {"Imported from": f"{settings.preferences.path.name} ({told})"}
+        imported = {"Imported from": f"{settings.preferences.path.name} ({told})"}
+        if not settings.debates:
+            return imported
+        return imported | {"Debate": f"{', '.join(settings.score.agents)}; {settings.score.rescore} imported scores"}
     facts = {}
     if "text" in settings.curate.kinds:
         facts["Judge"] = settings.curate.judge
@@ -190,7 +194,9 @@ def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
 
 
 def _data_seed(settings: RunSettings) -> int:
-    return settings.data.phantom.seed if settings.data.dataset == "phantom" else settings.data.split_seed
+    """That of the dataset itself where it has one, as generated data does; else that of its split."""
+    own = next((group["seed"] for group in settings.data.groups.values() if "seed" in group), None)
+    return int(own) if own is not None else settings.data.split_seed
 
 
 def _reproduce(run: Run) -> c.Reproduce:

@@ -6,17 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmedpo.config import ScoreSettings, TermSettings, TrainSettings
+from mmedpo.config import UNWEIGHTED, ScoreSettings, TermSettings, TrainSettings
 from mmedpo.records import Difference, Evaluation, PreferencePair, ReliancePart, SplitScores, Summary, Verdict
 from mmedpo.records.evaluation import LABELS, METRICS
 from mmedpo.records.looks import best_step, watch_log
+from mmedpo.registry import lookup
 from mmedpo.report import content as c
 from mmedpo.report.formatting import count, number, share
 from mmedpo.report.panel import judges
 from mmedpo.report.stored import Stored
-
-CLIPPED = ("rescale", "zscore", "literal")
-"""Weighting modes that clip; the bounds mean nothing under the others."""
 
 
 def results(evaluation: Evaluation) -> c.Results:
@@ -172,31 +170,34 @@ def lengths(pairs: Sequence[PreferencePair]) -> tuple[c.LengthRow, ...]:
 def score_sources(stored: Stored) -> tuple[c.ScoreSource, ...]:
     """Raw scores and weights per kind of pair; an unscored pair counts as such, also when it was then dropped."""
     final = {pair.pair_id: pair for pair in stored.pairs}
-    reports = {report.source: report for report in stored.weights}
     settings = stored.settings.score
-    clipped = settings.weights in CLIPPED
+    clipped = _clipped(settings)
     sources = []
     for kind in ("text", "visual"):
         pairs = [final.get(pair.pair_id, pair) for pair in stored.curated or stored.pairs if pair.kind == kind]
         if not pairs:
             continue
         given = " and ".join(sorted({pair.score_source for pair in pairs if pair.score_source}))
-        report = reports.get(kind)
+        reports = [report for report in stored.weights if report.source.partition(" ")[0] == kind]
+        weighed = sum(report.pairs for report in reports)
         scored = any(pair.score is not None for pair in pairs)
-        if not scored and settings.weights == "none":
+        if not scored and settings.weights == UNWEIGHTED:
             continue
         sources.append(
             c.ScoreSource(
                 source=f"{kind} pairs: {given or 'not scored'}",
                 scores=tuple(pair.score for pair in pairs) if scored else (),
                 weights=tuple(pair.weight for pair in pairs if pair.pair_id in final)
-                if settings.weights != "none"
+                if settings.weights != UNWEIGHTED
                 else (),
                 lower=settings.lower if clipped else None,
                 upper=settings.upper if clipped else None,
-                at_lower=report.at_lower / report.pairs if report and report.pairs and clipped else None,
-                at_upper=report.at_upper / report.pairs if report and report.pairs and clipped else None,
-                warnings=(*(report.warnings if report else ()), *_calibration(stored, kind, given)),
+                at_lower=sum(report.at_lower for report in reports) / weighed if weighed and clipped else None,
+                at_upper=sum(report.at_upper for report in reports) / weighed if weighed and clipped else None,
+                warnings=(
+                    *(text for report in reports for text in report.warnings),
+                    *_calibration(stored, kind, given),
+                ),
             )
         )
     return tuple(sources)
@@ -204,14 +205,16 @@ def score_sources(stored: Stored) -> tuple[c.ScoreSource, ...]:
 
 def weighting(settings: ScoreSettings) -> str:
     """The weighting mode in words."""
-    bounds = f"clipped to [{settings.lower:g}, {settings.upper:g}], statistics per kind of pair"
-    return {
-        "rescale": f"rescaled to mean {settings.mu:g} and variance {settings.sigma**2:.3g}, {bounds}",
-        "zscore": f"z-scores of the raw scores, {bounds}",
-        "literal": f"(score − {settings.mu:g}) / {settings.sigma:.3g} as printed in the paper, {bounds}",
-        "raw": "the raw score itself",
-        "none": "none, every pair weighs 1 and no score is used",
-    }[settings.weights]
+    if settings.weights == UNWEIGHTED:
+        return "none, every pair weighs 1 and no score is used"
+    told = str(lookup("weighting", settings.weights)().describe(settings))
+    if not _clipped(settings):
+        return told
+    return f"{told}, clipped to [{settings.lower:g}, {settings.upper:g}], statistics per source of scores"
+
+
+def _clipped(settings: ScoreSettings) -> bool:
+    return settings.weights != UNWEIGHTED and "lower" in lookup("weighting", settings.weights).options
 
 
 def objective(settings: TrainSettings) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatImage, ChatRequest
@@ -26,6 +26,8 @@ ADVICE_TOKENS = 80
 class AskedJudge(ABC):
     """A judge that speaks through an endpoint."""
 
+    asks: ClassVar[bool] = True
+    """See `JudgeByAsking`."""
     line: Line
     image_root: Path
     """Folder the examples' image paths are relative to."""
