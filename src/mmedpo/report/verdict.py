@@ -42,6 +42,8 @@ class Headline(NamedTuple):
     metric: Metric
     level: float = 0.95
     """Coverage of its interval."""
+    row: str = ""
+    """Name of its row in the table, where the metric's own is too long."""
 
 
 def verdict_sentences(headlines: Sequence[Headline]) -> list[str]:

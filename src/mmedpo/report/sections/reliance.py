@@ -70,7 +70,7 @@ class RelianceSection(Section[Reliance]):
 
     def compares(self, part: Reliance) -> Sequence[Headline]:
         """The contrast."""
-        return () if part.contrast is None else (Headline(part.contrast, RELIANCE, part.level),)
+        return () if part.contrast is None else (Headline(part.contrast, RELIANCE, part.level, row="lesion reliance, nats"),)
 
 
 def reliance(summary: ProbeSummary) -> Reliance | None:
