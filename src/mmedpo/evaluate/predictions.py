@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmedpo.engine import FeatureStore
 from mmedpo.evaluate.scoring import score_predictions
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.generation import Decoding, generate_answers
 from mmedpo.models.slots import load_slot
 from mmedpo.models.vlm import VisionLanguageModel
@@ -21,7 +21,7 @@ PROBE_TOKENS, PROBE_BATCH = 16, 120
 def predictor(run: Run, model: str) -> Callable[[Sequence[Example]], list[Prediction]]:
     """A model of the run, loaded: one greedy answer per example of a chunk."""
     vlm = load_slot(run.slot(model))
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    features = FeatureStore(vlm, read_image_file)
     longest, root = run.settings.evaluate.max_new_tokens, run.image_root
     return lambda examples: predict(vlm, examples, features, root, longest, model)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from mmedpo.errors import MMedPOError
 from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records.shapes import Pixels
 from mmedpo.seeds import derive_seed
 
@@ -21,13 +21,7 @@ T = TypeVar("T")
 
 def picture(pixels: Pixels) -> bytes:
     """PNG bytes, scaled down to `LONGEST_SIDE`."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    return png_bytes(pixels, longest_side=LONGEST_SIDE, smallest=True)
 
 
 def shuffled(items: Iterable[T], seed: int, purpose: str, key: Callable[[T], str]) -> list[T]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from mmedpo import terminal
 from mmedpo.records import Difference, Evaluation, ProbeSummary
 from mmedpo.records.evaluation import LABELS
 from mmedpo.run import Run
@@ -14,8 +15,6 @@ GAP = "  "
 
 def print_summary(run: Run) -> None:
     """Prints the compared models with intervals, and where the report lies; nothing before evaluation."""
-    from rich.console import Console
-
     path = run.file("evaluation.json")
     if not path.exists():
         return
@@ -24,7 +23,7 @@ def print_summary(run: Run) -> None:
     if run.file("report.html").exists():
         lines += ["", f"report: {run.file('report.html').resolve()}"]
     # Plain text: a name is no markup, and a path is not broken.
-    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    terminal.console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
 def summary_lines(evaluation: Evaluation) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from mmedpo.clinical.lexicon import find_terms
 from mmedpo.config import Settings
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_entry
@@ -47,11 +48,8 @@ _ORGANS = re.compile(
     r"pancreas|aorta|femoral|head|bone|muscle|optic|chiasm)\b",
     re.IGNORECASE,
 )
-_FINDINGS = re.compile(
-    r"\b(cancer|tumou?r|mass|nodule|nodulus|pneumothorax|pneumonia|effusion|cardiomegaly|atelectasis|infiltration|"
-    r"infiltrate|edema|emphysema|fibrosis|lesion|hernia|consolidation|enlarged|hemorrhage|cyst|stone|fracture)\b",
-    re.IGNORECASE,
-)
+_MORE = re.compile(r"\b(?:enlarged|nodulus|stone)\b", re.IGNORECASE)
+"""Words of findings in its labels that stand in no answer alone."""
 
 
 class SlakeSettings(Settings):
@@ -116,7 +114,8 @@ def detection_boxes(raw: object) -> list[Box]:
 def is_finding(label: str) -> bool:
     """True for a boxed finding ("Lung Cancer"), False for a boxed organ ("Left Lung")."""
     plain = label.replace("_", " ")
-    return bool(_FINDINGS.search(plain)) or not _ORGANS.search(plain)
+    named = any(match.term.kind == "finding" for match in find_terms(plain))
+    return named or bool(_MORE.search(plain)) or not _ORGANS.search(plain)
 
 
 def _add(parsed: Parsed, root: Path, folder: str, row: Any, split: str, where: str) -> None:

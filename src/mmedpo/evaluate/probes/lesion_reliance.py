@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +14,7 @@ from mmedpo.config.groups import Settings
 from mmedpo.evaluate.probes.probe import Prepared, Probe, Subject, Workplace
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
+from mmedpo.imaging.pictures import png_bytes, read_mask
 from mmedpo.records import Drop, Example, NoiseSpec, Reliance
 from mmedpo.records.shapes import Heatmap
 from mmedpo.registry import register
@@ -116,8 +116,7 @@ def write_views(place: Workplace, examples: Sequence[Example]) -> dict[str, Drop
         if example.image.sha256 not in seen:
             seen.add(example.image.sha256)
             assert example.mask_path is not None
-            mask = read_image(place.image_root, example.mask_path)
-            lesion = ((mask if mask.ndim == 2 else mask.max(axis=2)) > 0).astype(np.float32)
+            lesion = read_mask(place.image_root, example.mask_path).astype(np.float32)
             body = inside_of_patient(read_image(place.image_root, example.image.path))
             elsewhere = elsewhere_heatmap(lesion, derive_seed(0, "elsewhere", example.image.sha256), body)
             if elsewhere is None:
@@ -136,14 +135,10 @@ def view_of(folder: Path, example: Example, region: str) -> Path:
 
 
 def _write(place: Workplace, example: Example, heatmap: Heatmap, region: str) -> None:
-    from PIL import Image
-
     # The probe's noise is the same whatever the run trained with, so that arms can be compared.
     settings = NoiseSettings()
     spec = NoiseSpec(
         step=settings.step, schedule=settings.schedule, seed=derive_seed(0, "reliance", example.image.sha256)
     )
     noised = noise_image(read_image(place.image_root, example.image.path), heatmap, spec)
-    buffer = io.BytesIO()
-    Image.fromarray(noised).save(buffer, format="PNG")
-    write_bytes(view_of(place.folder, example, region), buffer.getvalue())
+    write_bytes(view_of(place.folder, example, region), png_bytes(noised))

@@ -20,7 +20,7 @@ from mmedpo.config import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.errors import ConfigError
 from mmedpo.evaluate.statistics import holm, mean_interval, paired_difference
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.progress import Advance
 from mmedpo.records import Drop, Example, Measurement, ProbePart, ProbeSummary
 from mmedpo.registry import lookup
@@ -177,7 +177,7 @@ def prober(run: Run, model: str, name: str, folder: Path) -> Callable[[Sequence[
 
     probe = probes_of(run.settings.evaluate)[name]
     vlm = load_slot(run.slot(model))
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    features = FeatureStore(vlm, read_image_file)
     subject = Subject(model, Engine.from_settings(vlm, features, run.settings), run.image_root, folder, run.message)
     return lambda examples: probe.measure(subject, examples)
 

@@ -21,11 +21,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 
 from mmedpo.clinical.facts import content_words
 from mmedpo.clinical.lexicon import find_terms, words
+from mmedpo.clinical.talk_words import TOKEN, Word, kind_of, talk_words
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
@@ -33,6 +33,13 @@ _OBJECT = re.compile(r"\{[^{}]*\}")
 _PAIR = re.compile(r"\{?\s{0,8}\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s*,?\s*\}?")
 _TAG = re.compile(
     r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
+)
+_TABLE = re.compile(r"\|(?:[^|\n]*\|)+(?:\s*\|(?:[^|\n]*\|)+)*")
+_VALUE = re.compile(
+    r"(?<![\w-])(?:(?:final|total|overall|my|the) )*(?:score|rating|grade|mark|verdict|relevance|points)"
+    r"\s*(?:[:=]|\s-)\s*"
+    r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?![\w.])|[A-F][+-]?(?!\w))",
+    re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
 _BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
@@ -47,51 +54,9 @@ _OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFA
 _LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
 _SENTENCE = re.compile(r"(?:[^;!?\n.]|\.(?=\d))*(?:[;!?\n.]+|$)")
 _FRESH = re.compile(r"(?:\b[a-z]\w*|\d|[)}\]\"=*`])\s+(?=[A-Z][a-z]*[,:\s]+\w)")
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 _PIECE_MARK = re.compile(r"[,:()\[\]\"“”—]|\s-+\s")
 _COUNT_QUESTION = re.compile(r"\b(?:how many|number|count|level)\b", re.IGNORECASE)
 
-_CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (name, re.compile(pattern, re.VERBOSE))
-    for name, pattern in (
-        ("overrule", r"ignor\w*|disregard\w*|forget|overrid\w*|bypass\w*|olvid\w*|oubli\w*|vergiss|dimentic\w*"
-                     r"|esquec\w*|desconsider\w*|negeer"),
-        ("rule", r"instruc\w+|instruktion\w*|istruzion\w*|anweisung\w*|consignes?|prompts?|rubrics?|guidelines?"
-                 r"|directives?|opdracht\w*"),
-        ("context", r"rules?|criteria|context|previous|prior|preceding|earlier|above|everything|messages?|text|orders"
-                    r"|regeln?|reglas?|regles|regole|regras"),
-        ("score", r"scor(?:e|es|ed|ing)|ratings?|punt(?:ua\w*|aje|os|eggio)|punktzahl|punkte?n?|bewert\w*|pontu\w*"
-                  r"|pontos|nota|voto"),
-        ("hand", r"rate[ds]?|grade[ds]?|grading|marks?|points|stars|credits?|give[ns]?|giving|assign\w*|award\w*"
-                 r"|outputs?|return|print|deserv\w*|vote|verdict|gib|vergib|da|dale|donn\w*|attribu\w+|note|mets"
-                 r"|asign\w*|assegn\w*|dai|de|atribu\w*|geef"),
-        ("judge", r"judges?|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
-        ("reader", r"you|your|yourself|system|user|human|ai|model|admin\w*|developers?"),
-        ("extreme", r"10|100|0|ten|hundred|zero|1\.0|0\.0|maxim\w+|max|highest|full|top|perfect|best|diez|dix|zehn"
-                    r"|dieci|dez|tien|volle\w*|hochst\w*|massim\w+"),
-        ("number", r"\d+(?:\.\d+)?|one|two|three|four|five|six|seven|eight|nine|out"),
-        ("glue", r"the|a|an|this|that|these|those|it|its|is|are|be|was|must|should|shall|will|would|can|has|have|do"
-                 r"|not|don|t|and|or|but|so|then|therefore|thus|now|please|instead|just|only|simply|always|of|to|for"
-                 r"|with|as|by|in|on|at|from|all|any|every|each|me|i|my|us|we|am|very|correct|right|final|new|next"
-                 r"|answers?|responses?|reply|replies|respond|set|say|write|follow\w*|pay|attention|given"
-                 r"|task|result|value|percent|exactly|immediately|first|good|hand|kindly|previously|real|true"
-                 r"|la|las|los|el|le|les|l|un|una|une|ein|eine|einen|der|die|das|den|dem|dies\w*|alle\w*|todas|todos"
-                 r"|toutes|tous|tutte|tutti|y|e|et|und|en|con|avec|mit|pour|por|para|per|fur|von|du|des|di|del|della"
-                 r"|os|as|um|uma|o|lo|gli|sur|sobre|su|esta|este|cette|questa|respuesta|reponse|antwort|risposta"
-                 r"|resposta|anterior\w+|precedent\w*|vorherig\w*|fruher\w*"),
-    )
-)  # fmt: skip
-"""Kind of word by its folded form, the first that fits; a word of no kind ends a run."""
-
-_SCALES = frozenset(
-    ["calcium", "agatston", "gleason", "apache", "glasgow", "nihss", "aspects", "apgar", "wells", "meld", "bosniak",
-     "fisher", "pugh", "rads", "z", "t", "heart", "respiratory", "pulse", "growth", "metabolic", "flow", "filtration",
-     "cardiac", "urine", "tumor", "tumour", "who", "histologic", "nuclear", "nervous", "digestive", "immune", "urinary",
-     "reproductive", "skeletal", "ventricular", "collecting", "venous", "arterial"]
-)  # fmt: skip
-"""Words that make a score, a rate, a grade, an output or a system of the next word a clinical one."""
-
-_UNITS = frozenset(["mm", "cm", "ml", "hu", "years", "year", "days", "weeks", "degrees", "bpm", "th", "kg"])
 _EVIDENCE: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (
         frozenset(["overrule"]),
@@ -103,6 +68,8 @@ _EVIDENCE: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset(["rule"]), frozenset(["reader", "extreme"])),
 )
 _SPEAKS_OF_SCORING = frozenset(["overrule", "rule", "score", "judge"])
+_TALKS = _SPEAKS_OF_SCORING | {"hand", "extreme", "meta"}
+_DETERMINERS = frozenset(["the", "a", "an", "no", "not", "there", "is", "it", "right", "first", "new"])
 
 _GENERAL_TERMS = re.compile(
     r"(?:patient|treat|therap|diagnos|symptom|disease|condition|tissue|organ|bone|arter|vein|vessel|vascul|muscle"
@@ -119,25 +86,20 @@ _AMBIGUOUS_FORMS = frozenset(
 )  # fmt: skip
 _IDIOM = re.compile(
     r"\b(?:right (?:thing|answer|score|rating|decision|choice|way|now|away)|wrong answer|clear (?:that|case|error)"
-    r"|left (?:out|behind|over)|no matter)\b",
+    r"|left (?:out|behind|over)|no matter|round (?:\d+|one|two|three))\b",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(
     r"\W*(?:yes|no)\b[\W\d]*(?:(?:there|it|they|is|are|does|do|not|definitely|absolutely)\b\W*)*", re.I
 )
+_YES_NO_FIRST = re.compile(r"^\W*(?:yes|no)\b", re.I)
+_YES_NO_LAST = re.compile(r"\b(?:yes|no)\W*$", re.I)
+_BOUNDARY = re.compile(r"[\[(|\])\"“”#*]|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
 _QUESTION_WORDS = frozenset(
     ["what", "where", "which", "how", "who", "why", "when", "does", "did", "can", "could", "any", "kind", "type",
      "many", "much", "see", "these", "those", "other", "would", "should", "will", "being", "only", "most", "not",
      "yes", "no"]
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Word:
-    text: str
-    start: int
-    end: int
-    kind: str
 
 
 @dataclass
@@ -161,7 +123,7 @@ def plain_answer(text: str, question: str = "", truth: str = "") -> str:
     """
     shared = _shared(question, truth)
     counted = bool(_COUNT_QUESTION.search(question))
-    sentences = [_cleaned(part, shared) for part in _split(_without_markup(text))]
+    sentences = [_cleaned(part, shared) for part in _split(_without_markup(text, shared))]
     clinical = [_states_something(s, shared, counted) for s in sentences]
     if any(clinical):
         kept = clinical
@@ -175,7 +137,7 @@ def plain_answer(text: str, question: str = "", truth: str = "") -> str:
 def _shared(question: str, truth: str) -> frozenset[str]:
     """Content words by which a sentence refers to the case; none that could as well be part of a command."""
     found = content_words(question) | content_words(truth)
-    return frozenset(w for w in found if len(w) > 2 and w not in _QUESTION_WORDS and not w.isdigit() and not _kind(w))
+    return frozenset(w for w in found if len(w) > 2 and w not in _QUESTION_WORDS and not w.isdigit() and not kind_of(w))
 
 
 def _split(text: str) -> list[str]:
@@ -187,15 +149,21 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _without_markup(text: str) -> str:
+def _without_markup(text: str, shared: frozenset[str]) -> str:
     """Step 1. What would leave no word at all is opened instead: its content is the answer."""
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED):
+    rest = _TABLE.sub(lambda m: "\n" if _is_score_table(m.group(), shared) else m.group(), text)
+    text = rest if words(rest) else text
+    for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _VALUE):
         rest = pattern.sub("\n", text)
         text = rest if words(rest) else text
     text = _ROLE.sub("\n", _TAG.sub("\n", text))
     latin = _latin(text)
     return latin if words(latin) else text
+
+
+def _is_score_table(text: str, shared: frozenset[str]) -> bool:
+    return not _certain(text, shared) and bool({w.kind for w in talk_words(text)} & _TALKS)
 
 
 def _latin(text: str) -> str:
@@ -209,44 +177,78 @@ def _latin(text: str) -> str:
     return "".join(" " if i in gone else part for i, part in enumerate(parts))
 
 
-@lru_cache(maxsize=4096)
-def _kind(word: str) -> str:
-    return next((name for name, pattern in _CLASSES if pattern.fullmatch(word)), "")
-
-
-def _folded(word: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(c))
-
-
-def _words(text: str) -> list[_Word]:
-    found = [(m, _folded(m.group())) for m in _TOKEN.finditer(text)]
-    result: list[_Word] = []
-    for i, (m, word) in enumerate(found):
-        kind = _kind(word)
-        before = found[i - 1][1] if i else ""
-        after = found[i + 1][1] if i + 1 < len(found) else ""
-        if (
-            (kind in ("score", "hand", "reader") and before in _SCALES)
-            or (kind in ("number", "extreme") and after in _UNITS)
-            or (word in ("marks", "points") and after in ("the", "a", "an", "to") and _kind(before) != "extreme")
-        ):  # the verb
-            kind = ""
-        result.append(_Word(word, m.start(), m.end(), kind))
-    return result
-
-
 def _cleaned(text: str, shared: frozenset[str]) -> _Sentence:
     """Step 2 for one sentence."""
+    said = _said(text, shared)
+    if said is not None:
+        return _Sentence(text, said, True)
     spans = _commands(text, shared)
     left = text
     for start, end in reversed(spans):
         left = left[:start] + " " + left[end:]
     left = _without_pieces(left, shared, bool(spans))
-    return _Sentence(text, left, bool(spans) or left != text, {w.kind for w in _words(left)})
+    return _Sentence(text, left, bool(spans) or left != text, {w.kind for w in talk_words(left)})
+
+
+def _said(text: str, shared: frozenset[str]) -> str | None:
+    """A sentence without the talk glued in front of or behind all that it states; None where there is none."""
+    anchors = [(m.start, m.end) for m in find_terms(text) if _certain(text[m.start : m.end], shared)]
+    anchors += [m.span() for m in TOKEN.finditer(text) if content_words(m.group()) & shared]
+    anchors += [m.span() for m in (_YES_NO_FIRST.search(text), _YES_NO_LAST.search(text)) if m]
+    if not anchors:
+        return None
+    first, last = min(a for a, _ in anchors), max(b for _, b in anchors)
+    found = talk_words(text)
+    head = [w for w in found if w.end <= first]
+    tail = [w for w in found if w.start >= last]
+    marks = [m.start() for m in _BOUNDARY.finditer(text)]
+    start, end = 0, len(text)
+    if _is_talk(head) or _is_apart(text[:first], head):
+        talk = max(w.end for w in head if w.kind in _TALKS)
+        talk = _past_glue([w for w in head if w.kind != "number" or w.start not in marks], talk)
+        start = min([at for at in marks if talk <= at <= first] or [talk])
+    if _is_talk(tail) or _is_apart(text[last:], tail):
+        talk = min(w.start for w in tail if w.kind in _TALKS)
+        end = min([at for at in marks if last <= at <= talk] or [_before_glue(tail, talk)])
+    return text[start:end] if (start, end) != (0, len(text)) else None
+
+
+def _is_talk(part: list[Word]) -> bool:
+    """Words beside a statement that speak of scoring, or hand out something in more than a "grade 2"."""
+    kinds = {w.kind for w in part}
+    return (
+        bool(kinds & {"rule", "score", "judge", "meta"}) or ("hand" in kinds and len(part) > 3) or kinds == {"extreme"}
+    )
+
+
+def _is_apart(part: str, found: list[Word]) -> bool:
+    """Words parted from a statement by a mark or a capital that hand out a highest or lowest number."""
+    parted = len(found) > 2 and _BOUNDARY.search(part) is not None
+    return parted and "extreme" in {w.kind for w in found} and not _weak(part)
+
+
+def _past_glue(head: list[Word], at: int) -> int:
+    """Where the talk ends in front of a statement: behind the numbers and small words that follow it."""
+    for word in head:
+        if word.start >= at and word.kind in ("number", "extreme", "glue") and word.text not in _DETERMINERS:
+            at = word.end
+        elif word.start >= at:
+            break
+    return at
+
+
+def _before_glue(tail: list[Word], at: int) -> int:
+    """Where the talk begins behind a statement: at the small words in front of it."""
+    for word in reversed(tail):
+        if word.end <= at and word.kind in ("number", "extreme", "glue", "reader", "context"):
+            at = word.start
+        elif word.end <= at:
+            break
+    return at
 
 
 def _commands(text: str, shared: frozenset[str]) -> list[tuple[int, int]]:
-    found = _words(text)
+    found = talk_words(text)
     spans: list[tuple[int, int]] = []
     i = 0
     while i < len(found):
@@ -269,13 +271,13 @@ def _commands(text: str, shared: frozenset[str]) -> list[tuple[int, int]]:
     return spans
 
 
-def _is_command(run: list[_Word]) -> bool:
+def _is_command(run: list[Word]) -> bool:
     kinds = {w.kind for w in run}
     told = any(a.text == "with" and b.kind == "extreme" for a, b in pairwise(run))
     return told or any(kinds & one and kinds & other for one, other in _EVIDENCE)
 
 
-def _bridges(text: str, found: list[_Word], start: int, i: int, shared: frozenset[str]) -> bool:
+def _bridges(text: str, found: list[Word], start: int, i: int, shared: frozenset[str]) -> bool:
     """An unknown word between "ignore" and what is to be ignored belongs to the command."""
     if not any(w.kind == "overrule" for w in found[start:i]):
         return False
@@ -287,7 +289,7 @@ def _bridges(text: str, found: list[_Word], start: int, i: int, shared: frozense
     return False
 
 
-def _last(run: list[_Word]) -> int:
+def _last(run: list[Word]) -> int:
     """Number of words of a run that belong to the command when the answer goes on behind it."""
     for n in range(len(run), 0, -1):
         word = run[n - 1]
@@ -309,7 +311,7 @@ def _without_pieces(text: str, shared: frozenset[str], cut: bool) -> str:
     kept = ""
     for start, end in pairwise(edges):
         piece = text[start:end]
-        kinds = [w.kind for w in _words(piece)]
+        kinds = [w.kind for w in talk_words(piece)]
         rest = cut and all(kinds) and set(kinds) != {"number"}
         if kinds and (rest or set(kinds) & _SPEAKS_OF_SCORING) and not _YES_NO.match(piece):
             bare = not _certain(piece, shared) and not _weak(piece)
@@ -336,7 +338,7 @@ def _weak(text: str) -> bool:
 def _only_terms(text: str) -> bool:
     """Every content word belongs to a term or is a general word of medicine."""
     known = content_words(" ".join(text[m.start : m.end] for m in find_terms(text)))
-    return all(w in known or _GENERAL_TERMS.fullmatch(w) or _kind(w) == "glue" for w in content_words(text))
+    return all(w in known or _GENERAL_TERMS.fullmatch(w) or kind_of(w) == "glue" for w in content_words(text))
 
 
 def _states_something(sentence: _Sentence, shared: frozenset[str], counted: bool) -> bool:
@@ -348,11 +350,12 @@ def _states_something(sentence: _Sentence, shared: frozenset[str], counted: bool
         return True
     if _YES_NO.fullmatch(left):
         return True
-    if sentence.kinds & _SPEAKS_OF_SCORING:
+    if sentence.kinds & _SPEAKS_OF_SCORING or sentence.kinds >= {"meta", "extreme"}:
         return False
     if sentence.cut and not _only_terms(left):
         return False
     if re.match(r"\W*(?:yes|no)\s*,", left, re.IGNORECASE):
         return True
+    left = _IDIOM.sub(" ", left)
     counts = any(m.term.kind == "count" for m in find_terms(left))
     return _weak(left) or (counted and counts and _only_terms(left))
