@@ -70,7 +70,9 @@ class RelianceSection(Section[Reliance]):
 
     def compares(self, part: Reliance) -> Sequence[Headline]:
         """The contrast."""
-        return () if part.contrast is None else (Headline(part.contrast, RELIANCE, part.level, row="lesion reliance, nats"),)
+        if part.contrast is None:
+            return ()
+        return (Headline(part.contrast, RELIANCE, part.level, row="lesion reliance, nats"),)
 
 
 def reliance(summary: ProbeSummary) -> Reliance | None:
