@@ -100,7 +100,7 @@ def test_nothing_is_loaded_from_elsewhere(html: str, page: Page) -> None:
 @pytest.mark.parametrize(
     "number",
     [
-        "+4.8", "rose from 61.2 to 66.0", "−17.0 to −1.0", "56.2–66.2", "n = 318", "61", "94 %", "0.95", "1 h 05 min",
+        "+4.8", "61.2 66.0 +4.8", "−17.0 to −1.0", "56.2–66.2", "n = 318", "61", "94 %", "0.95", "1 h 05 min",
         "+0.56 (+0.43 to +0.69)", "22 % on the lower bound", "not measured on the upper", "k = 500", "was 0.70",
         "test-balanced · strict", "1 warning and 66 dropped items", "3 unscored", "6 of 11 intervals exclude 0",
     ],

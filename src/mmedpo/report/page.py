@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mmedpo.report import formatting
 from mmedpo.report.content import ReportContent
 from mmedpo.report.section import files_of, sections
-from mmedpo.report.verdict import NOTHING_STORED, direction
+from mmedpo.report.verdict import NOTHING_STORED, Headline, direction, tone, verdict_sentences
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,7 +34,8 @@ def render(content: ReportContent) -> str:
     known = sections()
     environment = _environment(tuple((name, files_of(section)[1].parent) for name, section in known.items()))
     rendered: list[Rendered] = []
-    verdict: list[str] = []
+    headlines: list[Headline] = []
+    said: list[str] = []
     pointers: list[tuple[str, str]] = []
     for name, section in known.items():
         part = content.parts.get(name)
@@ -44,11 +45,17 @@ def render(content: ReportContent) -> str:
         body = template.render(part=part, **section.draw(part))
         # What a template made has been escaped there.
         rendered.append(Rendered(name, section.heading, Markup(body)))
-        verdict += section.says(part)
+        headlines += section.compares(part)
+        said += section.says(part)
         if text := section.points(part):
             pointers.append((name, text))
+    verdict = [*verdict_sentences(headlines), *said]
     page = environment.get_template("page.html.j2").render(
-        content=content, sections=rendered, verdict=" ".join(verdict) or NOTHING_STORED, pointers=pointers
+        content=content,
+        sections=rendered,
+        verdict=" ".join(verdict) or NOTHING_STORED,
+        headlines=headlines,
+        pointers=pointers,
     )
     return formatting.printable(page)
 
@@ -76,6 +83,6 @@ def _environment(folders: tuple[tuple[str, Path], ...]) -> Environment:
     environment.globals.update(
         style=Markup((TEMPLATES / "page.css").read_text("utf-8")),
         measured=formatting.measured, interval=formatting.interval, differing_words=formatting.differing_words,
-        direction=direction,
+        direction=direction, tone=tone,
     )  # fmt: skip
     return environment

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from mmedpo.registry import lookup, names
 from mmedpo.report.parts import Part
 from mmedpo.report.stored import Stored
+from mmedpo.report.verdict import Headline
 from mmedpo.run import Run
 
 P = TypeVar("P", bound=Part)
@@ -44,7 +45,11 @@ class Section(ABC, Generic[P]):
         return {}
 
     def says(self, part: P) -> Sequence[str]:
-        """Sentences for the paragraph under the title."""
+        """Further sentences for the paragraph under the title."""
+        return ()
+
+    def compares(self, part: P) -> Sequence[Headline]:
+        """Comparisons the page opens with: what its first sentences speak of, and rows of the table below them."""
         return ()
 
     def points(self, part: P) -> str:

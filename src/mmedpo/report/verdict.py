@@ -8,10 +8,9 @@ Holm's correction takes the claim back, the sentence says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mmedpo.report.content import Comparison, Metric
-from mmedpo.report.formatting import interval, level, measured, p_value
 
 Direction = Literal["up", "down", "none", "unknown"]
 
@@ -36,24 +35,52 @@ def tone(comparison: Comparison, metric: Metric) -> Literal["better", "worse", "
     return "better" if (shown == "up") == metric.higher_is_better else "worse"
 
 
-def comparison_sentence(comparison: Comparison, metric: Metric, coverage: float = 0.95) -> str:
-    """One comparison as a clause without capital or full stop; the direction comes from the interval alone."""
-    place = f"{metric.name} on {metric.split}" if metric.split else metric.name
-    before, after = (measured(value, metric) for value in (comparison.before, comparison.after))
-    change = measured(comparison.difference.value, metric, sign=True)
-    bounds = interval(comparison.difference, metric, sign=True)
-    shown = direction(comparison)
+class Headline(NamedTuple):
+    """One comparison that the page opens with."""
+
+    comparison: Comparison
+    metric: Metric
+    level: float = 0.95
+    """Coverage of its interval."""
+    row: str = ""
+    """Name of its row in the table, where the metric's own is too long."""
+
+
+def verdict_sentences(headlines: Sequence[Headline]) -> list[str]:
+    """One sentence for every split (and pair of models, where there are several): what rose, fell, or was not shown.
+
+    The direction comes from the interval and its correction alone; the numbers stand in the table below.
+    """
+    pairs = {(item.comparison.arm, item.comparison.baseline) for item in headlines}
+    together: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for item in headlines:
+        split, arm, baseline = item.metric.split, item.comparison.arm, item.comparison.baseline
+        opening = f"On {split}, " if split else ""
+        opening += f"{arm} against {baseline}: " if len(pairs) > 1 else ""
+        together.setdefault(opening, {}).setdefault(_claim(item), []).append(item.metric.name)
+    return [
+        sentence(opening + "; ".join(f"{before}{_listed(names)}{after}" for (before, after), names in claims.items()))
+        for opening, claims in together.items()
+    ]
+
+
+def _claim(item: Headline) -> tuple[str, str]:
+    """The words before and after the names of the metrics of which the same is claimed."""
+    shown = direction(item.comparison)
     if shown == "unknown":
-        return f"no interval for the change of {place} ({before} to {after}), so no change is claimed"
+        return "no change is claimed without an interval for ", ""
     if shown == "none":
-        numbers = f"{before} to {after} ({change}, {level(coverage)} interval {bounds} includes 0)"
-        return f"no difference shown in {place}: {numbers}"
-    verb = "rose" if shown == "up" else "fell"
-    worse = ", which is worse" if tone(comparison, metric) == "worse" else ""
-    chance = "" if survives(comparison, coverage) else (
-        f", which {CORRECTION} does not confirm (adjusted p = {p_value(comparison.adjusted)})"
-    )  # fmt: skip
-    return f"{place} {verb} from {before} to {after} ({change}, {level(coverage)} interval {bounds}){worse}{chance}"
+        return "no difference shown in ", ""
+    verb = " rose" if shown == "up" else " fell"
+    worse = ", which is worse" if tone(item.comparison, item.metric) == "worse" else ""
+    if survives(item.comparison, item.level):
+        return "", f"{verb}{worse}"
+    return "", f"{verb}{worse or ', which'}{' and which' if worse else ''} {CORRECTION} does not confirm"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def survives(comparison: Comparison, coverage: float) -> bool:

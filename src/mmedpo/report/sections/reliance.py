@@ -12,7 +12,7 @@ from mmedpo.report.formatting import number
 from mmedpo.report.parts import Part
 from mmedpo.report.section import NARROW, WIDE, Section, svg
 from mmedpo.report.stored import Stored
-from mmedpo.report.verdict import comparison_sentence, sentence
+from mmedpo.report.verdict import Headline
 from mmedpo.run import Run
 
 PROBE = "lesion-reliance"
@@ -68,11 +68,11 @@ class RelianceSection(Section[Reliance]):
             "metric": RELIANCE,
         }
 
-    def says(self, part: Reliance) -> Sequence[str]:
-        """How the contrast changed."""
+    def compares(self, part: Reliance) -> Sequence[Headline]:
+        """The contrast."""
         if part.contrast is None:
             return ()
-        return (sentence(comparison_sentence(part.contrast, RELIANCE, part.level)),)
+        return (Headline(part.contrast, RELIANCE, part.level, row="lesion reliance, nats"),)
 
 
 def reliance(summary: ProbeSummary) -> Reliance | None:

@@ -17,7 +17,7 @@ from mmedpo.report.formatting import count, in_unit, interval, level, measured, 
 from mmedpo.report.parts import Part
 from mmedpo.report.section import NARROW, WIDE, Section, svg
 from mmedpo.report.stored import Stored
-from mmedpo.report.verdict import NO_COMPARISON, comparison_sentence, headlines_of, multiplicity_note, sentence, tone
+from mmedpo.report.verdict import NO_COMPARISON, Headline, headlines_of, multiplicity_note, tone
 from mmedpo.run import Run
 
 
@@ -82,17 +82,13 @@ class ResultsSection(Section[Results]):
             "tone": tone,
         }
 
+    def compares(self, part: Results) -> Sequence[Headline]:
+        """Those of the headline split."""
+        return [Headline(item, part.metric(item.metric), part.level) for item in headlines_of(part.comparisons)]
+
     def says(self, part: Results) -> Sequence[str]:
-        """The headline comparisons."""
-        headlines = headlines_of(part.comparisons)
-        if not headlines:
-            return (NO_COMPARISON,)
-        several = len({(item.arm, item.baseline) for item in headlines}) > 1
-        said = []
-        for item in headlines:
-            clause = comparison_sentence(item, part.metric(item.metric), part.level)
-            said.append(f"{item.arm} against {item.baseline}: {clause}." if several else sentence(clause))
-        return said
+        """That nothing was compared, where that is so."""
+        return () if part.comparisons else (NO_COMPARISON,)
 
 
 def results(evaluation: Evaluation) -> Results:
