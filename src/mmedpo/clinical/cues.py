@@ -78,7 +78,8 @@ _POSSIBLE = (
 
 _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
     ("present", "forward", (  # look like a negation: no change in something asserts it
-        r"(?:no|without|no evidence of|not any|neither|lack of) (?:(?:{degree}) )*(?:{change})(?: (?:of|in|to|for))?",
+        r"(?:no|not|without|no evidence of|not any|neither|lack of) (?:(?:{degree}) )*(?:{change})"
+        r"(?: (?:of|in|to|for))?",
         r"no (?:(?:{degree}) )*(?:longer|bigger|larger|smaller|worse|better|greater|different) than",
         r"(?:{not}|no|without) (?:only|just|merely|necessarily)",
         r"(?:no|without|beyond|little) (?:a )?(?:doubt|question)",
@@ -182,7 +183,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?: (?:{study}))?",
         r"(?:than|since|from|like) (?:\w+ ){0,3}?(?:prior|previous|previously|earlier|last|yesterday|before|preceding)"
         r"(?: (?:{study}))?",
-        r"not yet|no doubt about|prior to|previous to",
+        r"not yet(?: \w+ed)?|no doubt about|prior to|previous to",
     )),
     ("unknown", "forward", (
         r"rule out|r o|(?:to|please|must|should) (?:(?:{adv}) )*(?:exclude|rule out|confirm|detect)|exclude|rule in",
@@ -202,7 +203,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
 
 HEADINGS: tuple[tuple[Category, str], ...] = (
     ("unknown", r"indications?|clinical (?:question|information|data|indication|details|concern)"
-                r"|reason for (?:\w+ )*|exam(?:ination)?|procedure|request(?:ed)?|referral|technique|plan"
+                r"|reason for(?: \w+)*|exam(?:ination)?|procedure|request(?:ed)?|referral|technique|plan"
                 r"|recommendations?"
                 r"|advice|diagnosis code|order|query|study"),
     ("historical", r"(?:past |prior |clinical |medical |surgical |patient )*(?:history|hx)|pmh|comparisons?"

@@ -14,7 +14,17 @@ OTHER_TERMS: dict[tuple[_Kind, str], dict[str, tuple[str, ...]]] = {
     ("side", "side"): {
         "left": ("left", "left sided", "leftsided", "l"),
         "right": ("right", "right sided", "rightsided", "r"),
-        "bilateral": ("bilateral", "both", "bilaterally", "both sides", "left and right", "right and left"),
+        "bilateral": (
+            "bilateral",
+            "both",
+            "bilaterally",
+            "both sides",
+            "left and right",
+            "right and left",
+            "bibasilar",
+            "bibasal",
+            "biapical",
+        ),
     },
     ("zone", "height"): {
         "upper": ("upper", "apical", "apex", "apices*"),
@@ -170,6 +180,7 @@ ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
     "alignment": {"midline": ("midline",), "deviated": ("deviated", "shifted")},
     "material": {"air": ("air", "gas"), "fluid": ("fluid",), "fat": ("fat", "adipose tissue", "fatty tissue")},
     "process": {"medical process": ("medical process",), "physical injury": ("physical injury", "trauma")},
+    "effect": {"mass effect": ("mass effect",)},
     "germ": {"viral": ("viral",), "bacterial": ("bacterial",), "parasitic": ("parasitic",)},
     "bleed": {"subarachnoid": ("subarachnoid",), "subdural": ("subdural",), "epidural": ("epidural",)},
     "enhancement": {"enhancing": ("ring enhancing", "enhancing"), "non-enhancing": ("non enhancing", "nonenhancing")},
