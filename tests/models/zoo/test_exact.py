@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmedpo.config import LoraSettings, ModelSettings, TermSettings, TrainSettings
 from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.errors import TrainingError
 from mmedpo.models.hub import load_model, make_trainable
 from models.zoo.pictures import SIZES, VIEWS, read, stock_logprobs
 
@@ -109,16 +110,28 @@ def test_another_image_and_a_changed_rejected_image_change_the_loss(engine):
 
 def test_a_family_that_leaves_out_an_input_is_stopped(folder, monkeypatch):
     """What packed against plain cannot see: both lack the same."""
-    from mmedpo.errors import TrainingError
-
     engine = tuned(folder)
-    family = type(engine.vlm.family)
+    family = engine.vlm.family
     ids = engine.vlm.prompt_ids("is there a nodule?", [SIZES["wide"]])
-    if not (family.token_types(engine.vlm.family, ids, len(ids)) or family.both_ways != "nothing"):
-        pytest.skip("needs no input beside ids and features")
-    monkeypatch.setattr(family, "token_types", lambda *_: {})
-    monkeypatch.setattr(family, "image_inputs", lambda *_: {})
-    own = family.encode
-    with pytest.raises((TrainingError, ValueError)):
-        engine.settle([branch(engine.vlm, VIEWS[:1], "is there a nodule?", "yes")], strict=False, message=pytest.fail)
-    assert own is family.encode
+    asked = [branch(engine.vlm, VIEWS[:1], "is there a nodule?", "yes")]
+    for input_of, given in (
+        ("token_types", family.token_types(ids, len(ids))),
+        ("image_inputs", family.image_inputs(SIZES["wide"])),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(family, input_of, lambda *_: {})
+            if given:
+                with pytest.raises(TrainingError, match=f"takes {next(iter(given))}, which its family .* does not give"):
+                    engine.settle(asked, strict=False, message=pytest.fail)
+    engine.settle(asked, strict=False, message=pytest.fail)
+
+
+def test_wrong_positions_are_noticed(folder, monkeypatch):
+    engine = tuned(folder)
+    own = engine.vlm.family.positions
+    if own((1, 2), ()) is None:
+        pytest.skip("counts 0, 1, 2")
+    monkeypatch.setattr(engine.vlm.family, "positions", lambda ids, sizes: own(ids, sizes)[:, ::-1])
+    asked = [branch(engine.vlm, VIEWS[:1], "is there a nodule?", answer) for answer in ANSWERS]
+    with pytest.raises(TrainingError, match="packed and plain log-probs differ"):
+        engine.settle(asked, strict=True, message=pytest.fail)
