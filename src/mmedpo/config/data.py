@@ -6,21 +6,22 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mmedpo.config.groups import Settings, UserPath, refuse_set
+from mmedpo.config.groups import Seed, Settings, UserPath, refuse_set
+from mmedpo.errors import shown
 
 
 class PhantomSettings(Settings):
     """The embedded dataset of generated radiographs."""
 
-    train_images: int = Field(240, ge=2)
+    train_images: int = Field(240, ge=2, le=1_000_000)
     """Images the preference pairs are made from, drawn with the training priors."""
-    validation_images: int = Field(60, ge=2)
+    validation_images: int = Field(60, ge=2, le=1_000_000)
     """Images for choosing learning rate and stopping, balanced against the priors."""
-    test_images: int = Field(120, ge=2)
+    test_images: int = Field(120, ge=2, le=1_000_000)
     """Images of each of the two test splits: with the training priors, and balanced against them."""
-    size: int = Field(128, ge=96)
+    size: int = Field(128, ge=96, le=4096)
     """Height and width, pixels."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the dataset: the same data for every run seed, as with a real dataset."""
 
 
@@ -66,9 +67,9 @@ class DataSettings(Settings):
     """Folder as downloaded; None for a dataset that is generated."""
     split: Literal["image-disjoint", "official"] = "image-disjoint"
     """`image-disjoint`: no image or patient in two splits. `official`: as published, leaks reported."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Seed of the image-disjoint split."""
-    max_train_examples: int | None = Field(None, ge=1)
+    max_train_examples: int | None = Field(None, ge=1, le=1_000_000_000)
     """Use at most this many training questions (whole images, drawn with the run's seed); None: all."""
     allow_burned_in: bool = False
     """Read DICOM files of restricted data that say text is burned into their pixels."""
@@ -87,12 +88,12 @@ class DataSettings(Settings):
             idle = {"root", "split", "split_seed", "allow_burned_in"}
             refuse_set(self, idle, "data", "the phantom dataset is generated and split")
         else:
-            refuse_set(self, {"phantom"}, "data", f"the dataset is {self.dataset!r}")
+            refuse_set(self, {"phantom"}, "data", f"the dataset is {shown(self.dataset)}")
             if self.root is None:
-                raise ValueError(f"data.root is needed for dataset {self.dataset!r}: the folder as downloaded")
+                raise ValueError(f"data.root is needed for dataset {shown(self.dataset)}: the folder as downloaded")
         for group, datasets in _GROUPS.items():
             if self.dataset not in datasets:
-                refuse_set(self, {group}, "data", f"the dataset is {self.dataset!r}")
+                refuse_set(self, {group}, "data", f"the dataset is {shown(self.dataset)}")
         return self
 
 

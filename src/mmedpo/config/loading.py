@@ -10,8 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mmedpo.config.run import RunSettings
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, brief, shown
 from mmedpo.recipes import apply_override, read_recipe
+from mmedpo.recipes.reading import read_yaml
 
 
 def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> RunSettings:
@@ -31,29 +32,38 @@ def validate_settings(raw: dict[str, Any], source: str) -> RunSettings:
     try:
         return RunSettings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(error)}") from None
+        raise ConfigError(f"{brief(source)}: {_explain(error)}") from None
 
 
 def dump_settings(settings: RunSettings) -> str:
-    """YAML of the whole resolved configuration, every default written out; `load_settings` reads it back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    """YAML of the whole resolved configuration, every default written out; `load_settings` reads it back.
+
+    Raises:
+        ConfigError: it would not read back the same; a run that cannot be opened again is not begun.
+    """
+    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    if validate_settings(read_yaml(text, "the resolved recipe"), "the resolved recipe") != settings:
+        raise ConfigError("the resolved recipe does not read back as it was written; simplify its texts and names")
+    return text
 
 
 def _explain(error: ValidationError) -> str:
-    every = error.errors()
+    every = error.errors(include_url=False)
     # A misspelt name explains why another one is missing, not the other way round.
     first = next((item for item in every if item["type"] == "extra_forbidden"), every[0])
-    where = ".".join(str(part) for part in first["loc"])
+    where = brief(".".join(brief(str(part), 40) for part in first["loc"]), 120)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_settings(first["loc"][:-1])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        close = difflib.get_close_matches(str(first["loc"][-1])[:40], known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"unknown setting {where!r}; {hint}known here: {', '.join(known)}{more}"
     if first["type"] == "missing":
         return f"{where} is needed; set it in the recipe or with --set {where}=...{more}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{message}{more}" if first["type"] == "value_error" else f"{where}={first['input']!r}: {message}{more}"
+    if first["type"] == "value_error":
+        return f"{message}{more}"
+    return f"{where}={shown(first['input'])}: {brief(message, 400)}{more}"
 
 
 def _known_settings(location: tuple[int | str, ...]) -> list[str]:

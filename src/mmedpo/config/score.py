@@ -17,17 +17,17 @@ class ScoreSettings(Settings):
 
     agents: tuple[str, ...] = Field(("rubric-radiologist", "rubric-internist", "rubric-language"), min_length=1)
     """Registered names of the debating agents, in speaking order."""
-    rounds: int = Field(5, ge=1)
+    rounds: int = Field(5, ge=1, le=100)
     """r, rounds without consensus after which the history is averaged."""
     weights: WeightMode = "rescale"
     """How a raw score becomes s'; see `mmedpo.score.weights`."""
-    mu: float = 1.0
+    mu: float = Field(1.0, ge=0, le=1000)
     """Mean the scores are rescaled to."""
-    sigma: float = Field(0.1**0.5, gt=0)
+    sigma: float = Field(0.1**0.5, ge=1e-6, le=1000)
     """Standard deviation they are rescaled to (the paper: sigma^2 = 0.1)."""
-    lower: float = 0.75
+    lower: float = Field(0.75, ge=0, le=1000)
     """Lower clip of s'."""
-    upper: float = 1.25
+    upper: float = Field(1.25, gt=0, le=1000)
     """Upper clip of s'."""
     unscored: Unscored = "drop"
     """What to do with a pair that has no score."""
@@ -39,4 +39,8 @@ class ScoreSettings(Settings):
             refuse_set(self, idle, "score", f"score.weights is {self.weights!r}")
         if self.lower >= self.upper:
             raise ValueError(f"score.lower ({self.lower}) must be below score.upper ({self.upper})")
+        if self.weights not in ("raw", "none") and not self.lower <= self.mu <= self.upper:
+            raise ValueError(
+                f"score.mu ({self.mu}) must lie between score.lower ({self.lower}) and score.upper ({self.upper})"
+            )
         return self
