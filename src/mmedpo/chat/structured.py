@@ -164,7 +164,7 @@ def _objects(text: str) -> list[Any]:
         try:
             item, position = decoder.raw_decode(text, begun.start())
         except json.JSONDecodeError:
-            raise ValueError("it holds a JSON object that is cut or broken") from None
+            raise ValueError("it holds no JSON object that is whole: one is cut or broken") from None
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         if _depth(item) > DEEPEST:

@@ -167,5 +167,5 @@ def _usage(reported: Any) -> Usage | None:
 
 def _served(body: Any, settings: EndpointSettings) -> str:
     model, version = body.get("model"), body.get("system_fingerprint")
-    served = brief(model, 100) if isinstance(model, str) and model else settings.model
+    served = brief(model, 500) if isinstance(model, str) and model else settings.model
     return f"{served}#{brief(version, 100)}" if isinstance(version, str) and version else served
