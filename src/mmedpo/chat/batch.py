@@ -17,7 +17,7 @@ from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred, model
 from mmedpo.chat.wire import completion_body, read_completion, request_body
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import ChatError
-from mmedpo.tables import atomic_path
+from mmedpo.storage.tables import atomic_path
 
 MOST_REQUESTS = 50_000
 MOST_BYTES = 150_000_000
