@@ -14,7 +14,7 @@ _STEM = r"think|thought|reason|reflect|ponder|deliberat|ruminat|analys|analyz|sc
 _MARK = re.compile(
     # <unused94>thought ... <unused95> of MedGemma
     r"(?P<unused><unused\d{1,3}>\s{0,3}(?:thought|think)|<unused94>)|(?P<used><unused95>)"
-    # <|channel|>analysis<|message|> ... <|channel|>final<|message|> of gpt-oss; <|channel>thought ... <channel|> of Gemma
+    # <|channel|>analysis ... <|channel|>final<|message|> of gpt-oss; <|channel>thought ... <channel|> of Gemma
     r"|<\|channel\|?>\s{0,3}(?P<channel>\w{0,20})|(?P<left><channel\|>)"
     # <think>, </seed:think>, <|START_THINKING|>, <|end_of_thought|>, <think level="high">
     r"|<[|｜]?\s{0,3}(?P<angle>[/|]?[\w:.\-]{1,40})(?:\s{1,3}[\w-]{1,20}=[^<>]{0,40})?\s{0,3}[|｜]?>"
@@ -23,8 +23,8 @@ _MARK = re.compile(
     # What is left of gpt-oss and MedGemma where a server takes special tokens out of the text
     r"|\A\s*(?P<bare>(?:analysis|commentary)(?=[A-Z\"'])|thought[ \t]*\n)|(?P<final>assistantfinal)"
     # ## Thinking ... ## Final Response of HuatuoGPT-o1
-    r"|^[ \t]{0,3}(?:#{1,6}|\*\*)[ \t]*(?:(?P<response>final (?:response|answer))|(?P<heading>th(?:inking|oughts?)[\w ]{0,20}))"
-    r"[:* \t]{0,5}$"
+    r"|^[ \t]{0,3}(?:#{1,6}|\*\*)[ \t]{0,3}"
+    r"(?:(?P<response>final (?:response|answer))|(?P<heading>th(?:inking|oughts?)[\w ]{0,20}))[:* \t]{0,5}$"
     # Here are my reasoning steps: ... [BEGIN FINAL RESPONSE] of Apriel; Here is my thought process: ... of Granite
     r"|\A\s*(?P<prose>here are my reasoning steps|here is my thought process)"
     r"|(?P<begin>\[BEGIN FINAL RESPONSE\]|^here is my response:)",

@@ -160,9 +160,13 @@ def _finish(reason: Any) -> Finish:
 def _usage(reported: Any) -> Usage | None:
     if not isinstance(reported, Mapping):
         return None
-    counts = [reported.get("prompt_tokens"), reported.get("completion_tokens")]
-    known = [count for count in counts if type(count) is int and 0 <= count <= MOST_TOKENS]
-    return Usage(*known) if len(known) == len(counts) else None
+    read, written = _count(reported.get("prompt_tokens")), _count(reported.get("completion_tokens"))
+    return None if read is None or written is None else Usage(read, written)
+
+
+def _count(told: Any) -> int | None:
+    # True is an int as well, and no count.
+    return told if type(told) is int and 0 <= told <= MOST_TOKENS else None
 
 
 def _served(body: Any, settings: EndpointSettings) -> str:

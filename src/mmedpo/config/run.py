@@ -77,12 +77,11 @@ class RunSettings(Settings):
                 given = brief(", ".join(known)) or "none"
                 raise ValueError(f"endpoint {shown(name)} is not among chat.endpoints ({given}); describe it there")
         for name in known:
+            where = f"chat.endpoints.{brief(name, 40)}"
             if name not in (*judges, *agents):
                 raise ValueError(
-                    f"chat.endpoints.{brief(name, 40)} has no effect because no judge or agent uses it; "
+                    f"{where} has no effect because no judge or agent uses it; "
                     f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
                 )
             if known[name].images and name not in judges:
-                raise ValueError(
-                    f"chat.endpoints.{brief(name, 40)}.images has no effect because agents of the debate see text only; remove it"
-                )
+                raise ValueError(f"{where}.images has no effect because agents of the debate see text only; remove it")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmedpo.config import RunSettings
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, shown
 from mmedpo.records import Example
 from mmedpo.run import FINETUNED, Run, Stage
 from mmedpo.storage.files import hash_path
@@ -37,17 +37,20 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
         only: the single stage to execute; what it reads must be there.
 
     Raises:
-        ConfigError: no such stage in this recipe.
+        ConfigError: no such stage in this recipe, or settings that one of them could not work with.
     """
+    _check_kinds(run.settings)
     stages = plan(run)
     names = [stage.name for stage in stages]
     for wanted in (until, only):
         if wanted is not None and wanted not in names:
-            raise ConfigError(f"this recipe has no stage {wanted!r}; it has {', '.join(names)}")
+            raise ConfigError(f"this recipe has no stage {shown(wanted)}; it has {', '.join(names)}")
     done = []
     wanted_stages = stages[: names.index(until) + 1] if until is not None else stages
     if only is not None:
         wanted_stages = [stage for stage in stages if stage.name == only]
+    if any(stage.name == "train" and not run.is_done(stage) for stage in wanted_stages):
+        _check_trackers(run.settings)
     if run.file(DATA_NOTES).exists():
         _check_endpoints(run, wanted_stages)
     for stage in wanted_stages:
@@ -58,6 +61,23 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
             _check_endpoints(run, wanted_stages)
     if done:
         run.message(f"already done: {', '.join(done)}")
+
+
+def _check_kinds(settings: RunSettings) -> None:
+    """Refuses at the start endpoints whose settings do not fit their kind."""
+    if settings.chat.endpoints:
+        from mmedpo.chat.kind import check_kind
+
+        for name, endpoint in settings.chat.endpoints.items():
+            check_kind(name, endpoint)
+
+
+def _check_trackers(settings: RunSettings) -> None:
+    """Refuses at the start what the trainer would refuse when it begins."""
+    if settings.train.report_to:
+        from mmedpo.train.trackers import check_trackers
+
+        check_trackers(settings.train.report_to)
 
 
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:

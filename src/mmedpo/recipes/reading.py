@@ -61,7 +61,7 @@ class _Bounded(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         before = self._values
         is_alias = self.check_event(yaml.AliasEvent)
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._levels += 1
         if self._levels > MOST_LEVELS:
             raise ComposerError(None, None, f"more than {MOST_LEVELS} groups inside groups", mark)
@@ -79,7 +79,7 @@ class _Bounded(yaml.SafeLoader):
             raise ComposerError(None, None, f"{shown(node.value)} is no number or date", mark)
         return node
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:

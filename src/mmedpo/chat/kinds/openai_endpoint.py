@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from mmedpo.chat.kind import EVERY
 from mmedpo.chat.model import CallFailed, ChatReply, ChatRequest, Transient
@@ -96,8 +96,9 @@ class OpenAIEndpoint:
 
     async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         session = self._session = self._session or self._connect()
-        proxy = {"proxy": self._proxy} if self._proxy else {}
-        async with session.post(self._url, data=body, headers=self._headers, allow_redirects=False, **proxy) as answer:
+        async with session.post(
+            self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+        ) as answer:
             wanted = 200 <= answer.status < 300
             most = MOST_BYTES if wanted else MOST_BYTES_OF_AN_ERROR
             content = bytearray()
@@ -184,11 +185,13 @@ def _proxy_for(settings: EndpointSettings) -> str | None:
     proxies = getproxies_environment()
     scheme = settings.base_url.partition(":")[0]
     proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or proxy_bypass_environment(settings.host, proxies):
+    if not proxy or proxy_bypass(settings.host):
         return None
     address = proxy if "://" in proxy else f"http://{proxy}"
     if not address.startswith(("http://", "https://")):
-        raise ChatError(f"the proxy that the environment names for {scheme} is no HTTP proxy; unset it, or set no_proxy")
+        raise ChatError(
+            f"the proxy that the environment names for {scheme} is no HTTP proxy; unset it, or set no_proxy"
+        )
     return address
 
 
