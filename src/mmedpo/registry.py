@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
 
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, shown
 
 Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss"]
 
@@ -63,7 +63,7 @@ def lookup(kind: Kind, name: str) -> Any:
     try:
         return _TABLE[kind, name]
     except KeyError:
-        raise ConfigError(f"unknown {kind} {name!r}; known: {', '.join(names(kind)) or 'none'}") from None
+        raise ConfigError(f"unknown {kind} {shown(name)}; known: {', '.join(names(kind)) or 'none'}") from None
 
 
 def names(kind: Kind) -> list[str]:

@@ -17,7 +17,7 @@ _MARK = re.compile(
     # <|channel|>analysis ... <|channel|>final<|message|> of gpt-oss; <|channel>thought ... <channel|> of Gemma
     r"|<\|channel\|?>\s{0,3}(?P<channel>\w{0,20})|(?P<left><channel\|>)"
     # <think>, </seed:think>, <|START_THINKING|>, <|end_of_thought|>, <think level="high">
-    r"|<[|｜]?\s{0,3}(?P<angle>[/|]?[\w:.\-]{1,40})(?:\s{1,3}[\w-]{1,20}=[^<>]{0,40})?\s{0,3}[|｜]?>"
+    r"|<[|｜]?\s{0,3}(?P<angle>[/|]?\s{0,3}[\w:.\-]{1,40})(?:\s{1,3}[\w-]{1,20}=[^<>]{0,40})?\s{0,3}[|｜]?>"
     # [THINK] of Mistral, ◁think▷ of Kimi, and brackets of the same use
     r"|[\[◁【《「〈](?P<square>/?\w{3,20})[\]▷】》」〉]"
     # What is left of gpt-oss and MedGemma where a server takes special tokens out of the text

@@ -125,7 +125,7 @@ class ChatSettings(Settings):
         for name in self.endpoints:
             if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,59}", name):
                 raise ValueError(
-                    f"endpoint name {shown(name)} may hold up to 60 lower-case letters, digits, dots, dashes, underscores"
+                    f"endpoint name {shown(name)} must be lower-case letters, digits, dot, dash, underscore, up to 60"
                 )
         if not self.endpoints:
             idle = {"trusted_hosts", "max_calls", "max_usd", "cache", "retries"}

@@ -90,7 +90,11 @@ class _Bounded(yaml.SafeLoader):
 
 
 def _unshared(value: Any) -> Any:
-    """A copy without aliases: what changes one place of it changes no other."""
+    """A copy without aliases: what changes one place changes no other; raises ValueError on dates, bytes, sets."""
     if isinstance(value, dict):
         return {key: _unshared(inner) for key, inner in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_unshared(item) for item in value]
+    if value is not None and not isinstance(value, str | bool | int | float):
+        raise ValueError(f"a {type(value).__name__} is no setting; put it in quotes")
+    return value
