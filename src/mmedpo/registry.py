@@ -1,4 +1,4 @@
-"""Names to things: datasets, grounders, judges, agents, language models, protocols, losses.
+"""Names to things: datasets, grounders, judges, agents, language models, protocols, losses, model families.
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
 outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
@@ -16,7 +16,18 @@ from typing import Any, Literal, TypeVar
 
 from mmedpo.errors import ConfigError, shown
 
-Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss"]
+Kind = Literal[
+    "dataset",
+    "grounder",
+    "judge",
+    "agent",
+    "chat-model",
+    "protocol",
+    "preference-format",
+    "loss",
+    "executor",
+    "family",
+]
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data.readers",
@@ -27,6 +38,8 @@ _ROOMS: dict[Kind, str] = {
     "protocol": "mmedpo.evaluate.protocols",
     "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
+    "executor": "mmedpo.run.executors",
+    "family": "mmedpo.models.families",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 

@@ -14,7 +14,7 @@ from mmedpo import registry
 from mmedpo.chat.egress import check_egress, is_local
 from mmedpo.chat.kind import COMMON, EVERY, check_kind, kind_of
 from mmedpo.chat.model import ChatReply, ChatRequest, Usage
-from mmedpo.chat.opening import check_endpoints, data_use_of
+from mmedpo.chat.opening import check_endpoints
 from mmedpo.config import EndpointSettings, dump_settings, load_settings
 from mmedpo.config.groups import default_of
 from mmedpo.errors import ChatError, ConfigError, EgressError
@@ -129,7 +129,7 @@ def test_data_that_do_not_say_they_are_open_are_restricted(tmp_path: Path, conte
         run.file("data.json").unlink()
     else:
         run.file("data.json").write_text(content)
-    assert data_use_of(run) == "restricted"
+    assert run.restricted
     with pytest.raises(EgressError, match="is restricted"):
         check_endpoints(run, ("a",))
     run.file("data.json").write_text('{"data_use": "open"}')
