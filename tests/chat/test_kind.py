@@ -126,13 +126,13 @@ def test_a_kind_that_does_not_say_so_is_taken_to_send(outsider: type) -> None:
 def test_data_that_do_not_say_they_are_open_are_restricted(tmp_path: Path, content: str | None) -> None:
     run = debating_run(tmp_path / "r", settings({"a": "http://example.org/v1"}), [])
     if content is None:
-        run.file("data.json").unlink()
+        (run.path / "data.json").unlink()
     else:
-        run.file("data.json").write_text(content)
+        (run.path / "data.json").write_text(content)
     assert run.restricted
     with pytest.raises(EgressError, match="is restricted"):
         check_endpoints(run, ("a",))
-    run.file("data.json").write_text('{"data_use": "open"}')
+    (run.path / "data.json").write_text('{"data_use": "open"}')
     check_endpoints(run, ("a",))
 
 
