@@ -98,6 +98,11 @@ OWN: dict[str, st.SearchStrategy[Any]] = {
     "trusted_hosts": st.lists(st.sampled_from(["gpu7.lan", "10.0.0.5", "::1"]), max_size=2),
     "tool": st.sampled_from(["patch-probe", "annotation", "none"]),
     "dataset": st.sampled_from(["phantom", "slake", "vqa-rad", "table", "iu-xray"]),
+    "fractions": st.sampled_from([(0.7, 0.1, 0.2), (0.5, 0.25, 0.25)]),
+    "protocol": st.sampled_from(["strict", "released"]),
+    "weights": st.sampled_from(["rescale", "zscore", "raw", "none"]),
+    "probes": st.sampled_from([{}, {"lesion-reliance": None}]),
+    "format": st.just(""),
     "judge": st.sampled_from(["contradiction", "chat:m", "critic:a.b"]),
     "agents": st.lists(st.sampled_from(["rubric-internist", "chat:m", "chat:a.b", "own"]), min_size=1, max_size=3),
 }

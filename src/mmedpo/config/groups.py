@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mmedpo.errors import shown
+from mmedpo.registry import Kind
 
 
 class Settings(BaseModel):
     """A frozen group of settings; unknown names are refused, and so is every number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Named(NamedTuple):
+    """Marks a setting whose value is the name of a registered piece: `Annotated[str, Named("protocol")]`."""
+
+    kind: Kind
+    """What is named."""
+    also: tuple[str, ...] = ()
+    """Further values, which name no piece, e.g. `none`."""
+    speaks: bool = False
+    """True: a piece that asks a language model is named with its endpoint, `NAME:ENDPOINT`."""
 
 
 def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: set[str] | None = None) -> None:
