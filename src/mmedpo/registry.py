@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
 
-from mmedpo.errors import ConfigError, shown
+from mmedpo.errors import ConfigError
 
 Kind = Literal[
     "dataset",

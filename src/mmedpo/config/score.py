@@ -45,8 +45,4 @@ class ScoreSettings(Settings):
             refuse_set(self, idle, "score", f"score.weights is {self.weights!r}")
         if self.lower >= self.upper:
             raise ValueError(f"score.lower ({self.lower}) must be below score.upper ({self.upper})")
-        if not self.lower <= self.mu <= self.upper:
-            raise ValueError(
-                f"score.mu ({self.mu}) must lie between score.lower ({self.lower}) and score.upper ({self.upper})"
-            )
         return self
