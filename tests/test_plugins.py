@@ -19,6 +19,7 @@ from mmedpo.errors import ConfigError
 from mmedpo.imaging.images import read_image
 from mmedpo.records import (
     Drop,
+    Evaluation,
     Example,
     Grounding,
     PreferencePair,
@@ -38,7 +39,13 @@ SMALL = {
         "lora": {"rank": 4, "alpha": 8},
         "watch": {"every": 4, "questions": 2},
     },
-    "evaluate": {"splits": ["test"], "protocol": "first-word", "bootstrap_samples": 200, "max_new_tokens": 4},
+    "evaluate": {
+        "splits": ["test"],
+        "protocol": "first-word",
+        "bootstrap_samples": 200,
+        "max_new_tokens": 4,
+        "probes": {"in-the-dark": {"questions": 2}},
+    },
 }
 
 
@@ -132,6 +139,20 @@ print(json.dumps({
 def test_announcing_a_package_loads_no_torch(outside: Path) -> None:
     code = "import sys; from mmedpo.registry import names; names('dataset'); print('torch' in sys.modules)"
     assert run_python(code, outside).stdout == "False\n"
+
+
+def test_a_probe_with_its_picture_in_the_report(whole: Path) -> None:
+    evaluation = Evaluation.model_validate_json((whole / "evaluation.json").read_text())
+    (summary,) = evaluation.probes
+    assert (summary.probe, summary.headline) == ("in-the-dark", "fall")
+    assert {(part.model, part.against, part.questions) for part in summary.parts} == {
+        ("base", "", 2), ("tuned", "", 2), ("tuned", "base", 2),
+    }  # fmt: skip
+    assert (whole / "probes" / "in-the-dark" / "tuned.parquet").exists()
+    page = (whole / "report.html").read_text()
+    assert '<section id="in-the-dark"' in page
+    assert "Fall of log pi of the truth when the picture is black." in page
+    assert "Without a picture the truth becomes less likely by" in page
 
 
 def test_a_dataset_with_settings_of_its_own(whole: Path) -> None:

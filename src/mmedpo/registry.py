@@ -30,6 +30,8 @@ Kind = Literal[
     "preference-format",
     "loss",
     "executor",
+    "probe",
+    "section",
     "family",
 ]
 
@@ -45,6 +47,8 @@ _ROOMS: dict[Kind, str] = {
     "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
     "executor": "mmedpo.run.executors",
+    "probe": "mmedpo.evaluate.probes",
+    "section": "mmedpo.report.sections",
     "family": "mmedpo.models.families",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""

@@ -251,6 +251,17 @@ def test_elsewhere_stays_inside_the_body_or_gives_up() -> None:
     assert elsewhere_heatmap(heat, 0, body & (heat > 0)) is None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_elsewhere_does_not_touch_the_faint_rim_of_the_lesion(seed: int) -> None:
+    # A core of 1.0 in a wide rim of 0.15, just beside the midline: the mirror image of the rim would overlap it.
+    heat = np.zeros((60, 60), dtype=np.float32)
+    heat[15:35, 18:33] = 0.15
+    heat[20:30, 22:28] = 1.0
+    moved = elsewhere_heatmap(heat, seed)
+    assert moved is not None
+    assert not ((moved >= 0.15) & (heat >= 0.15)).any()
+
+
 def test_a_faint_scatter_does_not_keep_the_lesion_from_being_placed() -> None:
     # Heat of 0.2 in two corners spans the whole image: at level 0.1 the core cannot move at all.
     heat = np.zeros((60, 60), dtype=np.float32)

@@ -179,6 +179,14 @@ def test_own_weight_counts_more_than_the_score() -> None:
     assert _lint([_row(0, score=0.0, weight=1.0), _row(1, weight=0.0), _row(2)])["zero-weight"].rows == (1,)
 
 
+@pytest.mark.parametrize("bound", [0.75, 1.25], ids=["lower", "upper"])
+def test_weights_that_pile_up_on_either_bound_are_seen(bound: float) -> None:
+    other = 2.0 - bound
+    rows = [_row(n, score=None, weight=bound if n < 6 else other if n == 6 else 1.0) for n in range(10)]
+    finding = _lint(rows)["weights-on-a-bound-file"]
+    assert (finding.count, finding.of, finding.numbers["value"]) == (6, 10, bound)
+
+
 def test_weights_on_a_bound() -> None:
     rows = [_row(n, score=0.75 if n < 6 else 0.8 + n / 100) for n in range(10)]
     assert _lint(rows)["weights-on-a-bound-file"].count == 6

@@ -21,7 +21,14 @@ from mmedpo.engine.bins import fill_bins
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.features import FeatureStore
 from mmedpo.engine.layout import branch_symbols
-from mmedpo.engine.logprobs import TokenLogprobs, image_columns, packed_logprobs, pixel_logprobs, plain_logprobs
+from mmedpo.engine.logprobs import (
+    TokenLogprobs,
+    image_columns,
+    missing_inputs,
+    packed_logprobs,
+    pixel_logprobs,
+    plain_logprobs,
+)
 from mmedpo.engine.support import trie_refusal
 from mmedpo.errors import TrainingError
 from mmedpo.models.vlm import VisionLanguageModel
@@ -173,6 +180,12 @@ class Engine:
         """
         if self._checked:
             return
+        left_out = missing_inputs(self.vlm, branch)
+        if left_out:
+            raise TrainingError(
+                f"{self.vlm.name!r} takes {', '.join(left_out)}, which its family {type(self.vlm.family).__name__!r} "
+                "does not give: results would be wrong without any error; use another checkpoint"
+            )
         with self._arithmetic():
             kept = self._ask("plain", [branch]).values
             own = pixel_logprobs(self.vlm, branch, self.features).values

@@ -61,7 +61,7 @@ class FeatureStore:
     def preload(self, views: Iterable[Path], advance: Advance | None = None) -> None:
         """Computes what can be kept of all views not yet known, and decides where to keep it."""
         wanted = [view for view in dict.fromkeys(views) if view not in self._kept and view not in self._shards]
-        if "vision_tower" in self.vlm.trained or not wanted:
+        if self.vlm.volatile or not wanted:
             return
         if self.place == "auto":
             self.place = self._choose(wanted)

@@ -7,6 +7,7 @@ and the way out for models it was not shown to be exact for.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,10 @@ from mmedpo.errors import ModelError
 from mmedpo.models.encoding import as_encoded
 from mmedpo.models.rows import image_inputs, row_inputs
 from mmedpo.models.vlm import VisionLanguageModel
+
+
+EXTRA_INPUTS = frozenset({"token_type_ids", "mm_token_type_ids", "image_grid_thw"})
+"""Inputs of families known to us without which a forward pass is wrong, and mostly silently."""
 
 
 class TokenLogprobs(NamedTuple):
@@ -118,6 +123,12 @@ def plain_logprobs(
     """The same by definition: every branch a row of its own, padded on the right."""
     views = [view for branch in branches for view in branch.views]
     return _rows_logprobs(vlm, branches, {"mm_encoder_outputs": _images(features, views)}, model)
+
+
+def missing_inputs(vlm: VisionLanguageModel, branch: Branch) -> list[str]:
+    """Inputs that the model takes beside ids and pictures, and that its family leaves out."""
+    given = {*vlm.family.token_types(branch.prompt, len(branch.prompt)), *image_inputs(vlm, branch.pictures)}
+    return sorted(EXTRA_INPUTS & inspect.signature(vlm.base.forward).parameters.keys() - given)
 
 
 def pixel_logprobs(vlm: VisionLanguageModel, branch: Branch, features: FeatureStore) -> TokenLogprobs:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-TRIE_TYPES = ("llama", "mistral", "qwen2")
+TRIE_TYPES = (
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "llama",
+    "mistral",
+    "phi3",
+    "qwen2",
+    "qwen2_5_vl_text",
+    "qwen2_vl_text",
+    "qwen3",
+    "qwen3_vl_text",
+)
 """`model_type` of language models whose log-probabilities *and* gradients the tests show to be the same
 packed and plain (`tests/engine/test_exactness.py`, `tests/models/zoo`)."""
 

@@ -61,6 +61,8 @@ class Family:
     """Whether the number of an image's tokens depends on the picture's size."""
     merger: ClassVar[str] = ""
     """Name of a projector that lies *inside* the vision tower; empty where it lies beside it."""
+    templated: ClassVar[bool] = True
+    """Whether prompts come from a chat template."""
 
     def __init__(self, loaded: Loaded, name: str) -> None:
         self.config = loaded.model.config
@@ -114,7 +116,11 @@ class Family:
     @lru_cache(maxsize=4096)  # noqa: B019 - a family lives as long as its model
     def image_tokens(self, size: Size) -> int:
         """Placeholders of a picture of this size: rows of its features."""
-        return self.image_text(size).count(self.image_token)
+        try:
+            tokens = self.image_text(size).count(self.image_token)
+        except (ValueError, ZeroDivisionError) as error:
+            raise ModelError(f"{self.name!r} takes no picture of {size.height} x {size.width} pixels: {error}") from None
+        return tokens
 
     def prompt(self, question: str, sizes: Sequence[Size]) -> list[int]:
         """Token ids up to where the answer starts, from the question and the pictures' sizes alone.
@@ -155,20 +161,47 @@ class Family:
         return ids
 
     def answer(self, text: str) -> list[int]:
-        """Token ids of an answer, end of turn included.
+        """Token ids of an answer where the chat template puts it, end of turn included.
 
         Raises:
             ModelError: the answer is empty once tokenised.
         """
-        ids: list[int] = self.tokenizer(text.strip(), add_special_tokens=False)["input_ids"]
+        before, lead, _ = self._turn
+        ids = self._ids(text.strip())
         if not ids:
             raise ModelError(f"the answer {text!r} has no tokens; drop it before training")
+        if before:
+            # Tokenised behind what stands before it: a tokenizer may join the two, or mark the start of a text.
+            opening, both = self._ids(before), self._ids(f"{before}{lead}{text.strip()}")
+            ids = both[len(opening) :] if both[: len(opening)] == opening else ids
         return [*ids, self.end_of_turn]
 
-    @property
+    @cached_property
     def end_of_turn(self) -> int:
-        """Id of the token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
+        """Id of the token that ends an answer: the first special one that the template writes behind it."""
+        added = self.tokenizer.added_tokens_decoder
+        special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
+        return next((token for token in self._ids(self._turn[2]) if token in special), self.tokenizer.eos_token_id)
+
+    @cached_property
+    def _turn(self) -> tuple[str, str, str]:
+        """What the template writes: before an answer (without image or question), then up to it, and behind it."""
+        if not self.templated:
+            return "", "", ""
+        mark = "ANSWER"
+        asked = {"role": "user", "content": [{"type": "text", "text": "QUESTION"}]}
+        told = {"role": "assistant", "content": [{"type": "text", "text": mark}]}
+        before, whole = (
+            str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=opening, tokenize=False))
+            for turns, opening in (([asked], True), ([asked, told], False))
+        )
+        head, _, behind = whole.rpartition(mark)
+        # Some templates open a turn to be generated in another way than one that is there.
+        return (before, head[len(before) :], behind) if head.startswith(before) else ("", "", behind)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     @cached_property
     def stops(self) -> frozenset[int]:
@@ -182,10 +215,18 @@ class Family:
 
     def encode(self, image: UInt8Image) -> dict[str, Tensor]:
         """What the model's `get_image_features` takes for one picture: each tensor begins with a batch of 1."""
+        return self.processed([self.picture(image)], "pixel_values")
+
+    def picture(self, image: UInt8Image) -> Any:
+        """The picture as image processors take it, in colour."""
         from PIL import Image
 
-        picture = Image.fromarray(image).convert("RGB")
-        return {"pixel_values": self.image_processor(images=[picture], return_tensors="pt")["pixel_values"]}
+        return Image.fromarray(image).convert("RGB")
+
+    def processed(self, images: Any, *names: str, **options: Any) -> dict[str, Tensor]:
+        """Some outputs of the image processor for one picture."""
+        found = self.image_processor(images=images, return_tensors="pt", **options)
+        return {name: found[name] for name in names if name in found}
 
     def token_types(self, ids: Sequence[int], prompt: int) -> dict[str, list[int]]:
         """Inputs as long as the row, for plain rows and generation.

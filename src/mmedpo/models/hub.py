@@ -28,7 +28,7 @@ def load_model(settings: ModelSettings) -> VisionLanguageModel:
     loaded = family.load(path, settings.dtype)
     model = loaded.model.to(device).eval()
     model.requires_grad_(False)
-    if loaded.tokenizer.chat_template is None:
+    if family.templated and loaded.tokenizer.chat_template is None:
         raise ModelError(f"checkpoint {settings.name!r} has no chat template; add chat_template.jinja to its folder")
     return VisionLanguageModel(model, family(loaded, settings.name), settings.name)
 

@@ -105,9 +105,14 @@ class VisionLanguageModel:
         inputs = [self.inputs(image) for image in images]
         return image_features(self.base, inputs, [_size(image) for image in images])
 
+    @property
+    def volatile(self) -> bool:
+        """Whether nothing of the way from pixels to features can be kept while training goes on."""
+        return "vision_tower" in self.trained or ("projector" in self.trained and bool(self.family.merger))
+
     def keep(self, images: Sequence[UInt8Image]) -> list[Kept]:
         """The part of the way from pixels to features that comes before anything trained but the tower."""
-        if "vision_tower" in self.trained:
+        if self.volatile:
             return list(self.encode(images))
         with torch.no_grad():
             if "projector" not in self.trained:

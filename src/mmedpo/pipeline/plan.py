@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mmedpo.config import RunSettings, check_names
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, TrainingCollapsed
 from mmedpo.evaluate import stage as evaluation
 from mmedpo.grounding import stage as grounding
 from mmedpo.preferences import stage as importing
@@ -52,7 +52,7 @@ def _round(settings: RunSettings, number: int) -> list[Stage]:
 
 
 def _generation_probe(run: Run) -> GenerationProbe:
-    from mmedpo.evaluate.generate import probe_answers
+    from mmedpo.evaluate.predictions import probe_answers
 
     protocol, root = run.settings.evaluate.protocol, run.image_root
     return lambda vlm, features, examples: probe_answers(vlm, features, examples, root, protocol)
@@ -82,13 +82,28 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
     if run.file(DATA_NOTES).exists():
         _check_endpoints(run, wanted_stages)
     for stage in wanted_stages:
-        if not run.execute(stage):
+        try:
+            executed = run.execute(stage)
+        except TrainingCollapsed:
+            _report_collapse(run, stages[-1], stage)
+            raise
+        if not executed:
             done.append(stage.name)
         if stage.name == "data":
             _check_splits(run)
             _check_endpoints(run, wanted_stages)
     if done:
         run.message(f"already done: {', '.join(done)}")
+
+
+def _report_collapse(run: Run, report: Stage, training: Stage) -> None:
+    """The report says that training collapsed, and how it came to it, before the error ends the run."""
+    if run.rank:
+        return
+    if training.name in run.manifest.stages:
+        run.message("what an earlier training left here, and its report, stay as they were")
+    else:
+        run.execute(replace(report, places=training.places))
 
 
 def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:

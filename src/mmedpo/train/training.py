@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
 from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
@@ -120,7 +120,7 @@ def _one_pair_per_example(pairs: Sequence[PreferencePair]) -> list[PreferencePai
 def _engine(run: Run, vlm: VisionLanguageModel, rank: int) -> Engine:
     features = FeatureStore(
         vlm,
-        lambda path: read_image(path.parent, path.name),
+        read_image_file,
         folder=run.work_folder / "features" / str(rank),
         place=run.settings.engine.features,
         identity=_weights(run),

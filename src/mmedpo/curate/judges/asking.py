@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from mmedpo.chat.structured import REPAIRS, Exchange
 from mmedpo.config import EndpointSettings
 from mmedpo.curate.validators import validate_sides
 from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Candidate, Example, Verdict
 
 ADVICE_TOKENS = 80
@@ -109,10 +109,4 @@ def countable(reason: str) -> str:
 
 
 def _png(root: Path, path: str, side: int) -> bytes:
-    from PIL import Image
-
-    picture = Image.fromarray(read_image(root, path))
-    picture.thumbnail((side, side))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png_bytes(read_image(root, path), longest_side=side)
