@@ -123,11 +123,12 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:{seen})",
         r"nowhere(?: to be)?(?: (?:{seen}))?",
         r"(?:(?:{be}) )*(?:absent|unlikely|improbable|nil|excluded|ruled out)|0",
-        r"(?<=[|:=] )-(?= \||$)",
+        r"(?<=[|:=] )-(?= \||$)|-(?= ,|$)",
         r"(?:(?:{be}|has|have) )+(?:(?:{adv}) )*(?:excluded|ruled out)",
         r"(?:{be}) (?:(?:{adv}) )*(?:negative)|\( - \)",
     )),
     ("resolved", "backward", (
+        r"(?:(?:is|are|was|were|has|have|had) )(?:(?:{wholly}) )*(?:removed|withdrawn|explanted|evacuated|resected)",
         r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:{wholly}) )*(?:{gone})",
         r"(?:(?:is|are|was|were|has|have) )?no longer(?: (?:{be}|{adv}))*(?: (?:{seen}))?",
         r"(?:{not}) (?:(?:{adv}) )*(?:{seen}) (?:today|now|any ?more|any longer|currently|at present|at this time)",
