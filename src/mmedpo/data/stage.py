@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmedpo.config import RunSettings
-from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
-from mmedpo.data.readers.phantom import Phantom
+from mmedpo.data.dataset import make_dataset
 from mmedpo.errors import ConfigError, DataError
 from mmedpo.records import Drop, Example
-from mmedpo.registry import lookup
 from mmedpo.run import Run, Stage, picked
 from mmedpo.run.layout import DATA, DATA_NOTES, EXAMPLES
 from mmedpo.seeds import derive_seed
@@ -42,20 +40,8 @@ def load_data(run: Run) -> list[Example]:
         DataError: the folder is missing or not the dataset, or too few training examples are usable.
     """
     settings = run.settings.data
-    kind = lookup("dataset", settings.dataset)
-    dataset: Dataset = Phantom(settings.phantom) if kind is Phantom else kind()
-    reading = dataset.read(
-        run.image_root,
-        DatasetSettings(
-            split=settings.split,
-            seed=settings.split_seed,
-            allow_burned_in=settings.allow_burned_in,
-            slake=settings.slake,
-            reports=settings.reports,
-            table=settings.table,
-        ),
-        run.track("reading images"),
-    )
+    dataset = make_dataset(settings)
+    reading = dataset.read(run.image_root, settings, run.track("reading images"))
     examples, drops = reading.examples, list(reading.drops)
     if settings.max_train_examples is not None:
         examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)
@@ -69,7 +55,7 @@ def load_data(run: Run) -> list[Example]:
     for note in reading.notes:
         run.message(note)
     run.write(EXAMPLES, Example, examples)
-    content = {"notes": reading.notes, "questions": counts, "data_use": data_use(dataset, settings.table)}
+    content = {"notes": reading.notes, "questions": counts, "data_use": dataset.data_use}
     write_text(run.file(DATA_NOTES), json.dumps(content, indent=1))
     run.write_drops(drops)
     run.message(", ".join(f"{count} {split}" for split, count in counts.items()) + " questions")

@@ -17,21 +17,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import Drop, Record
-from mmedpo.run.disk import UNUSABLE, unusable
+from mmedpo.run.disk import trouble
 from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
 from mmedpo.run.executors.local import LocalExecutor
 from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, MANIFEST, WORK, drops_of
 from mmedpo.run.manifest import FORMAT, Manifest, StageState, read_manifest
 from mmedpo.run.slots import BASE, Slot, slot_of
 from mmedpo.run.stage import Stage
-from mmedpo.storage.files import hash_path, move, share, stamp_path
+from mmedpo.storage.files import hash_path, holds_link, move, share, stamp_path
 from mmedpo.storage.tables import read_table, write_table, write_text
 
 STATE = ".state.json"
@@ -81,6 +83,8 @@ class Run:
         Raises:
             RunFolderError: a stage is being executed that does not declare it.
         """
+        if ".." in PurePosixPath(relative).parts or PurePosixPath(relative).is_absolute() or "\0" in relative:
+            raise RunFolderError(f"{relative[:80]!r} is not the name of a file inside the run folder {self.path}")
         return self.path / (relative if self.stage is None else self.stage.place(relative))
 
     def relative(self, relative: str) -> str:
@@ -230,10 +234,11 @@ class Run:
             with self._earlier_outputs_aside(stage):
                 stage.work(self)
                 self._finish(stage, fingerprint, time.monotonic() - started)
-        except OSError as error:
-            if error.errno not in UNUSABLE:
+        except Exception as error:
+            refused = trouble(error, self.path)
+            if refused is None:
                 raise
-            raise unusable(error, self.path) from error
+            raise refused from error
         finally:
             self.stage = None
         return True
@@ -306,7 +311,12 @@ class Run:
         """Restores the earlier outputs of a stage that failed or was killed while it replaced them, if any."""
         aside = self._aside(name)
         if (aside / STATE).exists():
-            state = StageState.model_validate_json((aside / STATE).read_text())
+            try:
+                state = StageState.model_validate_json((aside / STATE).read_text())
+            except (ValidationError, UnicodeDecodeError) as error:
+                raise RunFolderError(
+                    f"{aside / STATE} is damaged ({type(error).__name__}); delete {aside} and run again"
+                ) from None
             for output in state.outputs:
                 if (aside / output).exists():
                     move(aside / output, self.path / output)
@@ -350,7 +360,10 @@ class Run:
         if state is None or state.fingerprint != fingerprint:
             return None
         untouched = all(
-            (donor / name).exists() and state.stamps.get(name) == stamp_path(donor / name) for name in state.outputs
+            (donor / name).exists()
+            and not holds_link(donor / name)
+            and state.stamps.get(name) == stamp_path(donor / name)
+            for name in state.outputs
         )
         return state if untouched else None
 

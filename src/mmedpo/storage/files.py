@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,21 @@ def stamp_path(path: Path) -> str:
         status = file.stat()
         digest.update(f"{file.relative_to(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def links_in(folder: Path) -> Iterator[Path]:
+    """Every symbolic link below a folder; none is followed."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_symlink():
+                yield Path(entry.path)
+            elif entry.is_dir(follow_symlinks=False):
+                yield from links_in(Path(entry.path))
+
+
+def holds_link(path: Path) -> bool:
+    """Whether a file is a symbolic link, or a folder holds one."""
+    return path.is_symlink() or (path.is_dir() and next(links_in(path), None) is not None)
 
 
 def move(source: Path, target: Path) -> None:

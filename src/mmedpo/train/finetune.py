@@ -10,7 +10,7 @@ import torch
 from mmedpo.config import FinetuneSettings
 from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.errors import TrainingError
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.descent import OneCycle
 from mmedpo.models.hub import load_model, open_parts
@@ -58,7 +58,7 @@ def finetune(run: Run) -> None:
     open_parts(vlm, ("language_model", "projector"))
     features = FeatureStore(
         vlm,
-        lambda path: read_image(path.parent, path.name),
+        read_image_file,
         folder=run.work_folder / "features",
         place=run.settings.engine.features,
         identity=checkpoint_hash(run.settings.model.name),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
 from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
@@ -92,7 +92,8 @@ def _finish(
 ) -> None:
     """Writes log, drops and result; refuses a collapsed one."""
     settings = run.settings.train
-    write_text(run.file(LOG), json.dumps(history, indent=1))
+    # Sorted: a log that went through a checkpoint has its keys in another order.
+    write_text(run.file(LOG), json.dumps(history, indent=1, sort_keys=True))
     looks = watch_log(history)
     degenerate = collapse(looks, settings.watch)
     if degenerate:
@@ -119,7 +120,7 @@ def _one_pair_per_example(pairs: Sequence[PreferencePair]) -> list[PreferencePai
 def _engine(run: Run, vlm: VisionLanguageModel, rank: int) -> Engine:
     features = FeatureStore(
         vlm,
-        lambda path: read_image(path.parent, path.name),
+        read_image_file,
         folder=run.work_folder / "features" / str(rank),
         place=run.settings.engine.features,
         identity=_weights(run),
@@ -238,6 +239,18 @@ def _keep(run: Run, vlm: VisionLanguageModel) -> None:
     # The trainer leaves its arguments beside the weights, pickled: nothing anybody should load.
     idle = shutil.ignore_patterns("README.md", "training_args.bin")
     shutil.copytree(run.work_folder / settings.watch.keep, staging, ignore=idle)
+    config = staging / "adapter_config.json"
+    if config.exists():
+        config.write_text(_repeatable_config(config.read_text()))
     if settings.tune == "full":
         save_processors(vlm, staging)
     move(staging, target)
+
+
+def _repeatable_config(text: str) -> str:
+    """An adapter's configuration with its sets in order: peft writes them as they happen to lie in memory."""
+    content = json.loads(text)
+    for name, value in content.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            content[name] = sorted(value)
+    return json.dumps(content, indent=2, sort_keys=True)
