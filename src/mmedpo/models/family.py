@@ -100,8 +100,8 @@ class Family:
         )
         if info["missing_keys"]:
             raise ModelError(
-                f"{folder} lacks {len(info['missing_keys'])} weights of its model, first {min(info['missing_keys'])!r}; "
-                "they would be random: download or convert it again"
+                f"{folder} lacks {len(info['missing_keys'])} weights of its model, first "
+                f"{min(info['missing_keys'])!r}; they would be random: download or convert it again"
             )
         return Loaded(model, tokenizer, processor)
 

@@ -110,8 +110,8 @@ def _refuse_too_long(vlm: VisionLanguageModel, prompts: Sequence[Sequence[int]],
     if len(longest) + decoding.max_new_tokens > vlm.context_length:
         image = sum(token == vlm.image_token_id for token in longest)
         raise ModelError(
-            f"a prompt of {len(longest)} tokens ({image} image) and max_new_tokens={decoding.max_new_tokens} exceed the "
-            f"context of {vlm.context_length}; lower max_new_tokens, or drop the question"
+            f"a prompt of {len(longest)} tokens ({image} image) and max_new_tokens={decoding.max_new_tokens} exceed "
+            f"the context of {vlm.context_length}; lower max_new_tokens, or drop the question"
         )
 
 
