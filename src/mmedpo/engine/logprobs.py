@@ -195,5 +195,6 @@ def _dense_masks(vlm: VisionLanguageModel, layout: Layout) -> Any:
             None, None
         ]
 
-    masks = {kind: mask(window) for kind, window in layer_windows(vlm.text_config).items()}
-    return masks if len(masks) > 1 else next(iter(masks.values()))
+    windows = layer_windows(vlm.text_config, int(layout.depth.max()) + 1)
+    masks = {window: mask(window) for window in set(windows.values())}
+    return next(iter(masks.values())) if len(masks) == 1 else {kind: masks[w] for kind, w in windows.items()}
