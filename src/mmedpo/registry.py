@@ -20,7 +20,7 @@ Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol"
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data",
-    "grounder": "mmedpo.grounding",
+    "grounder": "mmedpo.grounding.tools",
     "judge": "mmedpo.curate",
     "agent": "mmedpo.score",
     "chat-model": "mmedpo.chat.kinds",

@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from mmedpo.grounding.fit import Cases, prepare
-from mmedpo.grounding.patch_probe import PatchProbe, fit_features
+from mmedpo.grounding.tools.patch_probe import PatchProbe, fit_features
 
 SIDE = 112
 

@@ -14,7 +14,7 @@ from mmedpo.errors import GroundingError
 from mmedpo.grounding.features import GRID, patch_features
 from mmedpo.grounding.fit import Cases, auc, card_markdown, fit_from_boxes, fit_probe, measure, prepare
 from mmedpo.grounding.logistic import fit_logistic, fit_platt, group_folds, sigmoid
-from mmedpo.grounding.patch_probe import patch_target, shipped
+from mmedpo.grounding.tools.patch_probe import patch_target, shipped
 
 
 def test_auc_by_hand() -> None:

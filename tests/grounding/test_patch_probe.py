@@ -13,7 +13,7 @@ from mmedpo.errors import GroundingError
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
 from mmedpo.grounding.fit import Cases, auc, measure_on
 from mmedpo.grounding.grounder import Grounder
-from mmedpo.grounding.patch_probe import PatchProbe, patch_target, shipped
+from mmedpo.grounding.tools.patch_probe import PatchProbe, patch_target, shipped
 from mmedpo.records import Box
 from mmedpo.registry import lookup
 

@@ -11,8 +11,8 @@ from mmedpo.cli.report_speakers import consensus, debated, pairs_of, unscored_re
 from mmedpo.cli.stored import Stored
 from mmedpo.errors import MMedPOError
 from mmedpo.evaluate.protocols import AnswerProtocol, LlavaMed, Released, Strict
+from mmedpo.grounding.library import heatmap_of
 from mmedpo.grounding.overlay import overlay
-from mmedpo.grounding.stage import heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.raster import Pixels
 from mmedpo.records import AnswerType, Example, Grounding, PreferencePair, Turn

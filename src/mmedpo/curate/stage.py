@@ -15,7 +15,7 @@ from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.curate.sample import sample_candidates
 from mmedpo.engine import FeatureStore
 from mmedpo.errors import ConfigError, CurationError
-from mmedpo.grounding.stage import by_image, heatmap_of
+from mmedpo.grounding.library import by_image, heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
 from mmedpo.models.hub import load_model

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from mmedpo.config import GroundSettings
 from mmedpo.grounding.grounder import Grounder
+from mmedpo.grounding.library import load_grounder, read_mask
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Drop, Example, Grounding
-from mmedpo.registry import lookup
 from mmedpo.run import Run
 from mmedpo.tables import atomic_path
 
@@ -48,32 +45,6 @@ def ground(run: Run) -> list[Grounding]:
     run.write(TABLE, Grounding, groundings)
     run.write_drops(drops)
     return groundings
-
-
-def load_grounder(settings: GroundSettings) -> Grounder:
-    """The configured visual tool."""
-    kind = lookup("grounder", settings.tool)
-    grounder: Grounder = kind.from_settings(settings) if hasattr(kind, "from_settings") else kind()
-    return grounder
-
-
-def read_mask(image_root: Path, example: Example) -> np.ndarray | None:
-    """The annotated lesion mask of an example's image, bool [H, W]; None when there is no mask file."""
-    if example.mask_path is None:
-        return None
-    mask = read_image(image_root, example.mask_path)
-    return np.asarray((mask if mask.ndim == 2 else mask.max(axis=2)) > 0)
-
-
-def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:
-    """Reads a stored heatmap, float32 [H, W]."""
-    assert grounding.heatmap_path is not None
-    return np.asarray(np.load(run.file(grounding.heatmap_path), allow_pickle=False))
-
-
-def by_image(groundings: Sequence[Grounding]) -> dict[str, Grounding]:
-    """Groundings keyed by the image they speak of."""
-    return {grounding.image_sha256: grounding for grounding in groundings}
 
 
 def _ground_one(run: Run, grounder: Grounder, example: Example) -> Grounding:

@@ -36,10 +36,10 @@ from pydantic import (
 )
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.annotation import boxes_mask, components
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
 from mmedpo.grounding.grounder import Heatmap, Mask, Pixels, Region, resize_map
 from mmedpo.grounding.logistic import fit_logistic, fit_platt, group_folds, sigmoid
+from mmedpo.grounding.regions import boxes_mask, components
 from mmedpo.records import Box
 from mmedpo.registry import register
 
