@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from mmedpo.grounding.grounder import Heatmap
 from mmedpo.records import Box
 
+BACKGROUND_QUANTILE = 0.85
+"""Share of an image that no map of probabilities heats: lesions are small."""
+
 
 def clip_box(box: Box, height: int, width: int) -> Box | None:
     """The part of the box inside the image; None when nothing of it is."""
@@ -53,3 +56,11 @@ def components(mask: NDArray[np.bool_], label: str = "", smallest: int = 1) -> t
         for size, (rows, columns) in sorted(found, key=lambda part: -part[0])
         if size >= smallest
     )
+
+
+def heat_of(probabilities: NDArray[np.floating]) -> Heatmap | None:
+    """A map of probabilities as heat: 0 up to its BACKGROUND_QUANTILE, 1 at its peak, linear between; None when flat."""
+    floor, peak = float(np.quantile(probabilities, BACKGROUND_QUANTILE)), float(probabilities.max())
+    if peak - floor < 1e-9:
+        return None
+    return np.asarray(np.clip((probabilities - floor) / (peak - floor), 0.0, 1.0), dtype=np.float32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.grounder import Mask, Pixels, Region
+from mmedpo.grounding.grounder import UNKNOWN, About, Mask, Pixels, Region
 from mmedpo.grounding.regions import boxes_mask, clip_box, components, soft_edges
 from mmedpo.records import Box
 from mmedpo.registry import register
@@ -24,12 +24,22 @@ class AnnotationGrounder:
 
     An annotation says where, not how sure: the confidence is always None, with reason
     `annotation-gives-no-confidence`. Without boxes or mask the heatmap is None too, with reason
-    `no-lesion-annotated` (whether the image was looked at at all is `Example.annotated`).
+    `no-lesion-annotated`; where nobody looked for lesions (`Example.annotated`) the next tool is asked.
     """
 
     name = "annotation"
 
-    def ground(self, image: Pixels, example_boxes: Sequence[Box] = (), mask: Mask | None = None) -> Region:
+    def applies(self, modality: str, organ: str, view: str) -> str:
+        """To every image: an annotator saw what it is."""
+        return ""
+
+    def ground(
+        self,
+        image: Pixels,
+        example_boxes: Sequence[Box] = (),
+        mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Region:
         """See `Grounder.ground`. A mask goes before the boxes for the heatmap; boxes are returned clipped."""
         height, width = image.shape[:2]
         boxes = tuple(kept for box in example_boxes if (kept := clip_box(box, height, width)) is not None)
@@ -40,7 +50,7 @@ class AnnotationGrounder:
             )
         lesion = boxes_mask(boxes, height, width) if mask is None or not mask.any() else mask.astype(bool)
         if not lesion.any():
-            return Region(None, None, reason="no-lesion-annotated")
+            return Region(None, None, reason="no-lesion-annotated", declined=not about.annotated)
         labels = sorted({box.label for box in boxes if box.label})
         return Region(
             heatmap=soft_edges(lesion, max(1.0, MARGIN_SHARE * min(height, width))),

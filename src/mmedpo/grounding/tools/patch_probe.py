@@ -22,7 +22,7 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ from pydantic import (
 
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
-from mmedpo.grounding.grounder import Heatmap, Mask, Pixels, Region, resize_map
+from mmedpo.grounding.grounder import UNKNOWN, About, Heatmap, Mask, Pixels, Region, resize_map
 from mmedpo.grounding.logistic import fit_logistic, fit_platt, group_folds, sigmoid
 from mmedpo.grounding.regions import boxes_mask, components
 from mmedpo.records import Box
@@ -116,13 +116,13 @@ class Coefficients(BaseModel):
         return self
 
 
-class ProbeSettings(Protocol):
+class ProbeSettings(BaseModel):
     """The one setting of this tool."""
 
-    @property
-    def probe(self) -> str:
-        """Name of a shipped probe, or path of a JSON file of `mmedpo ground fit`."""
-        ...
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    probe: str = "phantom"
+    """`phantom` (shipped), or a JSON file of `mmedpo ground fit`."""
 
 
 @register("grounder", "patch-probe")
@@ -130,6 +130,7 @@ class PatchProbe:
     """A fitted probe; a `Grounder`."""
 
     name = "patch-probe"
+    Settings = ProbeSettings
 
     def __init__(self, coefficients: Coefficients) -> None:
         self.coefficients = coefficients
@@ -145,7 +146,17 @@ class PatchProbe:
             return cls.load(Path(settings.probe))
         return shipped(settings.probe)
 
-    def ground(self, image: Pixels, example_boxes: Sequence[Box] = (), mask: Mask | None = None) -> Region:
+    def applies(self, modality: str, organ: str, view: str) -> str:
+        """To every image: what it was fitted on is the user's choice."""
+        return ""
+
+    def ground(
+        self,
+        image: Pixels,
+        example_boxes: Sequence[Box] = (),
+        mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Region:
         """See `Grounder.ground`; boxes and mask of the example are not looked at.
 
         An image without contrast gives neither heatmap nor confidence (reason `image-without-contrast`).
