@@ -16,7 +16,7 @@ from mmedpo.errors import ConfigError, DataError, MMedPOError
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Example
 from mmedpo.registry import lookup, names
-from mmedpo.tables import read_table, write_table
+from mmedpo.storage.tables import read_table, write_table
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
 

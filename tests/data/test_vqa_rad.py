@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, as_text
+from mmedpo.data.readers.vqa_rad import VqaRad, error_type_of, parse_rows
 from mmedpo.data.splits import leak_report
-from mmedpo.data.vqa_rad import VqaRad, error_type_of, parse_rows
 from mmedpo.errors import ConfigError, DataError
 from mmedpo.imaging.index import index_images
 from mmedpo.registry import lookup

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mmedpo.data.dataset import DatasetSettings
-from mmedpo.data.vqa_rad import VqaRad
+from mmedpo.data.readers.vqa_rad import VqaRad
 from mmedpo.errors import PreferenceFormatError
 from mmedpo.imaging.index import index_images
 from mmedpo.preferences.pairs import ImportedPreferences, exclude_test_images, read_pairs

@@ -51,9 +51,9 @@ def lint(
 
     Example: mmedpo lint vqa-rad_dpo_weighted.json --images VQA_RAD/images --fix cleaned.json
     """
-    from mmedpo.cli.evidence import gather
     from mmedpo.errors import ConfigError
     from mmedpo.lint.linter import lint_rows
+    from mmedpo.pipeline.evidence import gather
     from mmedpo.preferences.reading import read_rows
     from mmedpo.progress import LineReporter
 
@@ -107,11 +107,11 @@ def _fix(
     """Writes the cleaned copy and its log; gives its rows, numbered as they stand in it."""
     from dataclasses import replace
 
-    from mmedpo.cli.evidence import derived_weights
     from mmedpo.errors import ConfigError
     from mmedpo.lint.fix import count_changes, fix_rows
+    from mmedpo.pipeline.evidence import derived_weights
     from mmedpo.preferences.writing import export_rows
-    from mmedpo.tables import write_text
+    from mmedpo.storage.tables import write_text
 
     unknown = sorted(set(also_drop) - {finding.check for finding in report.findings})
     if unknown:

@@ -50,7 +50,7 @@ def import_file(
     from mmedpo.preferences.reading import read_rows
     from mmedpo.progress import LineReporter
     from mmedpo.records import PreferenceRow
-    from mmedpo.tables import write_table
+    from mmedpo.storage.tables import write_table
 
     if out.suffix.lower() != ".parquet":
         raise ConfigError(f"{out.name} must end in .parquet: the canonical table is Parquet")
@@ -135,9 +135,9 @@ def _write_card(
     index: ImageIndex,
     licences: Mapping[str, str],
 ) -> None:
-    from mmedpo.files import hash_path
     from mmedpo.preferences.card import card_markdown, card_path
-    from mmedpo.tables import write_text
+    from mmedpo.storage.files import hash_path
+    from mmedpo.storage.tables import write_text
 
     notes = list(reading.notes)
     if index.failures:

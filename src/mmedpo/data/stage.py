@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
-from mmedpo.data.phantom_dataset import Phantom
+from mmedpo.data.readers.phantom import Phantom
 from mmedpo.errors import DataError
 from mmedpo.records import Drop, Example
 from mmedpo.registry import lookup
 from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
-from mmedpo.tables import write_text
+from mmedpo.storage.tables import write_text
 
 MINIMUM_TRAIN = 8
 """Fewer training questions than this are refused."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmedpo.errors import DataError
-from mmedpo.files import read_json_rows
 from mmedpo.imaging.images import safe_join
-from mmedpo.tables import write_bytes
+from mmedpo.storage.files import read_json_rows
+from mmedpo.storage.tables import write_bytes
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
 EXTRACTED = "extracted-images"

@@ -73,7 +73,9 @@ def read_annotations(path: Path) -> list[Marked]:
         else:
             marked = list(_from_list(content, path))
     else:
-        raise GroundingError(f"annotations {path.name} end in {path.suffix!r}; allowed: .json (a list, or COCO), .csv, .tsv")
+        raise GroundingError(
+            f"annotations {path.name} end in {path.suffix!r}; allowed: .json (a list, or COCO), .csv, .tsv"
+        )
     return _joined(marked)
 
 
@@ -163,7 +165,8 @@ def _table_row(names: list[str], cells: list[str], where: str) -> Marked:
         height=_whole(row.get("image_height")),
         patient=_patient(row, file),
         projection=_projection(row),
-        normal=not boxes and (row.get("rsna_class") == NORMAL_CLASS or row.get("normal", "").casefold() in ("true", "1")),
+        normal=not boxes
+        and (row.get("rsna_class") == NORMAL_CLASS or row.get("normal", "").casefold() in ("true", "1")),
         looked_at=True,
     )
 

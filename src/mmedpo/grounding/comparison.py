@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import gaussian_filter
 
-from mmedpo.grounding.grounder import Mask, resize_map
+from mmedpo.grounding.grounder import resize_map
 from mmedpo.grounding.measures import (
     Measure,
     auc_by_patient,
@@ -25,6 +25,7 @@ from mmedpo.grounding.measures import (
     mean_by_patient,
 )
 from mmedpo.grounding.regions import heat_of
+from mmedpo.records.shapes import Mask
 
 SIZE = 224
 """Maps and lesions are compared at this side length."""

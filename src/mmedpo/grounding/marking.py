@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 
 from mmedpo.errors import GroundingError, ImageError
 from mmedpo.grounding.annotations import Marked
-from mmedpo.grounding.grounder import Mask, Pixels
 from mmedpo.grounding.regions import boxes_mask
 from mmedpo.imaging.images import MAX_PIXELS, read_image, safe_join
 from mmedpo.records import Box
+from mmedpo.records.shapes import Mask, Pixels
 
 SAME_SHAPE = 1.02
 """Largest ratio of the two scales between the annotated and the actual picture."""
@@ -62,7 +62,9 @@ def lesion_mask(row: Marked, height: int, width: int, root: Path) -> Mask:
     canvas = Image.new("1", (width, height))
     for outline in row.polygons:
         if len(outline) < 6 or len(outline) % 2:
-            raise GroundingError(f"{row.file}: an outline has {len(outline)} numbers; allowed: x, y of three points or more")
+            raise GroundingError(
+                f"{row.file}: an outline has {len(outline)} numbers; allowed: x, y of three points or more"
+            )
         points = [(x * across, y * down) for x, y in zip(outline[::2], outline[1::2], strict=True)]
         ImageDraw.Draw(canvas).polygon(points, fill=1, outline=1)
     return np.asarray(canvas, dtype=bool)
@@ -98,10 +100,14 @@ def _segmentation(content: bytes, name: str) -> Mask:
         try:
             dataset = pydicom.dcmread(io.BytesIO(content))
             if dataset.get("Modality") != "SEG":
-                raise GroundingError(f"mask {name!r} has modality {dataset.get('Modality')!r}; allowed: SEG, or a picture")
+                raise GroundingError(
+                    f"mask {name!r} has modality {dataset.get('Modality')!r}; allowed: SEG, or a picture"
+                )
             frames, rows, columns = int(dataset.get("NumberOfFrames", 1)), int(dataset.Rows), int(dataset.Columns)
             if frames * rows * columns > MAX_PIXELS:
-                raise GroundingError(f"mask {name!r} has {frames} frames of {columns} x {rows}; allowed: {MAX_PIXELS:,} pixels")
+                raise GroundingError(
+                    f"mask {name!r} has {frames} frames of {columns} x {rows}; allowed: {MAX_PIXELS:,} pixels"
+                )
             segments = {int(item.SegmentNumber) for item in dataset.SegmentSequence}
             if frames > len(segments):
                 raise GroundingError(

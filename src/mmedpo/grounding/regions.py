@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmedpo.grounding.grounder import Heatmap
 from mmedpo.records import Box
+from mmedpo.records.shapes import Heatmap
 
 BACKGROUND_QUANTILE = 0.85
 """Share of an image that no map of probabilities heats: lesions are small."""

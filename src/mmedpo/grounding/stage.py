@@ -11,7 +11,7 @@ from mmedpo.grounding.library import load_grounder, read_mask
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Drop, Example, Grounding
 from mmedpo.run import Run
-from mmedpo.tables import atomic_path
+from mmedpo.storage.tables import atomic_path
 
 TABLE = "groundings.parquet"
 FOLDER = "groundings"

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from mmedpo.errors import ImageError, PreferenceFormatError
-from mmedpo.files import read_json_rows
 from mmedpo.imaging.images import safe_join
 from mmedpo.preferences.layout import CARRIED, CARRIED_FIELDS, BadRow, KeepImage, PreferenceFormat
 from mmedpo.progress import Advance
 from mmedpo.records import Drop, PreferenceRow
 from mmedpo.registry import lookup, names
-from mmedpo.tables import write_bytes
+from mmedpo.storage.files import read_json_rows
+from mmedpo.storage.tables import write_bytes
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
 EMBEDDED = "images"

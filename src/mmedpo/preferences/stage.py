@@ -10,7 +10,7 @@ from mmedpo.imaging.images import safe_join
 from mmedpo.preferences.pairs import exclude_test_images, read_pairs
 from mmedpo.records import Candidate, Drop, Example, PreferencePair, Verdict
 from mmedpo.run import Run
-from mmedpo.tables import atomic_path
+from mmedpo.storage.tables import atomic_path
 
 
 def import_pairs(run: Run) -> list[PreferencePair]:

@@ -17,12 +17,12 @@ from typing import Any
 
 from mmedpo.errors import ImageError, PreferenceFormatError
 from mmedpo.imaging.images import MAX_PIXELS, read_image, safe_join
+from mmedpo.preferences.formats.llama_factory import dataset_info
 from mmedpo.preferences.layout import CARRIED, CARRIED_FIELDS, BadRow, PreferenceFormat
-from mmedpo.preferences.llama_factory import dataset_info
 from mmedpo.progress import Advance
 from mmedpo.records import Drop, PreferenceRow
 from mmedpo.registry import lookup
-from mmedpo.tables import atomic_path, write_table, write_text
+from mmedpo.storage.tables import atomic_path, write_table, write_text
 
 _PIL_SAFE = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
 _GROUP = 64

@@ -15,10 +15,11 @@ from mmedpo.grounding.annotations import Marked, read_annotations
 from mmedpo.grounding.chest.fit import Films, Key, fit_chest, prepare_films
 from mmedpo.grounding.chest.model import ChestCoefficients, Film, cell_logits, film_confidence, on_film
 from mmedpo.grounding.comparison import SIZE, Case, Line, beats, compare, shrink
-from mmedpo.grounding.grounder import Mask, Pixels, resize_map
-from mmedpo.grounding.marking import lesion_mask, open_marked
+from mmedpo.grounding.grounder import resize_map
 from mmedpo.grounding.logistic import group_folds, sigmoid
+from mmedpo.grounding.marking import lesion_mask, open_marked
 from mmedpo.grounding.regions import heat_of
+from mmedpo.records.shapes import Mask, Pixels
 
 PROBE, LAID = "chest-probe", "position prior laid over the lungs"
 """The second looks at the film only to find the lungs: what the probe's textures add is the difference."""

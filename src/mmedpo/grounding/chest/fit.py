@@ -17,7 +17,6 @@ from scipy.ndimage import gaussian_filter
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.chest.model import (
     FEATURES,
-    GRID,
     PROJECTIONS,
     ChestCoefficients,
     Film,
@@ -28,8 +27,9 @@ from mmedpo.grounding.chest.model import (
     pooled,
 )
 from mmedpo.grounding.chest.registration import SIDE, mean_template, shrink, to_template
-from mmedpo.grounding.grounder import Mask, Pixels, resize_map
+from mmedpo.grounding.grounder import resize_map
 from mmedpo.grounding.logistic import fit_logistic, fit_platt, group_folds
+from mmedpo.records.shapes import Mask, Pixels
 
 PENALTY = 300.0
 """L2 strength of the cell model; fixed beforehand, not chosen on the films measured."""
@@ -94,7 +94,9 @@ def prepare_films(
     usable = [place for place, projection in enumerate(projections) if projection in PROJECTIONS]
     clean = [place for place in usable if normal[place]]
     if not clean:
-        raise GroundingError("no normal PA or AP film; the chest probe compares films with normal ones of their projection")
+        raise GroundingError(
+            "no normal PA or AP film; the chest probe compares films with normal ones of their projection"
+        )
     drawn = np.random.default_rng([seed]).permutation(len(clean))[:TEMPLATE_FILMS]
     shrunk = [shrink(images[clean[place]]()) for place in sorted(drawn)]
     template = mean_template([film for film in shrunk if film is not None]).round(3)
@@ -115,7 +117,9 @@ def prepare_films(
     return Films(template, films, cells, np.stack(shares), marked, flags[0], flags[1], flags[2]), rows
 
 
-def fit_chest(films: Films, *, name: str, label: str, seed: int = 0, beats: dict[Key, bool] | None = None) -> ChestCoefficients:
+def fit_chest(
+    films: Films, *, name: str, label: str, seed: int = 0, beats: dict[Key, bool] | None = None
+) -> ChestCoefficients:
     """The probe of all films with a lesion and all normal ones; confidences calibrated on patients held out in turn.
 
     Args:
@@ -127,7 +131,9 @@ def fit_chest(films: Films, *, name: str, label: str, seed: int = 0, beats: dict
     fitting = films.take(films.positive | films.normal)
     for flag, key in ((fitting.pa, "pa"), (~fitting.pa, "ap")):
         if not (flag & fitting.positive).any() or not (flag & fitting.normal).any():
-            raise GroundingError(f"no {key} film with a lesion, or no normal one; the chest probe is fitted within projections")
+            raise GroundingError(
+                f"no {key} film with a lesion, or no normal one; the chest probe is fitted within projections"
+            )
     fold = group_folds(fitting.patients, fitting.positive, INNER_FOLDS, seed)
     scores = np.zeros(len(fold))
     for number in range(INNER_FOLDS):

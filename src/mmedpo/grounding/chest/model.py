@@ -30,8 +30,8 @@ from mmedpo.grounding.chest.registration import (
     to_film,
     to_template,
 )
-from mmedpo.grounding.grounder import Pixels
 from mmedpo.grounding.logistic import sigmoid
+from mmedpo.records.shapes import Pixels
 
 GRID = 16
 """Cells per side of the template."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from mmedpo.grounding.grounder import Pixels, to_grey
+from mmedpo.grounding.grounder import to_grey
+from mmedpo.records.shapes import Pixels
 
 SIDE = 64
 """Side of the shrunken film, pixels: public radiographs come in many resolutions, and finer texture tells which."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.grounder import UNKNOWN, About, Mask, Pixels, Region
+from mmedpo.grounding.grounder import UNKNOWN, About, Region
 from mmedpo.grounding.regions import boxes_mask, clip_box, components, soft_edges
 from mmedpo.records import Box
+from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.registry import register
 
 MARGIN_SHARE = 0.02

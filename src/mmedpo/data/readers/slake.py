@@ -1,0 +1,162 @@
+"""SLAKE: 14,028 questions in English and Chinese on 642 images (Liu et al., ISBI 2021; CC BY 4.0), as downloaded.
+
+    train.json  validate.json  test.json  imgs/xmlab1/{source.jpg, mask.png, detection.json, question.json}
+
+`detection.json` boxes organs and findings, `[{"Lung Left": [x, y, width, height]}, ...]`. Only findings are
+lesions: their boxes ground the image. `mask.png` marks organs too, and becomes the lesion mask only where
+nothing but findings was boxed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_entry
+from mmedpo.errors import DataError, ImageError
+from mmedpo.imaging.images import safe_join
+from mmedpo.records import Box, ErrorType
+from mmedpo.registry import register
+from mmedpo.storage.files import read_json_rows
+
+SPLITS = {"train": "train", "validate": "validation", "test": "test"}
+"""File to split."""
+
+_FOLDERS = ("imgs", "images")
+_FOLDER = re.compile(r"[\w.-]{1,80}")
+_ERROR_TYPES: dict[str, ErrorType] = {
+    "abnormality": "abnormality",
+    "modality": "modality",
+    "plane": "plane",
+    "organ": "organ",
+    "position": "zone",
+    "quantity": "count",
+    "size": "size",
+    "color": "attribute",
+    "shape": "attribute",
+}
+_ORGANS = re.compile(
+    r"\b(lung|liver|heart|kidney|spleen|bladder|brain|brainstem|stem|eye|lobe|spinal|cord|trachea|larynx|esophagus|"
+    r"stomach|colon|rectum|duodenum|bowel|intestine|mandible|temporal|pituitary|parotid|face|ventricle|gallbladder|"
+    r"pancreas|aorta|femoral|head|bone|muscle|optic|chiasm)\b",
+    re.IGNORECASE,
+)
+_FINDINGS = re.compile(
+    r"\b(cancer|tumou?r|mass|nodule|nodulus|pneumothorax|pneumonia|effusion|cardiomegaly|atelectasis|infiltration|"
+    r"infiltrate|edema|emphysema|fibrosis|lesion|hernia|consolidation|enlarged|hemorrhage|cyst|stone|fracture)\b",
+    re.IGNORECASE,
+)
+
+
+@register("dataset", "slake")
+class Slake:
+    """Reader of the SLAKE folder."""
+
+    name = "slake"
+    data_use: DataUse = "open"
+    licence = "CC-BY-4.0 (Liu et al. 2021)"
+
+    def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
+        """Reads the questions of the wanted languages; default split: official (disjoint by image).
+
+        Raises:
+            DataError: not the dataset's folder, or too little is usable.
+            ConfigError: unknown split scheme.
+        """
+        folder = find_entry(root, _FOLDERS, folder=True).name
+        parsed = Parsed()
+        languages = set(settings.slake.languages)
+        other = 0
+        for stem, split in SPLITS.items():
+            file = find_entry(root, (f"{stem}.json",), folder=False)
+            for number, row in enumerate(read_json_rows(file, DataError, "SLAKE records")):
+                if isinstance(row, dict) and as_text(row.get("q_lang")) not in languages:
+                    other += 1
+                    continue
+                _add(parsed, root, folder, row, split, f"{file.name} row {number}")
+        if other:
+            chosen = ", ".join(sorted(languages))
+            parsed.notes.append(f"{other} questions in another language than {chosen} were not read")
+        return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
+
+
+def detection_boxes(raw: object) -> list[Box]:
+    """Boxes of a `detection.json`; entries that are no box are skipped. Pure."""
+    boxes = []
+    for entry in raw if isinstance(raw, list) else []:
+        for label, value in entry.items() if isinstance(entry, dict) else []:
+            numbers = (
+                [v for v in value if isinstance(v, (int, float)) and not isinstance(v, bool)]
+                if isinstance(value, list)
+                else []
+            )
+            if len(numbers) == 4 and numbers[2] > 0 and numbers[3] > 0 and all(abs(v) < 1e6 for v in numbers):
+                x, y, width, height = (float(v) for v in numbers)
+                boxes.append(Box(x0=x, y0=y, x1=x + width, y1=y + height, label=str(label)))
+    return boxes
+
+
+def is_finding(label: str) -> bool:
+    """True for a boxed finding ("Lung Cancer"), False for a boxed organ ("Left Lung")."""
+    plain = label.replace("_", " ")
+    return bool(_FINDINGS.search(plain)) or not _ORGANS.search(plain)
+
+
+def _add(parsed: Parsed, root: Path, folder: str, row: Any, split: str, where: str) -> None:
+    if not isinstance(row, dict):
+        parsed.drop(where, "not-a-record", f"{where} is a {type(row).__name__}, expected is an object")
+        return
+    qid, image = as_text(row.get("qid")), as_text(row.get("img_name"))
+    question, answer = as_text(row.get("question")), as_text(row.get("answer"))
+    if not qid or not image or not _FOLDER.fullmatch(qid) or question is None or answer is None:
+        parsed.drop(where, "missing-key", f"{where} needs qid, img_name, question and answer as text")
+        return
+    told = (as_text(row.get("answer_type")) or "").casefold()
+    answer_type = (
+        closed_or_open(answer) if told not in ("closed", "open") else ("closed" if told == "closed" else "open")
+    )
+    boxes, mask = _grounding(root, folder, image)
+    parsed.add(
+        Question(
+            example_id=f"slake-{qid}",
+            image=f"{folder}/{image}",
+            question=question,
+            answer=answer,
+            answer_type=answer_type,
+            split=split,
+            error_type=_ERROR_TYPES.get((as_text(row.get("content_type")) or "").casefold(), "other"),
+            choices=yes_no_choices(answer_type, answer),
+            boxes=boxes,
+            annotated=bool(boxes),
+            mask_path=mask,
+            tags=_tags(row),
+        )
+    )
+
+
+def _grounding(root: Path, folder: str, image: str) -> tuple[tuple[Box, ...], str | None]:
+    """(lesion boxes, lesion mask) of an image; both empty where nothing but organs, or nothing, was boxed."""
+    parent = f"{folder}/{image.rsplit('/', 1)[0]}" if "/" in image else folder
+    try:
+        every = detection_boxes(json.loads(safe_join(root, f"{parent}/detection.json").read_bytes()))
+        mask = f"{parent}/mask.png"
+        masked = safe_join(root, mask).is_file()
+    except (ImageError, OSError, ValueError, RecursionError):
+        return (), None
+    lesions = tuple(box for box in every if is_finding(box.label))
+    return lesions, mask if lesions and len(lesions) == len(every) and masked else None
+
+
+def _tags(row: dict[str, Any]) -> tuple[str, ...]:
+    organ, modality = as_text(row.get("location")) or "", as_text(row.get("modality")) or ""
+    spelled = {"x-ray": "xray", "ct": "ct", "mri": "mri"}.get(modality.casefold(), modality.casefold())
+    told = (
+        f"organ:{organ.casefold().removesuffix('_cavity')}" if organ else "",
+        f"modality:{spelled}" if modality else "",
+        f"language:{as_text(row.get('q_lang')) or 'en'}",
+        f"content:{(as_text(row.get('content_type')) or 'other').casefold()}",
+    )
+    return tuple(tag for tag in told if tag)
