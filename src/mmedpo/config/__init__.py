@@ -5,7 +5,7 @@ settings are refused, and so is a setting that would have no effect.
 """
 
 from mmedpo.config.chat import ChatSettings, EndpointSettings, Structured, endpoint_of
-from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings, NoiseSettings
+from mmedpo.config.curate import AssumeSettings, CurateSettings, GroundSettings, ImportSettings, NoiseSettings
 from mmedpo.config.data import DataSettings, PhantomSettings, ReportSettings, SlakeSettings, TableSettings
 from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
@@ -18,6 +18,7 @@ from mmedpo.config.score import ScoreSettings, Unscored, WeightMode
 from mmedpo.config.train import Grouping, LoraSettings, Part, TermSettings, TrainSettings, WatchSettings
 
 __all__ = [
+    "AssumeSettings",
     "ChatSettings",
     "CurateSettings",
     "DataSettings",

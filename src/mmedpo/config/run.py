@@ -47,7 +47,7 @@ class RunSettings(Settings):
             reason = "pairs are imported (preferences.path)"
             refuse_set(self, {"curate", "ground"}, "", reason)
             refuse_set(self.score, {"agents", "rounds"}, "score", reason)
-        elif self.ground.tool == "none" and "visual" in self.curate.kinds:
+        elif self.ground.tools == ("none",) and "visual" in self.curate.kinds:
             raise ValueError("curate.kinds asks for visual pairs but ground.tool is 'none'; set curate.kinds=[text]")
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})

@@ -88,9 +88,7 @@ def _json(path: Path) -> Any:
 
 def _from_list(content: Any, path: Path) -> Iterator[Marked]:
     if not isinstance(content, list):
-        raise GroundingError(
-            f"annotations {path} hold a {type(content).__name__}; allowed: a list of objects, or COCO's images and annotations"
-        )
+        raise GroundingError(f"annotations {path} hold a {type(content).__name__}; allowed: a list of objects, or COCO")
     for place, row in enumerate(content):
         where = f"annotations {path}, entry {place}"
         file = next((row[key] for key in _FILES if row.get(key)), "") if isinstance(row, dict) else ""

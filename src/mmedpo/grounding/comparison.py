@@ -94,9 +94,9 @@ def compare(cases: Sequence[Case], tools: Sequence[str], seed: int = 0) -> list[
     marked = [case for case in cases if case.positive]
     priors = dict(zip((case.image for case in marked), position_priors(marked), strict=True))
     scores: dict[tuple[str, str], dict[str, float]] = {}
-    bump = heat_of(centre_prior(SIZE, SIZE))
+    bump = _drawn(centre_prior(SIZE, SIZE))
     for case in marked:
-        maps = {**case.maps, POSITION: priors[case.image], CENTRE: bump}
+        maps: dict[str, NDArray[np.floating]] = {**case.maps, POSITION: priors[case.image], CENTRE: bump}
         for who in (*tools, POSITION, CENTRE):
             if who in maps:
                 scores[case.image, who] = localisation(maps[who], case.lesion)
@@ -112,7 +112,7 @@ def compare(cases: Sequence[Case], tools: Sequence[str], seed: int = 0) -> list[
 
 
 def position_priors(marked: Sequence[Case]) -> list[Floats]:
-    """The position prior [SIZE, SIZE] of each case, drawn as heat like a tool's; nothing of its own patient is in it."""
+    """The position prior [SIZE, SIZE] of each case, drawn as a tool's map is; nothing of its own patient is in it."""
     patients: dict[tuple[str, str], list[Mask]] = {}
     for case in marked:
         patients.setdefault((case.patient, case.projection), []).append(case.lesion)
@@ -123,9 +123,14 @@ def position_priors(marked: Sequence[Case]) -> list[Floats]:
         alike = [mean for key, mean in others.items() if key[1] == projection]
         chosen = alike if len(alike) >= FEWEST else list(others.values())
         mean = gaussian_filter(np.mean(chosen, axis=0), SMOOTHING) if chosen else np.ones((SIZE, SIZE))
-        drawn = heat_of(mean)
-        priors[patient, projection] = mean if drawn is None else drawn.astype(np.float64)
+        priors[patient, projection] = _drawn(mean)
     return [priors[case.patient, case.projection] for case in marked]
+
+
+def _drawn(values: Floats) -> Floats:
+    """As a tool's map of probabilities is drawn; a flat one stays as it is."""
+    heat = heat_of(values)
+    return values if heat is None else heat.astype(np.float64)
 
 
 def groups(cases: Sequence[Case]) -> Iterator[tuple[str, Callable[[Case], bool]]]:

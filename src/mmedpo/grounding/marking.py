@@ -86,7 +86,7 @@ def read_mask_file(root: Path, relative: str, height: int, width: int) -> Mask:
         raise GroundingError(f"mask of the annotations: {error}") from error
     if mask.shape != (height, width):
         raise GroundingError(
-            f"mask {relative!r} has shape {list(mask.shape)}, its image {[height, width]}; a mask must have the image's size"
+            f"mask {relative!r} has shape {list(mask.shape)}, its image {[height, width]}; both must agree"
         )
     return mask
 

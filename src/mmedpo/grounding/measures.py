@@ -40,7 +40,7 @@ class Measure(BaseModel):
 
 
 def pointing(values: NDArray[np.floating], lesion: Flags) -> float:
-    """Share of the map's highest places that lie in the lesion: the pointing game, ties by share (Zhang et al. 2018)."""
+    """Share of the map's highest places that lie in the lesion: the pointing game (Zhang et al. 2018), ties by share."""
     return float(lesion[values >= values.max()].mean())
 
 
@@ -106,7 +106,7 @@ def calibration(confidences: Floats, positive: Flags) -> list[tuple[float, float
 
 
 def calibration_error(confidences: Floats, positive: Flags) -> float:
-    """Mean distance of confidence and share over the bins, weighted as `calibration` weighs; nan with one class only."""
+    """Mean distance of confidence and share over the bins, weighted as in `calibration`; nan with one class only."""
     if positive.all() or not positive.any():
         return float("nan")
     weights = np.where(positive, 0.5 / positive.sum(), 0.5 / (~positive).sum())

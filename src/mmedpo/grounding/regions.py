@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from mmedpo.records import Box
 from mmedpo.records.shapes import Heatmap
 
+MARGIN_SHARE = 0.02
+"""Width of the soft edge as a share of the image's shorter side."""
+HALF_HEAT = 0.5
+"""Heat from which on a pixel belongs to a marked box."""
 BACKGROUND_QUANTILE = 0.85
 """Share of an image that no map of probabilities heats: lesions are small."""
 
@@ -32,6 +36,11 @@ def boxes_mask(boxes: Sequence[Box], height: int, width: int) -> NDArray[np.bool
         if kept is not None:
             mask[math.floor(kept.y0) : math.ceil(kept.y1), math.floor(kept.x0) : math.ceil(kept.x1)] = True
     return mask
+
+
+def edge_margin(height: int, width: int) -> float:
+    """Width of the soft edge of an image's annotations, pixels."""
+    return max(1.0, MARGIN_SHARE * min(height, width))
 
 
 def soft_edges(mask: NDArray[np.bool_], margin: float) -> Heatmap:
@@ -59,7 +68,7 @@ def components(mask: NDArray[np.bool_], label: str = "", smallest: int = 1) -> t
 
 
 def heat_of(probabilities: NDArray[np.floating]) -> Heatmap | None:
-    """A map of probabilities as heat: 0 up to its BACKGROUND_QUANTILE, 1 at its peak, linear between; None when flat."""
+    """Probabilities as heat: 0 up to their BACKGROUND_QUANTILE, 1 at the peak, linear between; None when flat."""
     floor, peak = float(np.quantile(probabilities, BACKGROUND_QUANTILE)), float(probabilities.max())
     if peak - floor < 1e-9:
         return None

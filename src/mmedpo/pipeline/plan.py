@@ -133,9 +133,9 @@ def _pairs(settings: RunSettings, base: tuple[str, ...]) -> list[Stage]:
     visual = "visual" in settings.curate.kinds
     stages = []
     if visual:
-        content = {"ground": settings.ground.model_dump(mode="json", exclude={"minimum_confidence"})}
-        if Path(settings.ground.probe).suffix == ".json":
-            content["probe"] = _file_hash(Path(settings.ground.probe))
+        from mmedpo.grounding.library import fingerprint
+
+        content = fingerprint(settings.ground)
         grounded = ("groundings.parquet", "groundings")
         stages.append(Stage("ground", mark, content, reads=("examples.parquet",), writes=grounded))
     content = {"curate": settings.curate.model_dump(mode="json"), "seed": settings.seed, **_model(settings)}

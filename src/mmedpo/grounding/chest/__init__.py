@@ -1,1 +1,1 @@
-"""A lesion localiser for frontal chest radiographs: films are laid over one template, then compared with normal ones."""
+"""A lesion localiser for frontal chest radiographs: films are laid over a template and compared with normal ones."""

@@ -14,15 +14,20 @@ from mmedpo.errors import GroundingError
 from mmedpo.grounding.annotations import Marked, read_annotations
 from mmedpo.grounding.chest.fit import Films, Key, fit_chest, prepare_films
 from mmedpo.grounding.chest.model import ChestCoefficients, Film, cell_logits, film_confidence, on_film
-from mmedpo.grounding.comparison import SIZE, Case, Line, beats, compare, shrink
+from mmedpo.grounding.comparison import POSITION, SIZE, Case, Line, beats, compare, shrink
 from mmedpo.grounding.grounder import resize_map
 from mmedpo.grounding.logistic import group_folds, sigmoid
 from mmedpo.grounding.marking import lesion_mask, open_marked
 from mmedpo.grounding.regions import heat_of
+from mmedpo.grounding.tables import HOW, counts, tables
 from mmedpo.records.shapes import Mask, Pixels
 
 PROBE, LAID = "chest-probe", "position prior laid over the lungs"
 """The second looks at the film only to find the lungs: what the probe's textures add is the difference."""
+
+
+PEAK, ENERGY = "peak in lesion", "energy in lesion"
+APART = f"{PROBE} - {POSITION}"
 
 
 class Fitted(NamedTuple):
@@ -66,6 +71,45 @@ def fit_chest_probe(
     labels = [box.label for row in kept for box in row.boxes if box.label]
     label = max(sorted(set(labels)), key=labels.count, default="lesion")
     return Fitted(fit_chest(films, name=name, label=label, seed=seed, beats=won), lines, cases)
+
+
+def card_markdown(fitted: Fitted, *, source: str, seed: int, folds: int, notes: str = "") -> str:
+    """The card: the verdict per projection first, then every number."""
+    verdicts = []
+    for key, known in fitted.coefficients.projections.items():
+        rows = [
+            line
+            for line in fitted.lines
+            if line.group == f"projection {key}"
+            and line.measure in (PEAK, ENERGY)
+            and line.who in (PROBE, POSITION, APART)
+        ]
+        shown = "beats" if known.beats_prior else "is NOT shown to beat"
+        told = "; ".join(
+            f"{line.measure}, {line.who}: {line.number.value:.2f} ({line.number.low:.2f} to {line.number.high:.2f})"
+            for line in rows
+        )
+        verdicts.append(f"- {key.upper()}: the probe {shown} the position prior. {told or 'Too few patients.'}")
+    name = fitted.coefficients.name
+    demonstration = not all(known.beats_prior for known in fitted.coefficients.projections.values())
+    label = " (a demonstration)" if demonstration else ""
+    parts = [
+        f"# Chest probe: {name}{label}",
+        f"Finding: {fitted.coefficients.label}. {folds}-fold cross-validation by patient, seed {seed}: every film is "
+        "measured with a probe that never saw its patient. Only the template, the mean of normal films without "
+        "regard to boxes, is common to all folds.",
+        "\n".join(verdicts),
+        "Where it is not shown to beat the prior, the tool gives no confidence, so that any `ground.minimum_confidence` "
+        "leaves its maps out."
+        if demonstration
+        else "",
+        f"Measured films. {counts(fitted.cases)}",
+        HOW,
+        tables(fitted.lines),
+        f"Data: {source}" if source else "",
+        notes.strip(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _folds(films: Films, measured: NDArray[np.bool_], folds: int, seed: int) -> NDArray[np.int64]:

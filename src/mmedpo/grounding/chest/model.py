@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from mmedpo.grounding.chest.registration import (
     SIDE,
@@ -42,7 +42,10 @@ REACH = 4.0
 """Deviations are clipped to +-REACH standard deviations."""
 FILM_CELLS = 6
 """The film-wide model sees the inner FILM_CELLS x FILM_CELLS means of 2 x 2 cells."""
-PROJECTIONS = ("pa", "ap")
+Key = Literal["pa", "ap"]
+LUNG_ROWS, LUNG_COLUMNS = slice(8, 46), slice(8, 56)
+"""Part of the template that holds the lungs; the air beside the patient lies outside."""
+PROJECTIONS: tuple[Key, ...] = ("pa", "ap")
 
 Floats = NDArray[np.float64]
 Finite = list[FiniteFloat]
@@ -89,7 +92,7 @@ class ChestCoefficients(BaseModel):
     intercept: FiniteFloat
     film: Finite
     """Weight of each coarse deviation in the film's score."""
-    projections: dict[Literal["pa", "ap"], Projection]
+    projections: dict[Key, Projection]
 
     @model_validator(mode="after")
     def _lengths(self) -> ChestCoefficients:
@@ -102,8 +105,12 @@ class ChestCoefficients(BaseModel):
         for field, length in wanted.items():
             if len(getattr(self, field)) != length:
                 raise ValueError(f"{field} has {len(getattr(self, field))} numbers; allowed: {length}")
-        shapes = [(self.template, (SIDE, SIDE)), *((one.prior, (GRID, GRID)) for one in self.projections.values())]
+        shapes: list[tuple[object, tuple[int, ...]]] = [
+            (self.template, (SIDE, SIDE)),
+            *((one.prior, (GRID, GRID)) for one in self.projections.values()),
+        ]
         for one in self.projections.values():
+            shapes.append((one.prior, (GRID, GRID)))
             shapes += [(one.normal_mean, (GRID, GRID, len(FEATURES))), (one.normal_std, (GRID, GRID, len(FEATURES)))]
         for values, shape in shapes:
             if _shape(values) != shape:
@@ -171,7 +178,7 @@ def on_film(probabilities: Floats, pose: Pose) -> Floats:
     return to_film(large, pose)
 
 
-def cell_logits(fitted: ChestCoefficients, film: Film, projection: Literal["pa", "ap"]) -> Floats:
+def cell_logits(fitted: ChestCoefficients, film: Film, projection: Key) -> Floats:
     """Log-odds [GRID, GRID] that a cell lies in a lesion, were the film of that projection."""
     known = fitted.projections[projection]
     deviation = deviations(film.cells, np.array(known.normal_mean), np.array(known.normal_std))
@@ -179,7 +186,7 @@ def cell_logits(fitted: ChestCoefficients, film: Film, projection: Literal["pa",
     return np.asarray(deviation @ weights[:-1] + weights[-1] * np.array(known.prior) + fitted.intercept)
 
 
-def film_confidence(fitted: ChestCoefficients, film: Film, projection: Literal["pa", "ap"]) -> float:
+def film_confidence(fitted: ChestCoefficients, film: Film, projection: Key) -> float:
     """Calibrated probability of a lesion, were the film of that projection and half of the films had one."""
     known = fitted.projections[projection]
     score = coarse(deviations(film.cells, np.array(known.normal_mean), np.array(known.normal_std))) @ np.array(
@@ -193,6 +200,21 @@ def chance_of_pa(fitted: ChestCoefficients, film: Film) -> float:
     """How likely the film is PA rather than AP, from its pattern alone."""
     pattern = coarse(film.cells)
     return float(sigmoid(np.asarray(pattern @ np.array(fitted.projection_weights) + fitted.projection_offset)))
+
+
+def lung_fields(fitted: ChestCoefficients, image: Pixels) -> Floats | None:
+    """The lungs of a film, 0..1 [SIDE, SIDE]: what is dark inside the template's chest, and a margin.
+
+    None for a picture that is unlike a frontal chest film.
+    """
+    template = np.array(fitted.template)
+    film = lay(image, template)
+    if film is None or film.agreement < fitted.least_agreement:
+        return None
+    inside = np.zeros((SIDE, SIDE), dtype=bool)
+    inside[LUNG_ROWS, LUNG_COLUMNS] = template[LUNG_ROWS, LUNG_COLUMNS] < 0
+    grown = gaussian_filter(binary_dilation(inside, iterations=2).astype(np.float64), 1.0)
+    return np.clip(to_film(grown, film.pose), 0.0, 1.0)
 
 
 def _shape(values: object) -> tuple[int, ...]:

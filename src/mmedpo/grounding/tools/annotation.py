@@ -10,13 +10,10 @@ from collections.abc import Sequence
 
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.grounder import UNKNOWN, About, Region
-from mmedpo.grounding.regions import boxes_mask, clip_box, components, soft_edges
+from mmedpo.grounding.regions import boxes_mask, clip_box, components, edge_margin, soft_edges
 from mmedpo.records import Box
 from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.registry import register
-
-MARGIN_SHARE = 0.02
-"""Width of the soft edge as a share of the image's shorter side."""
 
 
 @register("grounder", "annotation")
@@ -54,7 +51,7 @@ class AnnotationGrounder:
             return Region(None, None, reason="no-lesion-annotated", declined=not about.annotated)
         labels = sorted({box.label for box in boxes if box.label})
         return Region(
-            heatmap=soft_edges(lesion, max(1.0, MARGIN_SHARE * min(height, width))),
+            heatmap=soft_edges(lesion, edge_margin(height, width)),
             confidence=None,
             boxes=boxes or components(lesion),
             label=", ".join(labels),
