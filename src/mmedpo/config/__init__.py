@@ -11,7 +11,7 @@ from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.config.lint import LintSettings
-from mmedpo.config.loading import dump_settings, load_settings, validate_settings
+from mmedpo.config.loading import dump_settings, load_ground, load_settings, validate_settings
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import ScoreSettings, Unscored, WeightMode
@@ -51,6 +51,7 @@ __all__ = [
     "WeightMode",
     "dump_settings",
     "endpoint_of",
+    "load_ground",
     "load_settings",
     "validate_settings",
 ]

@@ -26,7 +26,7 @@ class GroundSettings(Settings):
 
     tool: str | tuple[str, ...] = "patch-probe"
     """Registered name, or several: the first that applies to an image marks it. `none`: text pairs only."""
-    options: dict[str, dict[str, Any]] = {}
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of each tool by its name, e.g. `options: {patch-probe: {probe: phantom}}`; see docs/tools.md."""
     assume: AssumeSettings = AssumeSettings()
     """Taken where the data do not say: a tool that does not know what it looks at does not apply."""

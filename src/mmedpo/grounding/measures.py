@@ -40,7 +40,7 @@ class Measure(BaseModel):
 
 
 def pointing(values: NDArray[np.floating], lesion: Flags) -> float:
-    """Share of the map's highest places that lie in the lesion: the pointing game (Zhang et al. 2018), ties by share."""
+    """Share of the map's highest places that lie in the lesion: pointing game (Zhang et al. 2018), ties by share."""
     return float(lesion[values >= values.max()].mean())
 
 

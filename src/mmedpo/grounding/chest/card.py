@@ -99,8 +99,8 @@ def card_markdown(fitted: Fitted, *, source: str, seed: int, folds: int, notes: 
         "measured with a probe that never saw its patient. Only the template, the mean of normal films without "
         "regard to boxes, is common to all folds.",
         "\n".join(verdicts),
-        "Where it is not shown to beat the prior, the tool gives no confidence, so that any `ground.minimum_confidence` "
-        "leaves its maps out."
+        "Where it is not shown to beat the prior, the tool gives no confidence, so that any "
+        "`ground.minimum_confidence` leaves its maps out."
         if demonstration
         else "",
         f"Measured films. {counts(fitted.cases)}",

@@ -70,7 +70,7 @@ class ClipPatches:
         cosine = _unit(patches[0]) @ _unit(self._texts).T
         scale = self._model.logit_scale.exp() if hasattr(self._model, "logit_scale") else torch.tensor(1.0)
         logits = scale * (_unit(whole)[0] @ _unit(self._texts).T)
-        return Similarity(cosine.T.unflatten(1, (count, count)), logits.detach())
+        return Similarity(cosine.T.reshape(-1, count, count), logits.detach())
 
     def _projected(self, states: Tensor) -> Tensor:
         """Patch states brought to where the texts live: CLIP has a norm and a projection, SigLIP only the norm."""
@@ -82,7 +82,7 @@ class ClipPatches:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return torch.nn.functional.normalize(vectors, dim=-1)
 
 
 def _vector(output: Any) -> Tensor:

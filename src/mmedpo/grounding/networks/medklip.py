@@ -9,8 +9,6 @@ of a two-way classifier on the decoded query (0 absent, 1 present).
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
 
@@ -124,10 +122,3 @@ class MedKLIP(nn.Module):
         decoded, looks = self.decoder(queries, patches)
         present = torch.softmax(self.classifier(decoded), dim=-1)[..., 1].T
         return looks.mean(dim=0).unflatten(-1, (PATCHES, PATCHES)), present
-
-
-def random_state(seed: int) -> OrderedDict[str, Tensor]:
-    """Weights of the true shape that mean nothing, for tests."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return MedKLIP().state_dict()

@@ -50,9 +50,10 @@ def embed(descriptions: Path, encoder: Path, out: Path) -> Queries:
 
     try:
         told = json.loads(descriptions.read_text(encoding="utf-8"))
-        assert isinstance(told, dict) and all(isinstance(text, str) and text for text in told.values()) and told
-    except (OSError, ValueError, AssertionError) as error:
+    except (OSError, ValueError) as error:
         raise GroundingError(f"descriptions {descriptions} must be a JSON object of entity: description") from error
+    if not isinstance(told, dict) or not told or not all(isinstance(text, str) and text for text in told.values()):
+        raise GroundingError(f"descriptions {descriptions} must be a JSON object of entity: description")
     if not encoder.is_dir():
         raise GroundingError(f"text encoder {encoder} is not a folder; give a downloaded Bio_ClinicalBERT")
     try:

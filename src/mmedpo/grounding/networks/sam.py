@@ -34,7 +34,8 @@ class BoxRefiner:
         if not folder.is_dir():
             raise GroundingError(f"model folder {folder} does not exist; give a downloaded SAM or MedSAM model")
         try:
-            return cls(SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval())
+            model: Any = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            return cls(model.eval())
         except (OSError, ValueError, KeyError) as error:
             why = " ".join(str(error).split())[:160]
             raise GroundingError(f"{folder} cannot be loaded as a SAM-type model ({why})") from error

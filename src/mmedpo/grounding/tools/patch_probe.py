@@ -64,6 +64,7 @@ LEAST_RANGE = 0.1
 BOX_LEVEL = 0.5
 """Heat from which on a pixel belongs to a marked box."""
 INNER_FOLDS = 5
+SHIPPED = ("phantom",)
 NOT_FITTED = (1.0, 0.0)
 
 Finite = list[FiniteFloat]
@@ -371,16 +372,18 @@ def _fit_patches(features: Floats, targets: Floats, labels: NDArray[np.bool_], p
 
 
 def shipped(name: str) -> PatchProbe:
-    """A probe that comes with the package: `phantom` or `chest-xray` (each has a card, `<name>.md`, beside it).
+    """A patch probe that comes with the package: `phantom` (its card, `phantom.md`, lies beside it).
 
     Raises:
         GroundingError: no such probe; the message lists them.
     """
-    folder = resources.files("mmedpo.grounding") / "coefficients"
-    known = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-    if name not in known:
-        raise GroundingError(f"no shipped probe {name!r}; allowed: {', '.join(known) or 'none'}")
-    return PatchProbe(_parse((folder / f"{name}.json").read_text(encoding="utf-8"), name))
+    if name not in SHIPPED:
+        raise GroundingError(
+            f"no shipped patch probe {name[:60]!r}; allowed: {', '.join(SHIPPED)}, or a .json file of `mmedpo ground fit` "
+            "(for chest films: ground.tool=chest-probe)"
+        )
+    file = resources.files("mmedpo.grounding") / "coefficients" / f"{name}.json"
+    return PatchProbe(_parse(file.read_text(encoding="utf-8"), name))
 
 
 def _parse(text: str, origin: str) -> Coefficients:
