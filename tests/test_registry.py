@@ -91,7 +91,7 @@ def test_an_unknown_name_lists_the_known_ones(kind: Kind) -> None:
 def test_the_pieces_that_the_defaults_name_exist() -> None:
     settings = load_settings("phantom-mmedpo")
     assert settings.data.dataset in names("dataset")
-    assert settings.ground.tool in names("grounder")
+    assert set(settings.ground.tools) <= set(names("grounder"))
     assert set(settings.score.agents) <= set(names("agent"))
 
 

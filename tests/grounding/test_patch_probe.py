@@ -153,7 +153,7 @@ def test_no_file_and_no_json_are_user_errors(tmp_path: Path) -> None:
 
 
 def test_an_unknown_shipped_probe_lists_the_known_ones() -> None:
-    with pytest.raises(GroundingError, match="chest-xray, phantom"):
+    with pytest.raises(GroundingError, match="allowed: phantom, or a .json"):
         shipped("brain")
 
 

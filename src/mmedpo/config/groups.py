@@ -18,7 +18,7 @@ def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: se
     """Raises when one of the `idle` settings was given although `why` makes it meaningless."""
     for name in sorted(idle & group.model_fields_set):
         value = getattr(group, name)
-        if value is None or value == type(group).model_fields[name].get_default():
+        if value is None or value == type(group).model_fields[name].get_default(call_default_factory=True):
             continue
         if allow and isinstance(value, Settings) and _changed(value) <= allow:
             continue
@@ -27,7 +27,7 @@ def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: se
 
 def _changed(group: Settings) -> set[str]:
     """Names of the settings that differ from their defaults."""
-    return {name for name, field in type(group).model_fields.items() if getattr(group, name) != field.get_default()}
+    return {name for name, field in type(group).model_fields.items() if getattr(group, name) != field.get_default(call_default_factory=True)}
 
 
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]

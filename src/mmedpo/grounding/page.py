@@ -58,10 +58,11 @@ def write_page(
     write_text(out.with_suffix(".json"), json.dumps(_finite(numbers), indent=1) + "\n")
     names = [tool.name for tool in tools]
     left_out = "".join(f"<p>{count} entries: {html.escape(why)}.</p>" for why, count in found.left_out.items())
+    what = f"{', '.join(names)} on {annotations.name}. {counts(found.cases)}"
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Visual tools on annotated images</title>",
         f"<style>{STYLE}</style><h1>Visual tools on annotated images</h1>",
-        f"<p>{html.escape(', '.join(names))} on {html.escape(annotations.name)}. {html.escape(counts(found.cases))}</p>",
+        f"<p>{html.escape(what)}</p>",
         left_out,
         f"<p>{html.escape(HOW)}</p>",
         _unscored(found, names),

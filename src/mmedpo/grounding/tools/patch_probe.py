@@ -379,8 +379,8 @@ def shipped(name: str) -> PatchProbe:
     """
     if name not in SHIPPED:
         raise GroundingError(
-            f"no shipped patch probe {name[:60]!r}; allowed: {', '.join(SHIPPED)}, or a .json file of `mmedpo ground fit` "
-            "(for chest films: ground.tool=chest-probe)"
+            f"no shipped patch probe {name[:60]!r}; allowed: {', '.join(SHIPPED)}, or a .json file of "
+            "`mmedpo ground fit` (for chest films: ground.tool=chest-probe)"
         )
     file = resources.files("mmedpo.grounding") / "coefficients" / f"{name}.json"
     return PatchProbe(_parse(file.read_text(encoding="utf-8"), name))
