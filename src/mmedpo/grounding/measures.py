@@ -7,8 +7,6 @@ counts for its share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -86,22 +84,19 @@ def centre_prior(height: int, width: int) -> Floats:
 
 
 def calibration(confidences: Floats, positive: Flags) -> list[tuple[float, float, int]]:
-    """(mean confidence, share with a lesion, images) of each bin, least confident first.
+    """(mean confidence, share with a lesion, images) of each bin, least confident first; equal confidences share one.
 
     Images are weighted as if half of them had a lesion: data sets are collected, not sampled, so that their
     share of lesions says nothing of anybody's patients.
     """
-    weights = np.where(positive, 0.5 / max(positive.sum(), 1), 0.5 / max((~positive).sum(), 1))
-    order = np.argsort(confidences, kind="stable")
-    parts = np.array_split(order, min(BINS, max(1, len(order) // 5)))
+    weights = _halves(positive)
     return [
         (
-            float(np.average(confidences[part], weights=weights[part])),
-            float(np.average(positive[part], weights=weights[part])),
-            len(part),
+            float(np.average(confidences[rows], weights=weights[rows])),
+            float(np.average(positive[rows], weights=weights[rows])),
+            int(rows.sum()),
         )
-        for part in parts
-        if len(part) > 0
+        for rows in _bins(confidences)
     ]
 
 
@@ -109,10 +104,18 @@ def calibration_error(confidences: Floats, positive: Flags) -> float:
     """Mean distance of confidence and share over the bins, weighted as in `calibration`; nan with one class only."""
     if positive.all() or not positive.any():
         return float("nan")
-    weights = np.where(positive, 0.5 / positive.sum(), 0.5 / (~positive).sum())
-    parts = np.array_split(np.argsort(confidences, kind="stable"), min(BINS, max(1, len(positive) // 5)))
-    apart = [float((weights[part] * (confidences[part] - positive[part])).sum()) for part in parts]
-    return float(np.abs(apart).sum())
+    apart = _halves(positive) * (confidences - positive)
+    return float(sum(abs(float(apart[rows].sum())) for rows in _bins(confidences)))
+
+
+def _halves(positive: Flags) -> Floats:
+    return np.where(positive, 0.5 / max(int(positive.sum()), 1), 0.5 / max(int((~positive).sum()), 1))
+
+
+def _bins(confidences: Floats) -> list[Flags]:
+    edges = np.unique(np.quantile(confidences, np.linspace(0.0, 1.0, min(BINS, max(1, len(confidences) // 5)) + 1)))
+    place = np.searchsorted(edges, confidences, side="left")
+    return [place == number for number in np.unique(place)]
 
 
 def mean_by_patient(values: Floats, groups: Whole, seed: int) -> Measure:
@@ -135,22 +138,39 @@ def mean_by_patient(values: Floats, groups: Whole, seed: int) -> Measure:
 
 def auc_by_patient(scores: Floats, positive: Flags, groups: Whole, seed: int) -> Measure:
     """AUC over images; the interval draws whole patients, and draws of one class only say nothing."""
-    return _drawn(lambda rows: auc(scores[rows], positive[rows]), groups, seed)
+    above = scores[positive][:, None] - scores[~positive][None, :]
+    won = np.where(above > 0, 1.0, np.where(above < 0, 0.0, 0.5))
+    times = _times(groups, seed)
+    with_lesion, without = times[:, positive], times[:, ~positive]
+    pairs = with_lesion.sum(axis=1) * without.sum(axis=1)
+    drawn = np.divide(((with_lesion @ won) * without).sum(axis=1), pairs, where=pairs > 0, out=np.full(DRAWS, np.nan))
+    return _measure(auc(scores, positive), drawn, groups)
 
 
 def calibration_by_patient(confidences: Floats, positive: Flags, groups: Whole, seed: int) -> Measure:
-    """Expected calibration error over images; the interval draws whole patients."""
-    return _drawn(lambda rows: calibration_error(confidences[rows], positive[rows]), groups, seed)
+    """Expected calibration error over images, in bins of all of them; the interval draws whole patients."""
+    bins = np.stack(_bins(confidences), axis=1).astype(np.float64)
+    times = _times(groups, seed)
+    apart = np.zeros((DRAWS, bins.shape[1]))
+    known = np.ones(DRAWS, dtype=bool)
+    for flag in (positive, ~positive):
+        total = times[:, flag].sum(axis=1)
+        known &= total > 0
+        error = (confidences - positive)[flag][:, None] * bins[flag]
+        apart += times[:, flag] @ error * (0.5 / np.maximum(total, 1))[:, None]
+    drawn = np.where(known, np.abs(apart).sum(axis=1), np.nan)
+    return _measure(calibration_error(confidences, positive), drawn, groups)
 
 
-def _drawn(statistic: Callable[[Whole], float], groups: Whole, seed: int) -> Measure:
-    members = [np.flatnonzero(groups == patient) for patient in np.unique(groups)]
-    everything = np.arange(len(groups), dtype=np.int64)
-    rng = np.random.default_rng([seed, len(groups)])
-    draws = (rng.integers(len(members), size=len(members)) for _ in range(DRAWS))
-    values = np.array([statistic(np.concatenate([members[place] for place in chosen])) for chosen in draws])
-    kept = values[~np.isnan(values)] if not np.isnan(values).all() else np.array([np.nan])
-    low, high = np.quantile(kept, (0.025, 0.975))
-    return Measure(
-        value=statistic(everything), low=float(low), high=float(high), n=len(everything), patients=len(members)
-    )
+def _times(groups: Whole, seed: int) -> Floats:
+    """[DRAWS, n] how often each image is in each draw of whole patients."""
+    _, place = np.unique(groups, return_inverse=True)
+    patients = int(place.max()) + 1
+    drawn = np.random.default_rng([seed, len(groups)]).multinomial(patients, np.full(patients, 1 / patients), size=DRAWS)
+    return np.asarray(drawn[:, place], dtype=np.float64)
+
+
+def _measure(value: float, drawn: Floats, groups: Whole) -> Measure:
+    kept = drawn[~np.isnan(drawn)]
+    low, high = np.quantile(kept, (0.025, 0.975)) if len(kept) else (np.nan, np.nan)
+    return Measure(value=value, low=float(low), high=float(high), n=len(groups), patients=len(np.unique(groups)))

@@ -43,6 +43,8 @@ OWN_SHARE = 0.5
 """Share of the projection's own lesions in its prior; the rest is that of all projections."""
 LEAST_QUANTILE = 0.01
 """Films of the fitting set below this quantile of agreement would have been refused."""
+LEAST_CEILING = 0.7
+"""A picture that agrees as well as this is a frontal chest film, however alike the films of the fitting set are."""
 INNER_FOLDS = 5
 LEAST_SPREAD = 0.03
 
@@ -160,7 +162,7 @@ def fit_chest(
         name=name,
         label=label,
         template=films.template.tolist(),
-        least_agreement=float(np.quantile([film.agreement for film in films.films], LEAST_QUANTILE)),
+        least_agreement=min(LEAST_CEILING, float(np.quantile([film.agreement for film in films.films], LEAST_QUANTILE))),
         projection_weights=view.tolist(),
         projection_offset=view_offset,
         linear=linear.tolist(),
