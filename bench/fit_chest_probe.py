@@ -79,7 +79,8 @@ def main(data: Path) -> None:
         fitted = fit_chest_probe(file, data, measured=lambda patient: side[patient] == 1, **told)
         everybody = fit_chest_probe(file, data, **told)
     save(fitted.coefficients, OUT)
-    notes = f"{NOTES.strip()}\n\n{tables(everybody.lines, '###')}"
+    compared = [line for line in everybody.lines if line.group == "all" or line.group.startswith("projection")]
+    notes = f"{NOTES.strip()}\n\n{tables(compared, '###')}"
     page = card_markdown(fitted, source=SOURCE, seed=SEED, folds=FOLDS, notes=notes)
     OUT.with_suffix(".md").write_text(page, encoding="utf-8")
     print(page)

@@ -124,7 +124,9 @@ def test_a_tool_that_sees_beats_the_prior_and_one_that_repeats_it_does_not() -> 
     cases = []
     for number in range(16):
         mask = square(int(rng.integers(0, 160)), int(rng.integers(0, 160)))
-        cases.append(case(number, mask, maps={"seer": mask.astype(np.float32), "parrot": square(80, 80).astype(np.float32)}))
+        cases.append(
+            case(number, mask, maps={"seer": mask.astype(np.float32), "parrot": square(80, 80).astype(np.float32)})
+        )
     lines = compare(cases, ("seer", "parrot"))
     assert beats(lines, "seer", "projection pa")
     assert not beats(lines, "parrot", "projection pa")

@@ -27,7 +27,11 @@ def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: se
 
 def _changed(group: Settings) -> set[str]:
     """Names of the settings that differ from their defaults."""
-    return {name for name, field in type(group).model_fields.items() if getattr(group, name) != field.get_default(call_default_factory=True)}
+    return {
+        name
+        for name, field in type(group).model_fields.items()
+        if getattr(group, name) != field.get_default(call_default_factory=True)
+    }
 
 
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]

@@ -166,7 +166,9 @@ def _times(groups: Whole, seed: int) -> Floats:
     """[DRAWS, n] how often each image is in each draw of whole patients."""
     _, place = np.unique(groups, return_inverse=True)
     patients = int(place.max()) + 1
-    drawn = np.random.default_rng([seed, len(groups)]).multinomial(patients, np.full(patients, 1 / patients), size=DRAWS)
+    drawn = np.random.default_rng([seed, len(groups)]).multinomial(
+        patients, np.full(patients, 1 / patients), size=DRAWS
+    )
     return np.asarray(drawn[:, place], dtype=np.float64)
 
 

@@ -162,7 +162,9 @@ def fit_chest(
         name=name,
         label=label,
         template=films.template.tolist(),
-        least_agreement=min(LEAST_CEILING, float(np.quantile([film.agreement for film in films.films], LEAST_QUANTILE))),
+        least_agreement=min(
+            LEAST_CEILING, float(np.quantile([film.agreement for film in films.films], LEAST_QUANTILE))
+        ),
         projection_weights=view.tolist(),
         projection_offset=view_offset,
         linear=linear.tolist(),

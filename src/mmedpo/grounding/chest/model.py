@@ -43,7 +43,7 @@ REACH = 4.0
 FILM_CELLS = 6
 """The film-wide model sees the inner FILM_CELLS x FILM_CELLS means of 2 x 2 cells."""
 Key = Literal["pa", "ap"]
-LUNG_ROWS, LUNG_COLUMNS = slice(8, 46), slice(8, 56)
+LUNG_ROWS, LUNG_COLUMNS = slice(12, 46), slice(10, 54)
 """Part of the template that holds the lungs; the air beside the patient lies outside."""
 PROJECTIONS: tuple[Key, ...] = ("pa", "ap")
 

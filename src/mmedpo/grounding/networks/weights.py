@@ -85,4 +85,5 @@ def heat_from(values: Tensor, height: int, width: int) -> Heatmap | None:
     if not np.isfinite([low, high]).all() or high - low < 1e-12:
         return None
     large = resize_map((scores - low) / (high - low), height, width)
-    return np.clip(large, 0.0, 1.0)
+    floor, peak = float(large.min()), float(large.max())
+    return np.asarray(np.clip((large - floor) / (peak - floor), 0.0, 1.0), dtype=np.float32) if peak > floor else None
