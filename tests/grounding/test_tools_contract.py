@@ -54,7 +54,7 @@ def _medklip(folder: Path) -> None:
     state = {f"module.{name}": value for name, value in medklip.MedKLIP().state_dict().items()}
     state |= {"module.cl_fc.weight": torch.zeros(768, 256), "module.cl_fc.bias": torch.zeros(768)}
     torch.save({"model": state, "epoch": 99}, folder / "medklip.pth")
-    entities = tuple(f"entity {number}" for number in range(74)) + ("disease",)
+    entities = (*(f"entity {number}" for number in range(74)), "disease")
     vectors = np.random.default_rng(0).standard_normal((75, 768)).astype(np.float32)
     queries.save(queries.Queries(entities, vectors), folder / "queries.npz")
 
@@ -359,8 +359,8 @@ def test_xrv_keeps_the_map_inside_the_lungs_of_a_real_film(files: Path, shared_d
     kept = XrvGrounder.from_settings(XrvSettings(folder=files / "xrv")).ground(image)
     assert kept.heatmap is not None
     height, width = kept.heatmap.shape
-    corner = kept.heatmap[: height // 12], kept.heatmap[-height // 12 :], kept.heatmap[:, : width // 16]
-    assert max(float(part.max()) for part in corner) == 0
+    rim = kept.heatmap[: height // 20], kept.heatmap[-height // 8 :], kept.heatmap[:, : width // 20]
+    assert max(float(part.max()) for part in rim) < 0.05
     assert kept.heatmap[height // 4 : height // 2].max() > 0.2
     assert free.confidence == kept.confidence
     noise = np.random.default_rng(0).integers(0, 255, (80, 80)).astype(np.uint8)
