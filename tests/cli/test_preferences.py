@@ -58,7 +58,7 @@ def _counts(report: LintReport) -> dict[str, int]:
     return {finding.check: finding.count for finding in report.findings}
 
 
-# The released file (the numbers of METHOD, section 7, that concern VQA-RAD).
+# The released file (the numbers of METHOD section 7, that concern VQA-RAD).
 
 
 def test_released_file_is_imported_and_joined(released, tmp_path: Path, capsys) -> None:
@@ -282,7 +282,7 @@ def test_deidentified_folder_tells_nothing(tmp_path: Path, capsys, monkeypatch) 
     code, out, _ = _run(capsys, "deidentify", source, tmp_path / "clean")
     assert code == 1
     assert "1 files written" in out
-    assert "1 refused, 1 are no DICOM files" in out
+    assert "1 refused, 1 hold no DICOM image" in out
     (copy,) = (tmp_path / "clean").iterdir()
     assert b"ecret" not in copy.read_bytes()
     assert "ecret" not in copy.name

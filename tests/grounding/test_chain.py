@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 from typer.testing import CliRunner
 
 from grounding.films import film, film_dataset
 from mmedpo import registry
 from mmedpo.cli.main import app
-from mmedpo.config import AssumeSettings, load_ground, validate_settings
+from mmedpo.config import AssumeSettings, Settings, load_ground, validate_settings
 from mmedpo.errors import ConfigError, GroundingError
 from mmedpo.grounding.chest.card import Fitted
 from mmedpo.grounding.chest.storage import save
@@ -184,13 +183,12 @@ def test_a_tool_from_outside_is_one_registered_class(monkeypatch: pytest.MonkeyP
     registry.names("grounder")
     monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
 
-    class Own(BaseModel):
-        model_config = ConfigDict(extra="forbid")
+    class Own(Settings):
         heat: float = 0.5
 
     @registry.register("grounder", "outsider")
     class Outsider(Tool):
-        Settings = Own
+        settings = Own
 
         @classmethod
         def from_settings(cls, settings: Own) -> Outsider:

@@ -16,6 +16,7 @@ from mmedpo.errors import BudgetError, ConfigError, EgressError, Paused
 from mmedpo.records import Drop, Turn
 from mmedpo.run import CallOptions
 from mmedpo.score.stage import score
+from mmedpo.storage.tables import read_table
 from score.panel import debating_run, pair, panellist, settings
 
 NAMES = ("med42", "biomistral", "third")
@@ -89,14 +90,10 @@ def test_what_is_no_score_is_an_abstention_with_its_reason(tmp_path: Path, reply
 
 def test_a_pair_nobody_could_score_is_dropped_and_counted(tmp_path: Path) -> None:
     with ChatServer(always(answer("no idea"))) as server:
-        chosen = (
-            settings({"a": server.url}, score={"rounds": 2}, weights="raw")
-            if False
-            else settings({"a": server.url}, score={"rounds": 2, "weights": "raw"})
-        )
+        chosen = settings({"a": server.url}, score={"rounds": 2, "weights": "raw"})
         run = debating_run(tmp_path / "r", chosen, [pair(1)])
         assert score(run) == []
-        (drop,) = run.read("drops/score.parquet", Drop)
+        (drop,) = read_table(run.path / "drops/score.parquet", Drop)
     assert "unscored" in drop.reason
     assert "every agent abstained; chat:a: unparsable" in drop.detail
 
@@ -309,12 +306,10 @@ def test_cut_connections_alone_never_reach_a_score(tmp_path: Path) -> None:
     assert stormy == quiet
 
 
-@pytest.mark.parametrize(("agent", "fix"), [("chat", "chat:NAME"), ("rubric-language:a", "it asks no language model")])
-def test_an_agent_with_a_wrong_name_is_one_clear_line(tmp_path: Path, agent: str, fix: str) -> None:
-    chosen = settings({"a": "http://127.0.0.1:9/v1"}, score={"agents": ["chat:a", agent]})
-    run = debating_run(tmp_path / "r", chosen, [pair(1)])
+@pytest.mark.parametrize(("agent", "fix"), [("chat", "chat:NAME"), ("rubric-language:a", "asks no language model")])
+def test_an_agent_with_a_wrong_name_is_one_clear_line(agent: str, fix: str) -> None:
     with pytest.raises(ConfigError, match=fix):
-        score(run)
+        settings({"a": "http://127.0.0.1:9/v1"}, score={"agents": ["chat:a", agent]})
 
 
 def test_what_the_cache_answers_needs_no_budget_and_no_estimate(tmp_path: Path) -> None:
@@ -343,4 +338,4 @@ def test_debates_of_the_same_texts_are_one_request_in_a_batch_file(tmp_path: Pat
 def test_rules_alone_leave_no_cache_behind(tmp_path: Path) -> None:
     run = debating_run(tmp_path / "r", settings({}, score={"agents": ["rubric-language"]}), [pair(1)])
     score(run)
-    assert not run.file("calls.sqlite").exists()
+    assert not (run.path / "calls.sqlite").exists()

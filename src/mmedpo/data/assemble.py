@@ -98,9 +98,7 @@ def assemble(
     index = index_images(
         root,
         (question.image for question in parsed.questions),
-        max_pixels=settings.max_pixels,
         burned_in=data_use == "open" or settings.allow_burned_in,
-        workers=settings.workers,
         progress=progress,
     )
     examples = []
@@ -126,7 +124,7 @@ def split_reading(
     examples, wanted = reading.examples, ["train", "test"]
     if scheme == DISJOINT:
         fractions = dict(zip(("train", "validation", "test"), settings.fractions, strict=True))
-        examples = disjoint_split(examples, fractions, settings.seed)
+        examples = disjoint_split(examples, fractions, settings.split_seed)
         wanted = [split for split, share in fractions.items() if share > 0]
     counts = Counter(example.split for example in examples)
     empty = [split for split in wanted if not counts[split]]

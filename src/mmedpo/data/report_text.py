@@ -1,12 +1,28 @@
-"""Sections of a free-text radiology report. Pure."""
+"""Sections of a free-text radiology report, and the settings of datasets that hold them. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from mmedpo.config import Settings
 
 _HEADER = re.compile(r"^[ \t]*([A-Z][A-Z /,()&-]{2,60}):", re.MULTILINE)
 _KINDS = (("findings", ("FINDINGS", "FINDING")), ("impression", ("IMPRESSION", "CONCLUSION", "IMPRESSIONS")))
+
+
+class ReportSettings(Settings):
+    """`data.reports.*`: datasets of radiographs with reports."""
+
+    sections: tuple[Literal["findings", "impression"], ...] = Field(("findings", "impression"), min_length=1)
+    """Sections that make up the reference report, in this order; a report without any of them is left out."""
+    views: Literal["frontal", "first", "all"] = "frontal"
+    """Images of a study: the first frontal one (where the dataset says which; else the first), the first, or each."""
+    question: str = "Describe the findings and the impression of this chest radiograph."
+    """What is asked of every image."""
 
 
 def report_sections(text: str) -> dict[str, str]:

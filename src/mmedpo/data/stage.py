@@ -6,17 +6,31 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
-from mmedpo.data.readers.phantom import Phantom
-from mmedpo.errors import DataError
+from mmedpo.config import RunSettings
+from mmedpo.data.dataset import make_dataset
+from mmedpo.errors import ConfigError, DataError
 from mmedpo.records import Drop, Example
-from mmedpo.registry import lookup
-from mmedpo.run import Run
+from mmedpo.run import Run, Stage, picked
+from mmedpo.run.layout import DATA, DATA_NOTES, EXAMPLES
 from mmedpo.seeds import derive_seed
+from mmedpo.storage.files import stamp_path
 from mmedpo.storage.tables import write_text
 
 MINIMUM_TRAIN = 8
 """Fewer training questions than this are refused."""
+
+
+def stage(settings: RunSettings) -> Stage:
+    """What the examples are made from: the settings, and the files of the dataset's folder."""
+    data = settings.data
+    content = picked(settings, "data", *(("seed",) if data.max_train_examples is not None else ()))
+    if data.root is None:
+        return Stage("data", load_data, content, writes=(EXAMPLES, DATA_NOTES, DATA))
+    root = data.root.expanduser()
+    if not root.is_dir():
+        raise ConfigError(f"data.root={str(root)!r} is not a folder; give the dataset's folder as downloaded")
+    # Names, sizes and times: cheap, and different when the data is.
+    return Stage("data", load_data, {**content, "files": stamp_path(root)}, writes=(EXAMPLES, DATA_NOTES))
 
 
 def load_data(run: Run) -> list[Example]:
@@ -26,20 +40,8 @@ def load_data(run: Run) -> list[Example]:
         DataError: the folder is missing or not the dataset, or too few training examples are usable.
     """
     settings = run.settings.data
-    kind = lookup("dataset", settings.dataset)
-    dataset: Dataset = Phantom(settings.phantom) if kind is Phantom else kind()
-    reading = dataset.read(
-        run.image_root,
-        DatasetSettings(
-            split=settings.split,
-            seed=settings.split_seed,
-            allow_burned_in=settings.allow_burned_in,
-            slake=settings.slake,
-            reports=settings.reports,
-            table=settings.table,
-        ),
-        run.track("reading images"),
-    )
+    dataset = make_dataset(settings)
+    reading = dataset.read(run.image_root, settings, run.track("reading images"))
     examples, drops = reading.examples, list(reading.drops)
     if settings.max_train_examples is not None:
         examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)
@@ -52,9 +54,9 @@ def load_data(run: Run) -> list[Example]:
         )
     for note in reading.notes:
         run.message(note)
-    run.write("examples.parquet", Example, examples)
-    content = {"notes": reading.notes, "questions": counts, "data_use": data_use(dataset, settings.table)}
-    write_text(run.file("data.json"), json.dumps(content, indent=1))
+    run.write(EXAMPLES, Example, examples)
+    content = {"notes": reading.notes, "questions": counts, "data_use": dataset.data_use}
+    write_text(run.file(DATA_NOTES), json.dumps(content, indent=1))
     run.write_drops(drops)
     run.message(", ".join(f"{count} {split}" for split, count in counts.items()) + " questions")
     return examples

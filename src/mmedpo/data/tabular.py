@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmedpo.config import Settings
 from mmedpo.errors import DataError
+from mmedpo.imaging.formats import image_suffix
 from mmedpo.imaging.images import safe_join
 from mmedpo.storage.files import read_json_rows
 from mmedpo.storage.tables import write_bytes
@@ -28,7 +30,17 @@ _SPLIT = re.compile(r"(train|validation|validate|valid|val|dev|test)(?![a-z])", 
 _NOTES = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
 """What a saved dataset keeps about itself beside its tables."""
 _LONGEST_FIELD = 10_000_000
-_KINDS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tiff", b"MM\0*": ".tiff"}
+
+
+class FileSettings(Settings):
+    """`data.table.*` of every dataset that is a table of questions."""
+
+    file: str = ""
+    """File or folder below data.root; empty: the only one there."""
+    images: str = ""
+    """Folder below data.root that image paths are relative to; empty: where the dataset has them, or data.root."""
+    restricted: bool = False
+    """True: the licence or the law forbids that these records leave the building."""
 
 
 class TableRow(NamedTuple):
@@ -104,7 +116,7 @@ def image_path(root: Path, folder: str, value: object) -> str | None:
 
 
 def _extract(root: Path, content: bytes) -> str:
-    suffix = next((suffix for start, suffix in _KINDS.items() if content.startswith(start)), ".png")
+    suffix = image_suffix(content)
     relative = f"{EXTRACTED}/{hashlib.sha256(content).hexdigest()}{suffix}"
     target = root / relative
     if not target.exists():

@@ -1,19 +1,24 @@
-"""The stages that answer (`predict-base`, `predict-tuned`) and the one that scores (`evaluate`)."""
+"""The stages that answer and probe (`predict-base`, `predict-tuned`) and the one that scores (`evaluate`)."""
 
 from __future__ import annotations
 
-from mmedpo.engine import Engine, FeatureStore
+from functools import partial
+
+from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError
-from mmedpo.evaluate.evaluation import evaluate_split, summarise_reliance
-from mmedpo.evaluate.generate import decoding_order, predict
-from mmedpo.evaluate.reliance import choose_examples, measure_reliance, write_views
-from mmedpo.imaging.images import read_image
-from mmedpo.models.hub import load_model, load_tuned
-from mmedpo.records import Evaluation, Example, Prediction, Reliance
-from mmedpo.run import Run
+from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores
+from mmedpo.evaluate.probes import Workplace, prober, probes_of
+from mmedpo.evaluate.scoring import score_predictions
+from mmedpo.models.checkpoints import model_identity
+from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
+from mmedpo.run import BASE, TUNED, Run, Stage, picked
+from mmedpo.run.layout import EVALUATION, EXAMPLES, SCORES, measured_by, predictions_of
 from mmedpo.storage.tables import write_text
 
-EVALUATION = "evaluation.json"
+MODELS = (BASE, TUNED)
+"""The models that are compared, in order; the first is what the others are compared with."""
+PUBLISHED = ("strict", "released", "llava-med")
+"""Protocols under which answers are scored beside the headline's, for comparison with published numbers."""
 
 
 def evaluated_examples(run: Run) -> list[Example]:
@@ -23,7 +28,7 @@ def evaluated_examples(run: Run) -> list[Example]:
         EvaluationError: a split of the settings is not in the data, or has no question.
     """
     settings = run.settings.evaluate
-    every = run.read("examples.parquet", Example)
+    every = run.read(EXAMPLES, Example)
     present = sorted({example.split for example in every})
     for split in settings.splits:
         if split not in present:
@@ -31,64 +36,95 @@ def evaluated_examples(run: Run) -> list[Example]:
     return [e for e in every if e.split in settings.splits and e.answer_type in settings.answer_types]
 
 
+def predict_stage(settings: RunSettings, model: str) -> Stage:
+    """What the answers of one model of the run, and the measurements of the probes, are made from."""
+    names = ("splits", "max_new_tokens", "batch_size", "answer_types")
+    probes = probes_of(settings.evaluate)
+    content = {**picked(settings, *(f"evaluate.{name}" for name in names)), **model_identity(settings.model)}
+    content["probes"] = {name: probe.settings.model_dump(mode="json") for name, probe in probes.items()}
+    return Stage(
+        f"predict-{model}",
+        lambda run: predict_model(run, model),
+        content,
+        reads=(EXAMPLES,),
+        writes=(predictions_of(model), *(measured_by(name, model) for name in probes)),
+        models=(model,),
+    )
+
+
+def stage(settings: RunSettings) -> Stage:
+    """What the evaluation is made from."""
+    tables = [predictions_of(model) for model in MODELS]
+    tables += [measured_by(name, model) for name in probes_of(settings.evaluate) for model in MODELS]
+    writes = (SCORES, EVALUATION)
+    return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=writes)
+
+
 def predict_model(run: Run, model: str) -> list[Prediction]:
-    """Greedy answers and lesion reliance of one model.
+    """Greedy answers of one model, and what every probe measures of it.
 
     Args:
-        run: reads `examples.parquet` (and `adapter/`); writes `predictions/<model>.parquet` and
-            `reliance/<model>.parquet`.
-        model: `base` or `tuned`.
+        run: reads `examples.parquet`; writes `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
+        model: a model of the run, e.g. `base` or `tuned`.
     """
-    settings = run.settings.evaluate
-    target = run.target_model
-    vlm = load_model(target) if model == "base" else load_tuned(target, run.file(run.settings.train.result))
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
-    predictions = run.chunks(
-        f"answers of {model}",
-        decoding_order(evaluated_examples(run)),
-        settings.batch_size,
-        lambda chunk: predict(vlm, chunk, features, run.image_root, settings.max_new_tokens, model),
-        Prediction,
-    )
-    run.write(f"predictions/{model}.parquet", Prediction, sorted(predictions, key=lambda p: p.example_id))
-    probed = choose_examples(run, settings.splits[0]) if settings.reliance_images else []
-    views, drops = write_views(run, probed)
-    engine = Engine.from_settings(vlm, features, run.settings)
-    run.write(
-        f"reliance/{model}.parquet",
-        Reliance,
-        measure_reliance(engine, probed, views, run.image_root, model, run.message),
-    )
-    run.write_drops(drops)
+    from mmedpo.evaluate.predictions import decoding_order, predictor
+
+    questions = decoding_order(evaluated_examples(run))
+    answering = partial(predictor, run, model)
+    predictions = run.map(f"answers of {model}", questions, run.settings.evaluate.batch_size, answering, Prediction)
+    run.write(predictions_of(model), Prediction, sorted(predictions, key=lambda p: p.example_id))
+    run.write_drops(_probe(run, model))
     return predictions
 
 
+def _probe(run: Run, model: str) -> list[Drop]:
+    """Measures with every probe of the recipe, on the headline split; what they left out."""
+    split = run.settings.evaluate.splits[0]
+    examples = [example for example in run.read(EXAMPLES, Example) if example.split == split]
+    drops: list[Drop] = []
+    for name, probe in probes_of(run.settings.evaluate).items():
+        place = Workplace(run.image_root, run.work_folder / "probes" / name, run.current, run.track)
+        prepared = probe.prepare(place, examples)
+        # All at once: packed together, questions of one image cost least, and the numbers depend on no chunk.
+        size = max(len(prepared.examples), 1)
+        probing = partial(prober, run, model, name, place.folder)
+        rows = run.map(f"{name} of {model}", prepared.examples, size, probing, probe.record)
+        run.write(measured_by(name, model), probe.record, rows)
+        drops += prepared.drops
+    return drops
+
+
 def evaluate(run: Run) -> Evaluation:
-    """Scores stored predictions of base and tuned model; writes `evaluation.json`."""
+    """Scores the stored answers, once for all who speak of them; writes `scores.parquet` and `evaluation.json`.
+
+    Args:
+        run: reads `examples.parquet`, `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
+    """
     settings = run.settings.evaluate
     examples = evaluated_examples(run)
-    predictions = {name: run.read(f"predictions/{name}.parquet", Prediction) for name in ("base", "tuned")}
-    splits, differences, by_type = [], [], []
-    for split in settings.splits:
-        here = [example for example in examples if example.split == split]
-        scores, whole, parts = evaluate_split(
-            here, predictions, settings.protocol, split, settings.bootstrap_samples, split == settings.splits[0]
-        )
-        splits.append(scores)
-        differences += whole
-        by_type += parts
-    reliance = summarise_reliance(
-        run.read("reliance/base.parquet", Reliance),
-        run.read("reliance/tuned.parquet", Reliance),
-        settings.bootstrap_samples,
-    )
+    predictions = [answer for model in MODELS for answer in run.read(predictions_of(model), Prediction)]
+    items = [
+        item
+        for protocol in dict.fromkeys((settings.protocol, *PUBLISHED))
+        for item in score_predictions(examples, predictions, protocol)
+    ]
+    run.write(SCORES, ItemScore, items)
+    headline, samples = settings.splits[0], settings.bootstrap_samples
+    probes = []
+    for name, probe in probes_of(settings).items():
+        measured = {model: run.read(measured_by(name, model), probe.record) for model in MODELS}
+        probes.append(probe.summarise(name, measured, headline, samples))
     evaluation = Evaluation(
         protocol=settings.protocol,
-        splits=tuple(splits),
-        differences=tuple(differences),
-        by_error_type=tuple(by_type),
-        reliance=tuple(reliance),
-        bootstrap_samples=settings.bootstrap_samples,
+        models=MODELS,
+        splits=tuple(
+            split_scores([item for item in items if item.split == split], MODELS, settings.protocol, split)
+            for split in settings.splits
+        ),
+        differences=compare(items, MODELS, settings.protocol, settings.splits, samples),
+        by_error_type=compare_by_type(items, MODELS, settings.protocol, headline, samples),
+        probes=tuple(summary for summary in probes if summary is not None),
+        bootstrap_samples=samples,
     )
     write_text(run.file(EVALUATION), evaluation.model_dump_json(indent=1))
     return evaluation

@@ -4,7 +4,7 @@ A tool is registered with `@register("grounder", name)`. It never invents: where
 region the heatmap is None, where it cannot say how sure it is the confidence is None, and `reason`
 names why. The shell around it stores the heatmap and makes a `records.Grounding` of it.
 
-Its own settings are a pydantic model under the class attribute `Settings`; the recipe gives them as
+Its own settings are a `mmedpo.config.groups.Settings` under the class attribute `settings`; the recipe gives them as
 `ground.options.<name>`, and the tool is made by `from_settings(settings)`. Without the attribute it has none.
 """
 

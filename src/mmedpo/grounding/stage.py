@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
+from mmedpo.config import RunSettings
 from mmedpo.grounding.grounder import About, Grounder, Region
-from mmedpo.grounding.library import about, open_tools, read_mask
+from mmedpo.grounding.library import about, fingerprint, open_tools, read_mask
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Box, Drop, Example, Grounding
 from mmedpo.records.shapes import Mask, Pixels
-from mmedpo.run import Run
+from mmedpo.run import Run, Stage
+from mmedpo.run.layout import EXAMPLES, GROUNDINGS, HEATMAPS
+from mmedpo.storage.files import share
 from mmedpo.storage.tables import atomic_path
 
-TABLE = "groundings.parquet"
-FOLDER = "groundings"
+CHUNK = 32
+"""Images grounded between two notes of how far it got."""
+
+
+def stage(settings: RunSettings) -> Stage:
+    """What grounding is made from."""
+    return Stage("ground", ground, fingerprint(settings.ground), reads=(EXAMPLES,), writes=(GROUNDINGS, HEATMAPS))
 
 
 def ground(run: Run) -> list[Grounding]:
@@ -25,30 +33,28 @@ def ground(run: Run) -> list[Grounding]:
     Writes `groundings.parquet` and `groundings/<image>.npy` (float32 heatmaps, 0..1). A tool that does not
     apply to an image is a counted drop with its reason, whether or not a later one did.
     """
-    settings = run.settings.ground
-    examples = [example for example in run.read("examples.parquet", Example) if example.split == "train"]
-    tools = open_tools(settings)
-    folder = run.file(FOLDER)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    wanted = set(run.settings.ground.only_tags)
     first_of_image: dict[str, Example] = {}
-    for example in examples:
-        first_of_image.setdefault(example.image.sha256, example)
-    advance = run.track("grounding")
-    groundings: list[Grounding] = []
-    drops: list[Drop] = []
-    for number, example in enumerate(first_of_image.values(), start=1):
-        if not set(settings.only_tags) <= set(example.tags):
-            drops.append(_drop(example, f"tool applies to {', '.join(settings.only_tags)}"))
-        else:
-            grounding, reasons = _ground_one(run, tools, example)
-            drops += [_drop(example, reason) for reason in reasons]
-            if grounding is not None:
-                groundings.append(grounding)
-        advance(number, len(first_of_image))
-    run.write(TABLE, Grounding, groundings)
+    for example in run.read(EXAMPLES, Example):
+        if example.split == "train":
+            first_of_image.setdefault(example.image.sha256, example)
+    fitting = [example for example in first_of_image.values() if wanted <= set(example.tags)]
+    reason = f"tool applies to {', '.join(run.settings.ground.only_tags)}"
+    drops = [_drop(example, reason) for example in first_of_image.values() if not wanted <= set(example.tags)]
+    (run.work_folder / HEATMAPS).mkdir(parents=True, exist_ok=True)
+    asked = run.map("grounding", fitting, CHUNK, partial(_grounding, run), Grounding)
+    share(run.work_folder / HEATMAPS, run.file(HEATMAPS))
+    drops += [_drop(first_of_image[one.image_sha256], reason) for one in asked for reason in one.skipped]
+    groundings = [one for one in asked if one.tool]
+    run.write(GROUNDINGS, Grounding, groundings)
     run.write_drops(drops)
     return groundings
+
+
+def _grounding(run: Run) -> Callable[[Sequence[Example]], list[Grounding]]:
+    """The tools, opened: mark the images of a chunk of examples."""
+    tools = open_tools(run.settings.ground)
+    return lambda examples: [_ground_one(run, tools, example) for example in examples]
 
 
 def mark(
@@ -79,19 +85,24 @@ def mark(
     return *declined, reasons
 
 
-def _ground_one(run: Run, tools: Sequence[Grounder], example: Example) -> tuple[Grounding | None, list[str]]:
+def _ground_one(run: Run, tools: Sequence[Grounder], example: Example) -> Grounding:
+    """What the tools say of an image; without a tool's name where none applies."""
+
     def load() -> tuple[Pixels, Mask | None]:
         return read_image(run.image_root, example.image.path), read_mask(run.image_root, example)
 
     tool, region, reasons = mark(tools, load, example.boxes, about(example, run.settings.ground.assume))
+    skipped = tuple(reasons)
     if tool is None or region is None:
-        return None, reasons
+        return Grounding(
+            image_sha256=example.image.sha256, tool="", heatmap_path=None, confidence=None, skipped=skipped
+        )
     heatmap_path = None
     if region.heatmap is not None:
-        heatmap_path = f"{FOLDER}/{example.image.sha256[:16]}.npy"
-        with atomic_path(run.file(heatmap_path)) as partial, partial.open("wb") as handle:
+        heatmap_path = f"{HEATMAPS}/{example.image.sha256[:16]}.npy"
+        with atomic_path(run.work_folder / heatmap_path) as partial, partial.open("wb") as handle:
             np.save(handle, region.heatmap.astype(np.float32))
-    grounding = Grounding(
+    return Grounding(
         image_sha256=example.image.sha256,
         tool=tool.name,
         heatmap_path=heatmap_path,
@@ -100,8 +111,8 @@ def _ground_one(run: Run, tools: Sequence[Grounder], example: Example) -> tuple[
         boxes=tuple(region.boxes),
         label=region.label,
         reason=region.reason,
+        skipped=skipped,
     )
-    return grounding, reasons
 
 
 def _drop(example: Example, why: str) -> Drop:

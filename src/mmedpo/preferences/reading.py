@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from mmedpo.errors import ImageError, PreferenceFormatError
+from mmedpo.imaging.formats import image_suffix
 from mmedpo.imaging.images import safe_join
 from mmedpo.preferences.layout import CARRIED, CARRIED_FIELDS, BadRow, KeepImage, PreferenceFormat
 from mmedpo.progress import Advance
@@ -28,7 +29,6 @@ EMBEDDED = "images"
 
 _ID = re.compile(r"[\w.-]{1,160}")
 _BATCH = 64
-_KINDS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tiff", b"MM\0*": ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class _ImageStore:
 
     def keep(self, content: bytes) -> str:
         """Writes the image and gives its relative path."""
-        suffix = next((suffix for start, suffix in _KINDS.items() if content.startswith(start)), ".png")
+        suffix = image_suffix(content)
         relative = f"{EMBEDDED}/{hashlib.sha256(content).hexdigest()}{suffix}"
         if self.extract is not None and not (self.extract / relative).exists():
             write_bytes(self.extract / relative, content)

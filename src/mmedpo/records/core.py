@@ -25,9 +25,8 @@ ErrorType = Literal[
 PairKind = Literal["text", "visual"]
 """`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v)."""
 
-NoiseKind = Literal["diffusion", "blank", "crop", "mask-out", "released"]
+
 NoiseRegion = Literal["lesion", "global"]
-Protocol = Literal["strict", "released", "llava-med"]
 
 
 class Record(BaseModel):
@@ -118,13 +117,15 @@ class Grounding(Record):
     """Finding the tool was asked for or names."""
     reason: str = ""
     """Why no heatmap or no confidence could be given; empty otherwise."""
+    skipped: tuple[str, ...] = ()
+    """`TOOL: reason` of every tool of the chain that did not apply to this image."""
 
 
 class NoiseSpec(Record):
-    """Everything needed to rebuild one noised image alone, bit for bit (METHOD, Eq. 2)."""
+    """Everything needed to rebuild one noised image alone, bit for bit (METHOD section 1, Eq. 2)."""
 
-    kind: NoiseKind = "diffusion"
-    """`diffusion` is Eq. 2; the others are ablations; `released` mimics the published code."""
+    kind: str = "diffusion"
+    """Registered name; `diffusion` is Eq. 2, the others are ablations, `released` mimics the published code."""
     region: NoiseRegion = "lesion"
     """`lesion`: inside the heatmap; `global`: h = 1 everywhere."""
     step: int = 500
@@ -133,6 +134,19 @@ class NoiseSpec(Record):
     """Name of the schedule that gives the 1000 factors xi."""
     seed: int = 0
     """Seed of eps (and of the crop)."""
+
+
+class NoisedView(Record):
+    """The noised view of one image, which all questions on it share."""
+
+    image_sha256: str
+    """The image it was made from."""
+    noise: NoiseSpec | None = None
+    """How it was noised; None where it was not."""
+    path: str = ""
+    """The view (PNG) relative to the run folder; empty where there is none."""
+    reason: str = ""
+    """Why there is no view; empty when there is one."""
 
 
 class PreferencePair(Record):

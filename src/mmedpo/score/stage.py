@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeGuard
 
 from mmedpo.chat.estimate import Ahead, Estimate, estimate
+from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
-from mmedpo.config import endpoint_of
-from mmedpo.errors import ConfigError
+from mmedpo.config import RunSettings, speaker
 from mmedpo.records import Debated, PreferencePair, SourceWeights, Turn
-from mmedpo.registry import lookup
-from mmedpo.run import Run, run_async, stream_chunks
-from mmedpo.score.agents.chat import ChatAgent
-from mmedpo.score.debate import Agent, Asked, Case, Interrupted, case_of, hold_debate, scored
+from mmedpo.run import ItemWork, Run, Stage, picked, run_async
+from mmedpo.run.layout import CURATED, DEBATES, PAIRS, WEIGHTS
+from mmedpo.score.debate import Agent, Asked, AskedAgent, Case, Interrupted, case_of, hold_debate, scored
 from mmedpo.score.weights import WeightReport, weigh_pairs
 
 CHUNK = 500
@@ -23,17 +24,33 @@ LONGEST_TURN = 150
 """Tokens by which a further turn can lengthen what the next agent reads."""
 
 
+def stage(settings: RunSettings) -> Stage:
+    """What scoring is made from."""
+    return Stage(
+        "score",
+        score,
+        {
+            **picked(settings, "score"),
+            "imported": settings.preferences is not None,
+            **asked_models(settings, "score"),
+        },
+        reads=(CURATED,),
+        writes=(DEBATES, WEIGHTS, PAIRS),
+    )
+
+
 def score(run: Run) -> list[PreferencePair]:
     """Debates every unscored text pair, keeps the tool's confidence of visual pairs, and derives weights.
 
+    Of imported pairs, `score.rescore` says which are debated; the file's own scores stay in `curated.parquet`.
     Reads `curated.parquet`; writes `debates.parquet` (every turn), `weights.parquet` (per source) and
     `pairs.parquet` (raw score and weight apart). Pairs without a score are counted drops unless
     `score.unscored` is `mu`.
     """
     settings = run.settings.score
-    pairs = run.read("curated.parquet", PreferencePair)
+    pairs = run.read(CURATED, PreferencePair)
     turns: list[Turn] = []
-    if run.settings.preferences is None and settings.weights != "none":
+    if run.settings.debates:
         pairs, turns = _debate(run, pairs)
     weighed = weigh_pairs(
         pairs,
@@ -47,39 +64,45 @@ def score(run: Run) -> list[PreferencePair]:
     for source, report in weighed.reports.items():
         for warning in report.warnings:
             run.message(f"{source} weights: {warning}")
-    run.write("debates.parquet", Turn, turns)
-    run.write("weights.parquet", SourceWeights, [_summary(*item) for item in weighed.reports.items()])
-    run.write("pairs.parquet", PreferencePair, weighed.pairs)
+    run.write(DEBATES, Turn, turns)
+    run.write(WEIGHTS, SourceWeights, [_summary(*item) for item in weighed.reports.items()])
+    run.write(PAIRS, PreferencePair, weighed.pairs)
     run.write_drops(weighed.drops)
     run.message(f"{len(weighed.pairs)} pairs weighted by mode {settings.weights!r}, {len(weighed.drops)} unscored")
     return list(weighed.pairs)
 
 
 def _debate(run: Run, pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[Turn]]:
-    unscored = [pair for pair in pairs if pair.kind == "text" and pair.score is None]
-    debated = run_async(_hold_debates(run, unscored))
+    every = run.settings.score.rescore == "all"
+    chosen = [pair for pair in pairs if pair.kind == "text" and (every or pair.score is None)]
+    if run.settings.used_endpoints("score"):
+        run_async(_check_estimate(run, chosen))
+    debated = run.stream("debating", chosen, CHUNK, partial(debating, run), Debated)
     results = {item.pair.pair_id: item.pair for item in debated}
     return [results.get(pair.pair_id, pair) for pair in pairs], [turn for item in debated for turn in item.turns]
 
 
-async def _hold_debates(run: Run, pairs: Sequence[PreferencePair]) -> list[Debated]:
-    """Many debates at once, the turns of each in order."""
-    rounds = run.settings.score.rounds
-    endpoints = run.settings.used_endpoints("score")
-    async with open_chat(run, endpoints) as chat:
-        agents = [_agent(name, chat) for name in run.settings.score.agents]
-        if endpoints:
-            chat.check_estimate(await _estimates(chat, agents, pairs, rounds))
+@asynccontextmanager
+async def debating(run: Run) -> AsyncIterator[ItemWork[PreferencePair, Debated]]:
+    """The panel of a run, open: debates many pairs at once, the turns of each in order."""
+    async with open_chat(run, run.settings.used_endpoints("score")) as chat:
+        agents = _panel(run, chat)
 
         async def hold(pair: PreferencePair) -> Debated:
-            outcome = await hold_debate(agents, case_of(pair), rounds)
+            outcome = await hold_debate(agents, case_of(pair), run.settings.score.rounds)
             return Debated(pair=scored(pair, outcome), turns=outcome.turns)
 
-        debated = await stream_chunks(run, "debating", pairs, CHUNK, chat.until_deferred(hold), Debated, chat.in_flight)
-        chat.check_complete()
-        if endpoints:
-            run.message(chat.summary())
-        return debated
+        async with chat.items(hold) as work:
+            yield work
+
+
+def _panel(run: Run, chat: Chat) -> list[Agent]:
+    return [_agent(name, chat) for name in run.settings.score.agents]
+
+
+async def _check_estimate(run: Run, pairs: Sequence[PreferencePair]) -> None:
+    async with open_chat(run, run.settings.used_endpoints("score"), sends=False) as chat:
+        chat.check_estimate(await _estimates(chat, _panel(run, chat), pairs, run.settings.score.rounds))
 
 
 async def _estimates(
@@ -101,11 +124,15 @@ async def _estimates(
             len(pairs) - len(stopped),
         )
         for index, agent in enumerate(agents)
-        if isinstance(agent, ChatAgent)
+        if _asks(agent)
     ]
 
 
-def _ahead(agent: ChatAgent, index: int, case: Case, asked: Asked, rounds: int) -> Ahead | None:
+def _asks(agent: Agent) -> TypeGuard[AskedAgent]:
+    return bool(getattr(agent, "asks", False))
+
+
+def _ahead(agent: AskedAgent, index: int, case: Case, asked: Asked, rounds: int) -> Ahead | None:
     """An agent is certain to speak when it is its turn, or when it has not spoken: consensus needs everybody."""
     spoken = sum(turn.agent == agent.name for turn in asked.history)
     certain = index == asked.agent or not spoken
@@ -119,14 +146,7 @@ def _agent(name: str, chat: Chat) -> Agent:
     Raises:
         ConfigError: unknown, no endpoint where it needs one, or one where it takes none.
     """
-    base, endpoint = name.partition(":")[0], endpoint_of(name)
-    kind = lookup("agent", base)
-    asks = isinstance(kind, type) and issubclass(kind, ChatAgent)
-    if asks != bool(endpoint):
-        fix = (
-            f"name its endpoint in chat.endpoints: {base}:NAME" if asks else f"it asks no language model: write {base}"
-        )
-        raise ConfigError(f"score.agents holds {name!r}; {fix}")
+    kind, endpoint = speaker("agent", name, "score.agents")
     agent: Agent = kind(chat.lines[endpoint]) if endpoint else kind()
     return agent
 

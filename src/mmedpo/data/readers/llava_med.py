@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmedpo.data.assemble import DISJOINT, Parsed, Question, assemble, closed_or_open, first_of, yes_no_choices
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text
-from mmedpo.data.tabular import TableRow, image_path, read_table_rows, table_files
+from mmedpo.data.tabular import FileSettings, TableRow, image_path, read_table_rows, table_files
 from mmedpo.registry import register
 
 _ANSWERS = ("gpt4_answer", "gt_ans", "answer")
@@ -22,8 +22,17 @@ class LlavaMed:
     """Reader of a question file and its images."""
 
     name = "llava-med"
-    data_use: DataUse = "open"
     licence = "that of the images and answers in the file (LLaVA-Med data: CC-BY-NC-4.0)"
+    group = "table"
+    settings = FileSettings
+
+    def __init__(self, own: FileSettings | None = None) -> None:
+        self.own = own or FileSettings()
+
+    @property
+    def data_use(self) -> DataUse:
+        """The files hold images of open and of restricted sets: the user says which."""
+        return "restricted" if self.own.restricted else "open"
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Reads every question with an answer; the files have no split of their own, so it is drawn.
@@ -32,10 +41,9 @@ class LlavaMed:
             DataError: no question file, or too little is usable.
             ConfigError: an official split is asked for.
         """
-        table = settings.table
-        folder = table.images or next((name for name in _FOLDERS if (root / name).is_dir()), "")
+        folder = self.own.images or next((name for name in _FOLDERS if (root / name).is_dir()), "")
         parsed = Parsed()
-        for row in read_table_rows(root, table_files(root, table.file)):
+        for row in read_table_rows(root, table_files(root, self.own.file)):
             _add(parsed, root, folder, row)
         return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=DISJOINT)
 

@@ -89,8 +89,6 @@ class VqaRad:
         index = index_images(
             root,
             (f"{folder}/{row.image_name}" for row in rows),
-            max_pixels=settings.max_pixels,
-            workers=settings.workers,
             progress=progress,
         )
         examples = []

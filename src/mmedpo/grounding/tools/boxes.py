@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict
-
-from mmedpo.config.groups import UserPath
+from mmedpo.config.groups import Settings, UserPath
 from mmedpo.grounding.annotations import Marked, read_annotations
 from mmedpo.grounding.grounder import UNKNOWN, About, Region
 from mmedpo.grounding.marking import lesion_mask, scaled_boxes
@@ -17,10 +15,8 @@ from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.registry import register
 
 
-class BoxesSettings(BaseModel):
+class BoxesSettings(Settings):
     """The file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: UserPath
     """JSON, CSV or COCO (docs/tools.md); mask files it names lie relative to its folder."""
@@ -31,7 +27,7 @@ class BoxesGrounder:
     """An annotation file, joined to images by path or, where that is unique, by file name."""
 
     name = "boxes"
-    Settings = BoxesSettings
+    settings = BoxesSettings
 
     def __init__(self, marked: Sequence[Marked], root: Path) -> None:
         self._root = root

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from mmedpo.config.groups import Settings
 from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs, resize_map
 from mmedpo.grounding.logistic import sigmoid
 from mmedpo.grounding.regions import HALF_HEAT, components, heat_of
@@ -23,10 +23,8 @@ SMALLEST = 1 / 1024
 NOT_SHOWN = "not-shown-to-beat-the-position-prior"
 
 
-class ChestProbeSettings(BaseModel):
+class ChestProbeSettings(Settings):
     """The one setting of this tool."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     probe: str = "chest-xray"
     """`chest-xray` (shipped), or a JSON file of `mmedpo ground fit --tool chest-probe`."""
@@ -42,7 +40,7 @@ class ChestProbe:
     """
 
     name = "chest-probe"
-    Settings = ChestProbeSettings
+    settings = ChestProbeSettings
 
     def __init__(self, coefficients: ChestCoefficients) -> None:
         self.coefficients = coefficients

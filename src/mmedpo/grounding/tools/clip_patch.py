@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from mmedpo.config.groups import UserPath
+from mmedpo.config.groups import Settings, UserPath
 from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs
 from mmedpo.grounding.regions import HALF_HEAT, components
 from mmedpo.records import Box
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from mmedpo.grounding.networks.clip import ClipPatches
 
 
-class ClipPatchSettings(BaseModel):
+class ClipPatchSettings(Settings):
     """Model and texts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: UserPath
     """Folder of the model, with its tokenizer."""
@@ -42,7 +40,7 @@ class ClipPatchGrounder:
     """The model with its texts."""
 
     name = "clip-patch"
-    Settings = ClipPatchSettings
+    settings = ClipPatchSettings
 
     def __init__(self, patches: ClipPatches, settings: ClipPatchSettings) -> None:
         self._patches, self._settings = patches, settings

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
-from mmedpo.config.groups import UserPath
+from mmedpo.config.groups import Settings, UserPath
 from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs
 from mmedpo.grounding.regions import HALF_HEAT, components
 from mmedpo.records import Box
@@ -23,10 +21,8 @@ if TYPE_CHECKING:
     from mmedpo.grounding.networks.queries import Queries
 
 
-class MedKLIPSettings(BaseModel):
+class MedKLIPSettings(Settings):
     """Files and the entity asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: UserPath
     """The published `checkpoint_final.pth`, or its tensors as safetensors."""
@@ -41,7 +37,7 @@ class MedKLIPGrounder:
     """The network with one entity chosen."""
 
     name = "medklip"
-    Settings = MedKLIPSettings
+    settings = MedKLIPSettings
 
     def __init__(self, network: MedKLIP, queries: Queries, entity: str) -> None:
         import torch

@@ -35,6 +35,7 @@ from pydantic import (
     model_validator,
 )
 
+from mmedpo.config.groups import Settings
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
 from mmedpo.grounding.grounder import UNKNOWN, About, Region, resize_map
@@ -72,8 +73,6 @@ Finite = list[FiniteFloat]
 
 class Coefficients(BaseModel):
     """The fitted numbers, as they lie in the JSON file; lengths are checked on loading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["mmedpo-patch-probe"] = "mmedpo-patch-probe"
     version: Literal[1] = 1
@@ -117,7 +116,7 @@ class Coefficients(BaseModel):
         return self
 
 
-class ProbeSettings(BaseModel):
+class ProbeSettings(Settings):
     """The one setting of this tool."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -131,7 +130,7 @@ class PatchProbe:
     """A fitted probe; a `Grounder`."""
 
     name = "patch-probe"
-    Settings = ProbeSettings
+    settings = ProbeSettings
 
     def __init__(self, coefficients: Coefficients) -> None:
         self.coefficients = coefficients

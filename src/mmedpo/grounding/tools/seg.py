@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
-from mmedpo.config.groups import UserPath
+from mmedpo.config.groups import Settings, UserPath
 from mmedpo.grounding.grounder import UNKNOWN, About, Region
 from mmedpo.grounding.regions import clip_box, components, edge_margin, soft_edges
 from mmedpo.records import Box
@@ -18,10 +16,8 @@ if TYPE_CHECKING:
     from mmedpo.grounding.networks.sam import BoxRefiner
 
 
-class SegSettings(BaseModel):
+class SegSettings(Settings):
     """The model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: UserPath
     """Folder of a SAM-type model."""
@@ -32,7 +28,7 @@ class SegGrounder:
     """A refiner of boxes. Without a box it declines: it cannot find anything itself."""
 
     name = "seg"
-    Settings = SegSettings
+    settings = SegSettings
 
     def __init__(self, refiner: BoxRefiner) -> None:
         self._refiner = refiner

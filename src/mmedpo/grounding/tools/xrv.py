@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from mmedpo.config.groups import UserPath
+from mmedpo.config.groups import Settings, UserPath
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs, resize_map
 from mmedpo.grounding.regions import HALF_HEAT, components
@@ -28,10 +27,8 @@ if TYPE_CHECKING:
 FILES = ("model.safetensors", "model.pt", "pytorch_model.bin")
 
 
-class XrvSettings(BaseModel):
+class XrvSettings(Settings):
     """Weights and the finding asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: UserPath
     """Folder of the weights."""
@@ -46,7 +43,7 @@ class XrvGrounder:
     """The classifier with one finding chosen."""
 
     name = "xrv"
-    Settings = XrvSettings
+    settings = XrvSettings
 
     def __init__(
         self, network: DenseNet, findings: Sequence[str], finding: str, threshold: float | None, lungs: bool
