@@ -74,3 +74,7 @@ class TrainingCollapsed(TrainingError):
 
 class EvaluationError(MMedPOError):
     """Predictions and ground truth cannot be joined or scored."""
+
+
+class TooFewImages(EvaluationError):
+    """An interval was asked for on fewer than two images; what is optional is left out with a note."""
