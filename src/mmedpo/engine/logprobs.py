@@ -27,6 +27,7 @@ from mmedpo.models.encoding import as_encoded
 from mmedpo.models.rows import image_inputs, row_inputs
 from mmedpo.models.vlm import VisionLanguageModel
 
+
 EXTRA_INPUTS = frozenset({"token_type_ids", "mm_token_type_ids", "image_grid_thw"})
 """Inputs of families known to us without which a forward pass is wrong, and mostly silently."""
 

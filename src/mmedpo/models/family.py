@@ -119,9 +119,7 @@ class Family:
         try:
             tokens = self.image_text(size).count(self.image_token)
         except (ValueError, ZeroDivisionError) as error:
-            raise ModelError(
-                f"{self.name!r} takes no picture of {size.height} x {size.width} pixels: {error}"
-            ) from None
+            raise ModelError(f"{self.name!r} takes no picture of {size.height} x {size.width} pixels: {error}") from None
         return tokens
 
     def prompt(self, question: str, sizes: Sequence[Size]) -> list[int]:

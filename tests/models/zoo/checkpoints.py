@@ -10,15 +10,7 @@ import torch
 
 HIDDEN = 32
 IMAGE = "<image>"
-WORDS = [
-    "is there a nodule?",
-    "which plane is shown?",
-    "yes",
-    "no, there is none",
-    "AP",
-    "in the right lower zone",
-    "\n",
-]
+WORDS = ["is there a nodule?", "which plane is shown?", "yes", "no, there is none", "AP", "in the right lower zone", "\n"]
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] %}{% if p['type'] == 'image' %}MARK"
     "{% else %}{{ p['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -143,9 +135,7 @@ def llava_next() -> Parts:
 def llava_onevision() -> Parts:
     from transformers import LlavaOnevisionConfig, LlavaOnevisionImageProcessorPil, Qwen2Config, SiglipVisionConfig
 
-    words = tokenizer(
-        IMAGE, "<|im_start|>", "<|im_end|>", template=CHATML.replace("MARK", "<image>\n"), eos="<|im_end|>"
-    )
+    words = tokenizer(IMAGE, "<|im_start|>", "<|im_end|>", template=CHATML.replace("MARK", "<image>\n"), eos="<|im_end|>")
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(**tower()),
         text_config=Qwen2Config(**text(words)),
@@ -249,7 +239,9 @@ def paligemma2() -> Parts:
 
 
 def _tiled(config_class: Any, processor_class: Any) -> Parts:
-    words = tokenizer(IMAGE, *TILES, "<|im_start|>", "<end_of_utterance>", template=IDEFICS, eos="<end_of_utterance>")
+    words = tokenizer(
+        IMAGE, *TILES, "<|im_start|>", "<end_of_utterance>", template=IDEFICS, eos="<end_of_utterance>"
+    )
     config = config_class(
         vision_config=tower(32, 8),
         text_config={"model_type": "llama", **text(words)},

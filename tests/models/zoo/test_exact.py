@@ -121,9 +121,7 @@ def test_a_family_that_leaves_out_an_input_is_stopped(folder, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(family, input_of, lambda *_: {})
             if given:
-                with pytest.raises(
-                    TrainingError, match=f"takes {next(iter(given))}, which its family .* does not give"
-                ):
+                with pytest.raises(TrainingError, match=f"takes {next(iter(given))}, which its family .* does not give"):
                     engine.settle(asked, strict=False, message=pytest.fail)
     engine.settle(asked, strict=False, message=pytest.fail)
 
