@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,24 +11,58 @@ from mmedpo.errors import shown
 from mmedpo.records import NoiseRegion, PairKind
 
 
-class GroundSettings(Settings):
-    """The visual tool T."""
+class AssumeSettings(Settings):
+    """What is taken of images where the dataset says nothing."""
 
-    tool: Annotated[str, Named("grounder", also=("none",))] = "patch-probe"
-    """Registered name, or `none`: text pairs only."""
-    probe: str = "phantom"
-    """Coefficients of the patch probe: `phantom`, `chest-xray`, or a JSON file of `mmedpo ground fit`."""
+    modality: str = ""
+    """`xray`, `ct`, `mri`, `pathology`, `fundus`, `dermoscopy`, `ultrasound` ..."""
+    organ: str = ""
+    """`chest`, `head`, `abdomen` ..."""
+    view: str = ""
+    """`pa`, `ap`, `lateral` ..."""
+
+
+class GroundSettings(Settings):
+    """The visual tool T, or several in order of preference."""
+
+    tool: Annotated[str | tuple[str, ...], Named("grounder", also=("none",))] = "patch-probe"
+    """Registered name, or several: the first that applies to an image marks it. `none`: text pairs only."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of each tool by its name, e.g. `options: {patch-probe: {probe: phantom}}`; see docs/tools.md."""
+    assume: AssumeSettings = AssumeSettings()
+    """Taken where the data do not say: a tool that does not know what it looks at does not apply."""
     only_tags: tuple[str, ...] = ()
     """Ground only images of examples that carry all these tags, e.g. `organ:chest`; empty: all."""
     minimum_confidence: float = Field(0.0, ge=0, le=1)
-    """Below this confidence an image gives no visual pair (counted as a drop)."""
+    """Below this confidence an image gives no visual pair (counted as a drop); a tool without confidence gives none."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Names in order of preference."""
+        return (self.tool,) if isinstance(self.tool, str) else self.tool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "probe" in raw:
+            raise ValueError("ground.probe is unknown; it is now ground.options.patch-probe.probe")
+        return raw
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
-        if self.tool != "patch-probe":
-            refuse_set(self, {"probe"}, "ground", f"the tool is {shown(self.tool)}")
-        if self.tool == "none":
-            refuse_set(self, {"only_tags", "minimum_confidence"}, "ground", "the tool is 'none'")
+        if not self.tools or len(set(self.tools)) < len(self.tools):
+            raise ValueError(f"ground.tool is {shown(list(self.tools))}; allowed: one name, or several different ones")
+        if "none" in self.tools:
+            if len(self.tools) > 1:
+                raise ValueError(
+                    f"ground.tool is {shown(list(self.tools))}; 'none' stands alone, remove it or the others"
+                )
+            refuse_set(self, {"only_tags", "minimum_confidence", "assume", "options"}, "ground", "the tool is 'none'")
+        for name in self.options:
+            if name not in self.tools:
+                raise ValueError(
+                    f"ground.options.{shown(name)} has no effect: the tool is {shown(list(self.tools))}; remove it"
+                )
         return self
 
 

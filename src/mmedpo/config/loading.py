@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from mmedpo.config.curate import GroundSettings
 from mmedpo.config.explain import explain
 from mmedpo.config.names import check_names
 from mmedpo.config.run import RunSettings
@@ -26,6 +28,20 @@ def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> Run
     for override in overrides or []:
         apply_override(raw, override)
     return validate_settings(raw, str(recipe))
+
+
+def load_ground(tools: Sequence[str], overrides: Sequence[str]) -> GroundSettings:
+    """Settings of visual tools outside a run: their options, and what is assumed of the images.
+
+    Raises:
+        ConfigError: as `load_settings`, or an override of anything else.
+    """
+    raw: dict[str, Any] = {"ground": {"tool": list(tools)}}
+    for override in overrides:
+        if not override.startswith(("ground.options.", "ground.assume.")):
+            raise ConfigError(f"--set {override[:80]!r} has no effect here; allowed: ground.options.*, ground.assume.*")
+        apply_override(raw, override)
+    return validate_settings(raw, "ground evaluate").ground
 
 
 def validate_settings(raw: dict[str, Any], source: str) -> RunSettings:

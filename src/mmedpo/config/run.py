@@ -53,7 +53,7 @@ class RunSettings(Settings):
             if self.score.rescore is None:
                 kept = f"{reason} and keep their scores: give score.rescore=missing or all with it"
                 refuse_set(self.score, {"agents", "rounds"}, "score", kept)
-        elif self.ground.tool == "none" and "visual" in self.curate.kinds:
+        elif self.ground.tools == ("none",) and "visual" in self.curate.kinds:
             raise ValueError("curate.kinds asks for visual pairs but ground.tool is 'none'; set curate.kinds=[text]")
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
