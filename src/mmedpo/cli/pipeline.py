@@ -11,7 +11,7 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import ConfigError
 from mmedpo.files import hash_path
 from mmedpo.records import Example
-from mmedpo.run import FINETUNED, Run, Stage
+from mmedpo.run import FINETUNED, IMAGES, Run, Stage
 
 DATA_NOTES = "data.json"
 
@@ -92,8 +92,10 @@ def _data(run: Run) -> Stage:
         content["files"] = _listing(settings.data.root)
     if settings.data.max_train_examples is not None:
         content["seed"] = settings.seed
-    writes = ("examples.parquet", "data.json")
-    return Stage("data", work, content, writes=writes if settings.data.root is not None else (*writes, "data"))
+    writes, images = ("examples.parquet", "data.json"), (IMAGES,)
+    if settings.data.root is None:
+        return Stage("data", work, content, writes=(*writes, *images))
+    return Stage("data", work, content, writes=writes, may_write=images)
 
 
 def _finetune(settings: RunSettings) -> Stage:

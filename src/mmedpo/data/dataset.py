@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -21,6 +21,7 @@ from mmedpo.config import ReportSettings, SlakeSettings, TableSettings
 from mmedpo.errors import DataError
 from mmedpo.imaging.images import MAX_PIXELS
 from mmedpo.records import Drop, Example, Record
+from mmedpo.storage.embedded import EmbeddedImages
 
 DataUse = Literal["open", "restricted"]
 """`restricted`: the licence or the law forbids that records leave the building (e.g. credentialed data)."""
@@ -49,6 +50,8 @@ class DatasetSettings(Record):
     """Threads that decode images; 0 for one per core."""
     allow_burned_in: bool = False
     """Read DICOM files of restricted data that say text is burned into their pixels."""
+    extracted: Path | None = None
+    """Folder that images inside a table are written to; None for one that goes when the reading does."""
     slake: SlakeSettings = SlakeSettings()
     """Settings of SLAKE."""
     reports: ReportSettings = ReportSettings()
@@ -67,6 +70,8 @@ class DatasetReading:
     """Records left out, each with its reason."""
     notes: list[str] = field(default_factory=list)
     """Warnings for the user, one sentence each, e.g. about a leak between the splits."""
+    extracted: EmbeddedImages | None = None
+    """Where the images lay inside a table: the folder that all image paths are relative to; None: the dataset's."""
 
 
 class Dataset(Protocol):
@@ -104,14 +109,17 @@ def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:
     if not root.is_dir():
         raise DataError(f"dataset folder {root} does not exist; it should hold {wanted}: correct the path or download")
     try:
-        entries = sorted(entry for entry in root.iterdir() if (entry.is_dir() if folder else entry.is_file()))
+        entries = sorted(entry for entry in root.iterdir())
     except OSError as error:
         raise DataError(f"dataset folder {root} cannot be listed ({error.strerror}); check its rights") from error
     for spelling in spellings:
         for entry in entries:
-            if _plain(entry.name) == _plain(spelling):
+            if _plain(entry.name) == _plain(spelling) and (entry.is_dir() if folder else entry.is_file()):
                 return entry
     what = "folder" if folder else "file"
+    packed = [e.name for e in entries if folder and any(_plain(e.name) == f"{_plain(s)}.zip" for s in spellings)]
+    if packed:
+        raise DataError(f"{root} holds {packed[0]} but no folder {wanted}; unpack it there")
     raise DataError(f"{root} holds no {what} {wanted}; point to the folder as downloaded, or download it again")
 
 
@@ -145,7 +153,7 @@ def require_usable(reading: DatasetReading, root: Path, min_usable: float) -> Da
             f"({reasons}{first}); complete the download or lower min_usable"
         )
     note = f"{len(reading.drops)} of {total} records were dropped: {reasons}"
-    return DatasetReading(reading.examples, reading.drops, [*reading.notes, note])
+    return replace(reading, notes=[*reading.notes, note])
 
 
 def _plain(name: str) -> str:

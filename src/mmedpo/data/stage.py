@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
 from mmedpo.data.phantom_dataset import Phantom
 from mmedpo.errors import DataError
+from mmedpo.files import move
 from mmedpo.records import Drop, Example
 from mmedpo.registry import lookup
-from mmedpo.run import Run
+from mmedpo.run import IMAGES, Run
 from mmedpo.seeds import derive_seed
 from mmedpo.tables import write_text
 
@@ -29,17 +30,21 @@ def load_data(run: Run) -> list[Example]:
     kind = lookup("dataset", settings.dataset)
     dataset: Dataset = Phantom(settings.phantom) if kind is Phantom else kind()
     reading = dataset.read(
-        run.image_root,
+        run.file(IMAGES) if settings.root is None else settings.root.expanduser(),
         DatasetSettings(
             split=settings.split,
             seed=settings.split_seed,
             allow_burned_in=settings.allow_burned_in,
+            extracted=run.work_folder / IMAGES,
             slake=settings.slake,
             reports=settings.reports,
             table=settings.table,
         ),
         run.track("reading images"),
     )
+    if reading.extracted is not None:
+        # Only when all of them are there: the folder's place says where the examples' images lie.
+        move(run.work_folder / IMAGES, run.file(IMAGES))
     examples, drops = reading.examples, list(reading.drops)
     if settings.max_train_examples is not None:
         examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)

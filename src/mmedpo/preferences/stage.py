@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from mmedpo.errors import CurationError
-from mmedpo.imaging.images import safe_join
 from mmedpo.preferences.pairs import exclude_test_images, read_pairs
 from mmedpo.records import Candidate, Drop, Example, PreferencePair, Verdict
 from mmedpo.run import Run
+from mmedpo.storage.paths import safe_join
 from mmedpo.tables import atomic_path
 
 

@@ -16,12 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmedpo.errors import ImageError, PreferenceFormatError
-from mmedpo.imaging.images import MAX_PIXELS, read_image, safe_join
+from mmedpo.imaging.images import MAX_PIXELS, read_image
 from mmedpo.preferences.layout import CARRIED, CARRIED_FIELDS, BadRow, PreferenceFormat
 from mmedpo.preferences.llama_factory import dataset_info
 from mmedpo.progress import Advance
 from mmedpo.records import Drop, PreferenceRow
 from mmedpo.registry import lookup
+from mmedpo.storage.paths import safe_join
 from mmedpo.tables import atomic_path, write_table, write_text
 
 _PIL_SAFE = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}

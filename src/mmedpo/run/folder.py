@@ -33,6 +33,8 @@ RESOLVED = "config.resolved.yaml"
 STATE = ".state.json"
 EARLIER = ".earlier"
 """In `.work`: `<stage>.earlier/` holds what a stage wrote before, and `.state.json` its record, while it works anew."""
+IMAGES = "data"
+"""Folder of the images that a run generates, or takes out of a table that holds them."""
 FINETUNED = "finetuned"
 """Folder of the supervised fine-tuned checkpoint, where a recipe asks for one."""
 
@@ -53,6 +55,8 @@ class Stage:
     """Files of the run folder that it reads."""
     writes: tuple[str, ...] = ()
     """Files or folders of the run folder that it writes."""
+    may_write: tuple[str, ...] = ()
+    """Files or folders that it writes only where there is something to write."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ class Run:
 
     @property
     def image_root(self) -> Path:
-        """Folder the examples' image paths are relative to."""
+        """Folder the examples' image paths are relative to: the run's own where they were made or unpacked by it."""
         root = self.settings.data.root
-        return self.file("data") if root is None else root.expanduser()
+        own = self.file(IMAGES)
+        return own if root is None or own.is_dir() else root.expanduser()
 
     @property
     def target_model(self) -> ModelSettings:
@@ -248,7 +253,8 @@ class Run:
         if missing:
             raise RunFolderError(f"stage {stage.name!r} finished without writing {', '.join(missing)}")
         drops = f"drops/{stage.name}.parquet"
-        return [*stage.writes, *([drops] if self.file(drops).exists() and drops not in stage.writes else [])]
+        held = [name for name in stage.may_write if self.file(name).exists()]
+        return [*stage.writes, *held, *([drops] if self.file(drops).exists() and drops not in stage.writes else [])]
 
     def _input_hash(self, name: str) -> str:
         for state in self.manifest.stages.values():
