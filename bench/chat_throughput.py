@@ -31,7 +31,7 @@ from mmedpo.chat.kinds.openai_endpoint import OpenAIEndpoint
 from mmedpo.chat.line import Line
 from mmedpo.config import ChatSettings, EndpointSettings
 from mmedpo.run import in_order
-from mmedpo.score.chat_agent import ChatAgent
+from mmedpo.score.agents.chat import ChatAgent
 from mmedpo.score.debate import Case, hold_debate
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -26,7 +26,7 @@ from mmedpo.lint.linter import Evidence, lint_rows
 from mmedpo.preferences.reading import read_rows
 from mmedpo.preferences.writing import export_rows
 from mmedpo.records import NoiseSpec, PreferenceRow
-from mmedpo.tables import write_text
+from mmedpo.storage.tables import write_text
 
 ROUNDS = 3
 

@@ -14,11 +14,10 @@ from collections import Counter
 from pathlib import Path
 
 from mmedpo import read_run
-from mmedpo.evaluate.evaluation import Evaluation
 from mmedpo.progress import duration
-from mmedpo.records import PreferencePair
+from mmedpo.records import Evaluation, PreferencePair
 from mmedpo.run import Run
-from mmedpo.tables import write_text
+from mmedpo.storage.tables import write_text
 
 METRICS = {"closed_accuracy": "closed accuracy", "open_recall": "open recall"}
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmedpo.config import RunSettings
-from mmedpo.manifest import MANIFEST
 from mmedpo.run import Run, Stage, open_run
-from mmedpo.tables import write_text
+from mmedpo.run.manifest import MANIFEST
+from mmedpo.storage.tables import write_text
 
 Log = list[str]
 

@@ -92,7 +92,7 @@ def test_the_audit_query_of_the_page_runs(tmp_path: Path) -> None:
 
 def test_numbers_on_the_page_are_those_of_the_code() -> None:
     from mmedpo.chat import batch, line, structured
-    from mmedpo.score import chat_agent
+    from mmedpo.score.agents import chat as chat_agent
 
     words = {1: "once", 4: "four", 10: "ten"}
     assert f"{words[line.FAILURES_IN_A_ROW]} calls in a row fail" in PAGE

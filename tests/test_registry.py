@@ -20,7 +20,7 @@ from mmedpo.errors import ConfigError
 from mmedpo.records import Drop, Example
 from mmedpo.registry import Kind, lookup, names, register
 from mmedpo.run import Run, Stage, open_run
-from mmedpo.tables import read_table
+from mmedpo.storage.tables import read_table
 
 PLUGIN = Path(__file__).parent / "plugin_package"
 SOURCE = Path(__file__).resolve().parents[1] / "src"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from mmedpo.errors import RunFolderError
-from mmedpo.files import hash_path
 from mmedpo.records import Drop
 from mmedpo.run import Run, Stage, open_run, read_run
-from mmedpo.tables import write_text
+from mmedpo.storage.files import hash_path
+from mmedpo.storage.tables import write_text
 from small_stages import Log, chain, execute, failing, files_of, names_in
 
 

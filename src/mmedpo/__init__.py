@@ -18,9 +18,9 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmedpo.cli.pipeline import run_stages
     from mmedpo.config import RunSettings, load_settings
     from mmedpo.errors import MMedPOError
+    from mmedpo.pipeline.plan import run_stages
     from mmedpo.run import Run, open_run, read_run
 
 __version__ = _version("mmedpo")
@@ -34,7 +34,7 @@ _HOMES = {
     "load_settings": "mmedpo.config",
     "open_run": "mmedpo.run",
     "read_run": "mmedpo.run",
-    "run_stages": "mmedpo.cli.pipeline",
+    "run_stages": "mmedpo.pipeline.plan",
 }
 
 

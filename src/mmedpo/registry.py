@@ -19,13 +19,13 @@ from mmedpo.errors import ConfigError
 Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss"]
 
 _ROOMS: dict[Kind, str] = {
-    "dataset": "mmedpo.data",
+    "dataset": "mmedpo.data.readers",
     "grounder": "mmedpo.grounding",
-    "judge": "mmedpo.curate",
-    "agent": "mmedpo.score",
+    "judge": "mmedpo.curate.judges",
+    "agent": "mmedpo.score.agents",
     "chat-model": "mmedpo.chat.kinds",
-    "protocol": "mmedpo.evaluate",
-    "preference-format": "mmedpo.preferences",
+    "protocol": "mmedpo.evaluate.protocols",
+    "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""

@@ -9,12 +9,12 @@
 and writes the run's tables without either.
 """
 
-from mmedpo.cli.report_content import write_report
 from mmedpo.curate.stage import curate
 from mmedpo.data.stage import load_data
 from mmedpo.evaluate.stage import evaluate, predict_model
 from mmedpo.grounding.stage import ground
 from mmedpo.preferences.stage import import_pairs
+from mmedpo.report.gather import write_report
 from mmedpo.score.stage import score
 from mmedpo.train.finetune import finetune
 from mmedpo.train.stage import train

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.spoken_run import pay
 from mmedpo.chat.cache import CallCache, costs_of
 from mmedpo.errors import RunFolderError
+from report.spoken_run import pay
 
 
 def test_costs_hold_this_runs_calls_and_no_others(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from mmedpo.errors import MMedPOError
 from mmedpo.recipes import shipped_recipes
 from mmedpo.records import Drop
 from mmedpo.run import Run, Stage, open_run
-from mmedpo.tables import write_text
+from mmedpo.storage.tables import write_text
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 HEAVY = ("torch", "transformers", "peft", "pyarrow", "numpy")
@@ -236,7 +236,7 @@ main(["run", "phantom-dpo"])
 
 def _stage_of(run: Run, name: str, write: bool = True) -> Stage:
     """A stage of the real plan that writes a word instead of working."""
-    from mmedpo.cli.pipeline import plan
+    from mmedpo.pipeline.plan import plan
 
     stage = next(stage for stage in plan(run) if stage.name == name)
 

@@ -17,7 +17,7 @@ from mmedpo.lint.findings import Change, LintReport
 from mmedpo.preferences.reading import read_rows
 from mmedpo.preferences.writing import export_rows
 from mmedpo.records import PreferencePair, PreferenceRow
-from mmedpo.tables import read_table
+from mmedpo.storage.tables import read_table
 from preferences.rows import preference_row
 
 

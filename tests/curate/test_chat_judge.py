@@ -22,12 +22,12 @@ from mmedpo import load_settings, open_run
 from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.line import Line
 from mmedpo.chat.prompts import read_prompt
-from mmedpo.cli.pipeline import run_stages
-from mmedpo.curate.chat_judge import ChatJudge
-from mmedpo.curate.critic import Critic
+from mmedpo.curate.judges.chat import ChatJudge
+from mmedpo.curate.judges.critic import Critic
+from mmedpo.curate.judges.self_reward import SelfReward
 from mmedpo.curate.pairs import text_pair
-from mmedpo.curate.self_reward import SelfReward
 from mmedpo.errors import ConfigError, Paused
+from mmedpo.pipeline.plan import run_stages
 from mmedpo.records import Candidate, Drop, Example, PreferencePair, Verdict
 from mmedpo.run import CallOptions
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from curate.curation_examples import candidates, example
-from mmedpo.curate.judge import ContradictionJudge, Judge
+from mmedpo.curate.judges.contradiction import ContradictionJudge
+from mmedpo.curate.judges.judge import Judge
 from mmedpo.errors import CurationError
 from mmedpo.registry import lookup
 

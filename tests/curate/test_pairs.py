@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from curate.curation_examples import IMAGE, candidates, example
-from mmedpo.curate.judge import ContradictionJudge
+from mmedpo.curate.judges.contradiction import ContradictionJudge
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.errors import CurationError
 from mmedpo.records import Grounding, NoiseSpec

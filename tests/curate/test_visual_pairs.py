@@ -13,7 +13,7 @@ from mmedpo.config import validate_settings
 from mmedpo.curate.stage import curate
 from mmedpo.records import Drop, Example, Grounding, ImageRef
 from mmedpo.run import Stage, open_run
-from mmedpo.tables import read_table, write_bytes
+from mmedpo.storage.tables import read_table, write_bytes
 
 
 def _png(grey: int) -> bytes:

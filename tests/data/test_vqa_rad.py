@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, as_text
+from mmedpo.data.readers.vqa_rad import VqaRad, error_type_of, parse_rows
 from mmedpo.data.splits import leak_report
-from mmedpo.data.vqa_rad import VqaRad, error_type_of, parse_rows
 from mmedpo.errors import ConfigError, DataError
 from mmedpo.imaging.index import index_images
 from mmedpo.registry import lookup
@@ -146,7 +146,7 @@ def test_what_is_not_the_download_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not JSON"):
         VqaRad().read(tmp_path, OFFICIAL)
     (tmp_path / "VQA_RAD Dataset Public.json").write_text('{"qid": 1}')
-    with pytest.raises(DataError, match="holds a dict"):
+    with pytest.raises(DataError, match="0 of 1 records are usable.*1 missing-key"):
         VqaRad().read(tmp_path, OFFICIAL)
 
 

@@ -16,7 +16,7 @@ from mmedpo import load_settings, open_run, run_stages
 from mmedpo.errors import ConfigError, CurationError, DataError, MMedPOError
 from mmedpo.recipes import shipped_recipes
 from mmedpo.records import Drop, Prediction, PreferencePair
-from mmedpo.tables import read_table
+from mmedpo.storage.tables import read_table
 
 SMALL = [
     "data.phantom.train_images=6",

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from mmedpo.evaluate.protocols import (
-    Judgement,
-    LlavaMed,
-    Released,
-    Strict,
-    mentions,
-    polarity,
-)
+from mmedpo.evaluate.protocols import Judgement
+from mmedpo.evaluate.protocols.llava_med import LlavaMed
+from mmedpo.evaluate.protocols.released import Released
+from mmedpo.evaluate.protocols.strict import Strict, mentions, polarity
 from mmedpo.records import AnswerType, Example, ImageRef
 from mmedpo.registry import lookup, names
 

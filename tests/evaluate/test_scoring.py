@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 
 from mmedpo.errors import ConfigError, EvaluationError
-from mmedpo.evaluate.scoring import (
-    ItemScore,
-    MetricSummary,
-    image_clusters,
-    metric_values,
-    score_predictions,
-    summarise,
-)
-from mmedpo.records import AnswerType, ErrorType, Example, ImageRef, Prediction
-from mmedpo.tables import read_table, write_table
+from mmedpo.evaluate.scoring import image_clusters, metric_values, score_predictions, summarise
+from mmedpo.records import AnswerType, ErrorType, Example, ImageRef, ItemScore, MetricSummary, Prediction
+from mmedpo.storage.tables import read_table, write_table
 
 
 def example(number: int, answer: str, answer_type: AnswerType = "closed", error_type: ErrorType = "other") -> Example:

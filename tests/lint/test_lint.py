@@ -17,7 +17,7 @@ from mmedpo.lint.fix import count_changes, fix_rows
 from mmedpo.lint.judges import length_judge, word_judge
 from mmedpo.lint.linter import Evidence, lint_rows
 from mmedpo.lint.text import leaked_prompt, without_prompt
-from mmedpo.preferences.layout import assistant, parts_of, user
+from mmedpo.preferences.turns import assistant, parts_of, user
 from mmedpo.records import Drop, Example, ImageRef, PreferenceRow
 from preferences.rows import preference_row
 
@@ -66,7 +66,7 @@ def test_clean_rows_give_no_finding() -> None:
         ("leaked-prompt-rejected", _row(9, rejected="The dispreferred answer would be a cyst")),
         ("leaked-prompt-rejected", _row(9, rejected="a cyst</s>")),
         ("no-image", _row(9, images=())),
-        ("image-placeholders", _row(9, prompt=(user(parts_of("Is it big?")),))),
+        ("image-place-missing", _row(9, prompt=(user(parts_of("Is it big?")),))),
         ("image-placeholders", _row(9, prompt=(user(parts_of("<image><image>Is it big?")),))),
         ("image-placeholders", _row(9, rejected="<image> a cyst")),
         ("chosen-contained", _row(9, chosen="Volume loss", rejected="There is no volume loss.")),
@@ -283,7 +283,7 @@ def test_repairs_and_drops_are_made_and_logged() -> None:
         (1, "repair", "leaked-prompt", "chosen"),
         (1, "repair", "blanks", "rejected"),
         (2, "drop", "identical-sides", ""),
-        (3, "repair", "image-placeholders", "prompt"),
+        (3, "repair", "image-place-missing", "prompt"),
         (4, "drop", "leaked-prompt-rejected", ""),
         (5, "drop", "zero-weight", ""),
         (6, "drop", "malformed-row", ""),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmedpo.errors import ConfigError, PreferenceFormatError
-from mmedpo.preferences.layout import parts_of, plain_of
 from mmedpo.preferences.reading import read_rows
+from mmedpo.preferences.turns import parts_of, plain_of
 from mmedpo.preferences.writing import export_rows
 from mmedpo.records import Message, Part, PreferenceRow
 from mmedpo.registry import lookup, names

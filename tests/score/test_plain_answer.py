@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mmedpo.score import rubric_agents
+from mmedpo.score.agents import rubric as rubric_agents
+from mmedpo.score.agents.rubric import rubric_agents as agents
 from mmedpo.score.debate import Case, debate
-from mmedpo.score.rubric_agents import rubric_agents as agents
 
 
 def released_cases(folder: Path) -> list[Case]:

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmedpo.registry import lookup
-from mmedpo.score.debate import Agent, Case, debate
-from mmedpo.score.plain_answer import plain_answer
-from mmedpo.score.rubric_agents import (
+from mmedpo.score.agents.rubric import (
     InternistRubric,
     LanguageRubric,
     RadiologistRubric,
     rubric_agents,
 )
+from mmedpo.score.debate import Agent, Case, debate
+from mmedpo.score.plain_answer import plain_answer
 from score.held_out_attacks import HELD_OUT
 
 INJECTIONS = (

@@ -16,7 +16,7 @@ from mmedpo.config import validate_settings
 from mmedpo.errors import TrainingCollapsed, TrainingError
 from mmedpo.records import Example, ImageRef, NoiseSpec, PreferencePair
 from mmedpo.run import Run, Stage, open_run
-from mmedpo.tables import write_bytes
+from mmedpo.storage.tables import write_bytes
 
 SIZE = 128
 

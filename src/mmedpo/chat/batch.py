@@ -17,7 +17,7 @@ from mmedpo.chat.kinds.openai_endpoint import completion_of, request_body
 from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred, model_identity, request_key
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import ChatError
-from mmedpo.tables import atomic_path
+from mmedpo.storage.tables import atomic_path
 
 MOST_REQUESTS = 50_000
 MOST_BYTES = 150_000_000

@@ -28,7 +28,7 @@ def deidentify(
     from mmedpo.imaging.deidentify import deidentify as copy_of
     from mmedpo.imaging.images import is_dicom
     from mmedpo.progress import LineReporter
-    from mmedpo.tables import write_bytes
+    from mmedpo.storage.tables import write_bytes
 
     salt = os.environ.get(SALT, "")
     if len(salt) < 8:

@@ -18,10 +18,10 @@ def demo(
 
     Example: mmedpo demo
     """
-    from mmedpo.cli.pipeline import run_stages
-    from mmedpo.cli.summary import print_summary
     from mmedpo.config import load_settings
+    from mmedpo.pipeline.plan import run_stages
     from mmedpo.progress import LineReporter
+    from mmedpo.report.summary import print_summary
     from mmedpo.run import open_run
 
     settings = load_settings(RECIPE, [f"seed={seed}"])

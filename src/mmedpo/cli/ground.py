@@ -25,7 +25,7 @@ def fit(
     Example: mmedpo ground fit boxes.json images/ probe.json
     """
     from mmedpo.grounding.fit import card_markdown, fit_probe
-    from mmedpo.tables import write_text
+    from mmedpo.storage.tables import write_text
 
     card = fit_probe(annotations, images, out, seed=seed, folds=folds)
     text = card_markdown(card)
@@ -40,7 +40,7 @@ def run(folder: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
 
     Example: mmedpo ground run runs/phantom-mmedpo
     """
-    from mmedpo.cli.pipeline import run_stages
+    from mmedpo.pipeline.plan import run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.run import open_run
 

@@ -2,55 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
-
-from mmedpo.errors import ConfigError, MMedPOError
-
-
-class Table(BaseModel):
-    """What a table compares (`recipes/tables/*.yaml`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    description: str
-    """One line."""
-    seeds: tuple[int, ...] = Field(min_length=1)
-    """Run seeds; every arm runs every one of them."""
-    selection_seed: int
-    """Seed whose validation probe chooses each arm's learning rate."""
-    learning_rates: tuple[float, ...] = Field(min_length=1)
-    """The grid, the same for every arm."""
-    arms: dict[str, str]
-    """Name in the table -> recipe."""
-    settings: tuple[str, ...] = ()
-    """Overrides for every arm."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of one arm."""
-
-    arm: str
-    recipe: str
-    seed: int
-    rate: float
-
-    @property
-    def name(self) -> str:
-        """Name of its run folder."""
-        return f"{self.recipe}-seed{self.seed}-lr{self.rate:g}"
 
 
 def reproduce(
@@ -67,121 +22,8 @@ def reproduce(
 
     Example: mmedpo reproduce phantom
     """
-    from mmedpo.cli.study_table import write_study
+    from mmedpo.pipeline.grid import load_table, run_table
+    from mmedpo.progress import LineReporter
 
-    plan = load_table(table)
-    name = Path(table).stem
-    folder = runs / name
-    overrides = [*plan.settings, *(settings or [])]
-    runner = _Runner(folder, overrides, max(jobs, 1))
-    first = next(iter(plan.arms.items()))
-    shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
-    runner.all(shared, until="score")
-    grid = [Job(arm, recipe, plan.selection_seed, r) for arm, recipe in plan.arms.items() for r in plan.learning_rates]
-    collapsed = runner.all(grid, until="train")
-    chosen = {arm: choose_rate(folder, arm, recipe, plan, collapsed) for arm, recipe in plan.arms.items()}
-    for arm, (rate, scores) in chosen.items():
-        print(f"{arm}: learning rate {rate:g} ({', '.join(f'{r:g}: {s}' for r, s in scores.items())})")
-    final = [Job(arm, recipe, seed, chosen[arm][0]) for seed in plan.seeds for arm, recipe in plan.arms.items()]
-    # The base's answers are the same for all arms of a seed: made once, then taken over.
-    lost = runner.all([job for job in final if job.arm == first[0]], until="predict-tuned")
-    lost |= runner.all([job for job in final if job.arm != first[0]], until="predict-tuned")
-    unstable = {job.arm for job in lost}
-    folders = {arm: [folder / job.name for job in final if job.arm == arm] for arm in plan.arms if arm not in unstable}
-    if first[0] in unstable:
-        raise MMedPOError(
-            f"{first[0]} collapsed at its chosen learning rate on some seed; add smaller rates to the grid"
-        )
-    notes = [
-        f"{job.arm}: training collapsed with seed {job.seed}; the arm is not in the tables"
-        for job in sorted(lost, key=lambda job: job.name)
-    ]
-    write_study(name, plan.description, folders, chosen, overrides, notes, out)
-
-
-def load_table(table: str) -> Table:
-    """Reads a shipped table or a YAML file.
-
-    Raises:
-        ConfigError: unknown table, or one that is not of the form of `Table`.
-    """
-    folder = resources.files("mmedpo.recipes") / "tables"
-    shipped = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-    if table in shipped:
-        text = (folder / f"{table}.yaml").read_text()
-    elif Path(table).suffix in {".yaml", ".yml"} and Path(table).exists():
-        text = Path(table).read_text()
-    else:
-        raise ConfigError(f"unknown table {table!r}; shipped: {', '.join(shipped)}; or an existing .yaml file")
-    try:
-        return Table.model_validate(yaml.safe_load(text))
-    except ValueError as error:
-        raise ConfigError(f"table {table}: {' '.join(str(error).split())}") from None
-
-
-def choose_rate(
-    folder: Path, arm: str, recipe: str, plan: Table, collapsed: set[Job]
-) -> tuple[float, dict[float, str]]:
-    """The rate with the best validation score, and every rate's score or the word `collapsed`.
-
-    Raises:
-        ConfigError: the arm collapses at every rate of the grid.
-    """
-    scores: dict[float, float] = {}
-    shown: dict[float, str] = {}
-    for rate in plan.learning_rates:
-        job = Job(arm, recipe, plan.selection_seed, rate)
-        if job in collapsed:
-            shown[rate] = "collapsed"
-            continue
-        history = json.loads((folder / job.name / "train" / "log.json").read_text())
-        scores[rate] = max(e["probe_score"] for e in history if "probe_score" in e and e["step"] > 0)
-        shown[rate] = f"{scores[rate]:.4f}"
-    if not scores:
-        raise ConfigError(f"{arm} collapses at every learning rate of the grid; add smaller ones")
-    return max(scores, key=lambda rate: scores[rate]), shown
-
-
-class _Runner:
-    """Runs jobs as processes of their own, a few at a time, sharing finished stages."""
-
-    def __init__(self, folder: Path, overrides: Sequence[str], jobs: int) -> None:
-        self.folder = folder
-        self.overrides = overrides
-        self.jobs = jobs
-
-    def all(self, jobs: Sequence[Job], until: str | None) -> set[Job]:
-        """Runs all jobs and returns those whose training collapsed; any other failure stops everything."""
-        wanted = list(dict.fromkeys(jobs))
-        collapsed = set()
-        with ThreadPoolExecutor(self.jobs) as pool:
-            for number, (job, outcome) in enumerate(
-                zip(wanted, pool.map(lambda job: self._one(job, until), wanted), strict=True), start=1
-            ):
-                print(f"[{number}/{len(wanted)}] {job.name}: {outcome}", file=sys.stderr, flush=True)
-                if outcome == "collapsed":
-                    collapsed.add(job)
-        return collapsed
-
-    def _one(self, job: Job, until: str | None) -> str:
-        import os
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "mmedpo", "run", job.recipe, "--name", job.name, "--runs", str(self.folder)]
-        command += ["--donors", str(self.folder)]
-        if until is not None:
-            command += ["--until", until]
-        for override in (*self.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
-            command += ["--set", override]
-        threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
-        log = self.folder / f"{job.name}.log"
-        with log.open("a") as handle:
-            code = subprocess.run(
-                command, stdout=handle, stderr=handle, env={**os.environ, "OMP_NUM_THREADS": threads}, check=False
-            ).returncode
-        if code == 0:
-            return "done"
-        last = (log.read_text().strip().splitlines() or ["no output"])[-1]
-        if "training stopped" in last:
-            return "collapsed"
-        raise MMedPOError(f"{job.name} failed with exit code {code}: {last.removeprefix('error: ')} (log: {log})")
+    written = run_table(Path(table).stem, load_table(table), runs, out, max(jobs, 1), settings or [], LineReporter())
+    print(f"wrote {written}")

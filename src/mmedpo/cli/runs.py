@@ -47,11 +47,11 @@ def run(
 
     Example: mmedpo run vqa-rad --set data.root=~/VQA_RAD
     """
-    from mmedpo.cli.pipeline import run_stages
-    from mmedpo.cli.summary import print_summary
     from mmedpo.config import load_settings
     from mmedpo.errors import ConfigError
+    from mmedpo.pipeline.plan import run_stages
     from mmedpo.progress import LineReporter
+    from mmedpo.report.summary import print_summary
     from mmedpo.run import CallOptions, open_run
 
     _refuse_processes("run")
@@ -71,7 +71,7 @@ def status(folder: RunFolder) -> None:
 
     Example: mmedpo status runs/phantom-mmedpo
     """
-    from mmedpo.cli.pipeline import plan
+    from mmedpo.pipeline.plan import plan
     from mmedpo.progress import duration
     from mmedpo.run import read_run
 
@@ -138,7 +138,7 @@ def train(folder: RunFolder) -> None:
 
     Example: torchrun --nproc_per_node 2 -m mmedpo train runs/phantom-mmedpo
     """
-    from mmedpo.cli.pipeline import run_stages
+    from mmedpo.pipeline.plan import run_stages
     from mmedpo.run import join_run
 
     rank = int(os.environ.get("RANK", "0"))
@@ -195,7 +195,7 @@ def _stage(
 
 
 def _open(folder: Path, stage: str, calls: CallOptions | None = None) -> None:
-    from mmedpo.cli.pipeline import run_stages
+    from mmedpo.pipeline.plan import run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.run import open_run
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-DENSE_SEED, BALANCED_SEED, PRIOR_SEED = 50_000_000, 60_000_000, 70_000_000
-"""First case seeds of the three corpora; the demo's splits hash theirs to far larger numbers."""
 
 
 def pretrain_tiny(
@@ -33,129 +29,17 @@ def pretrain_tiny(
 
     Example: mmedpo pretrain-tiny build/tiny
     """
-    from mmedpo.models.tiny.architecture import build_tokenizer, save_checkpoint
-    from mmedpo.models.tiny.pretrain import PretrainSettings, pretrain_language, pretrain_vision
+    from mmedpo.pipeline.tiny_model import Schedule, train_tiny
     from mmedpo.progress import LineReporter
 
-    reporter = LineReporter()
-    prior = _questioned(_cases(PRIOR_SEED + seed, prior_images, "training", reporter.track("images with priors")))
-    prior = _mismatch(prior, mismatched, seed)
-    if after_step_2 is None:
-        balanced = _questioned(
-            _cases(BALANCED_SEED + seed, balanced_images, "balanced", reporter.track("balanced images"))
-        )
-        texts = [text for item in (*prior, *balanced) for pair in item.questions for text in pair]
-        tokenizer = build_tokenizer([*texts, *_general_words()])
-        vlm = _fresh_model(tokenizer, seed)
-        dense = [
-            _dense(case)
-            for case in _cases(DENSE_SEED + seed, dense_images, "balanced", reporter.track("images with patch labels"))
-        ]
-        settings = PretrainSettings(vision_epochs=vision_epochs, language_epochs=balanced_epochs, seed=seed)
-        loss = pretrain_vision(vlm, dense, settings, reporter.track("step 1, vision tower"))
-        reporter.message(f"step 1: loss {loss:.4f} in the last epoch")
-        loss = pretrain_language(vlm, balanced, settings, reporter.track("step 2, balanced questions"))
-        reporter.message(f"step 2: loss {loss:.4f} per answer token in the last epoch")
-        save_checkpoint(vlm.model, tokenizer, out / "step-2", dtype="float32")
-    else:
-        vlm = _load(after_step_2)
-    settings = PretrainSettings(language_epochs=prior_epochs, language_rate=prior_rate, seed=seed)
-    loss = pretrain_language(vlm, prior, settings, reporter.track("step 3, questions with priors"))
-    reporter.message(f"step 3: loss {loss:.4f} per answer token in the last epoch")
-    save_checkpoint(vlm.model, vlm.tokenizer, out)
-    reporter.message(f"wrote {out}")
-
-
-def _cases(first: int, count: int, priors: str, advance: Any) -> Sequence[Any]:
-    from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, generate_case
-
-    chosen = TRAINING_PRIORS if priors == "training" else BALANCED_PRIORS
-    cases = []
-    for index in range(count):
-        cases.append(generate_case(first + index, chosen))
-        advance(index + 1, count)
-    return cases
-
-
-def _questioned(cases: Sequence[Any]) -> list[Any]:
-    from mmedpo.models.tiny.pretrain import QuestionedImage
-
-    return [
-        QuestionedImage(case.image, tuple((item.question, item.answer) for item in case.questions)) for case in cases
-    ]
-
-
-def _mismatch(images: Sequence[Any], share: float, seed: int) -> list[Any]:
-    """Gives a share of the question sets the picture of another: what is left to learn there is the prior."""
-    import dataclasses
-
-    import numpy as np
-
-    rng = np.random.default_rng([seed, 3])
-    chosen = rng.permutation(len(images))[: round(share * len(images))]
-    swapped = {int(index): images[int(chosen[(i + 1) % len(chosen)])].image for i, index in enumerate(chosen)}
-    return [dataclasses.replace(item, image=swapped.get(index, item.image)) for index, item in enumerate(images)]
-
-
-def _dense(case: Any) -> Any:
-    """Patch labels: a finding lies in a patch when it covers an eighth of it, or when most of it lies there."""
-    import numpy as np
-
-    from mmedpo.data.phantom.priors import KINDS
-    from mmedpo.models.tiny.architecture import IMAGE_SIZE, PATCH_SIZE
-    from mmedpo.models.tiny.pretrain import DenseImage
-
-    grid = IMAGE_SIZE // PATCH_SIZE
-    # Classes are finding x half of the picture, so that the side lies in the patch's own features: a language
-    # model that counts positions along one line can tell rows of patches apart, but hardly columns.
-    patches = np.zeros((grid * grid, 2 * len(KINDS)), dtype=np.bool_)
-    half = np.tile(np.arange(grid) >= grid // 2, grid)
-    image_labels = np.zeros(3 * len(KINDS) + 12, dtype=np.bool_)
-    for finding, mask in zip(case.findings, case.masks, strict=True):
-        kind = KINDS.index(finding.kind)
-        covered = mask.reshape(grid, PATCH_SIZE, grid, PATCH_SIZE).sum(axis=(1, 3)).reshape(-1)
-        present = (covered >= PATCH_SIZE**2 / 8) | (covered >= 0.3 * max(mask.sum(), 1))
-        patches[:, 2 * kind] = present & ~half
-        patches[:, 2 * kind + 1] = present & half
-        image_labels[kind] = True
-        image_labels[len(KINDS) + kind] = finding.size == "large"
-        image_labels[2 * len(KINDS) + kind] = finding.size == "small"
-        if finding.kind == "nodule":
-            image_labels[3 * len(KINDS) + min(finding.count, 3) - 1] = True
-    base = 3 * len(KINDS) + 3
-    image_labels[base + ["AP", "PA", "axial"].index(case.plane)] = True
-    image_labels[base + 3 + ["x-ray", "CT", "MRI"].index(case.modality)] = True
-    return DenseImage(case.image, patches, image_labels)
-
-
-def _general_words() -> list[str]:
-    """Words of radiology beyond the phantoms, so that real questions need few tokens."""
-    from importlib import resources
-
-    text = resources.files("mmedpo.models.tiny").joinpath("words.txt").read_text()
-    return [f"{word}" for word in text.split() for _ in range(40)]
-
-
-def _fresh_model(tokenizer: Any, seed: int) -> Any:
-    import torch
-
-    from mmedpo.models.tiny.architecture import IMAGE, build_image_processor, build_model
-    from mmedpo.models.vlm import VisionLanguageModel
-
-    torch.manual_seed(seed)
-    model = build_model(tokenizer)
-    return VisionLanguageModel(
-        model=model,
-        tokenizer=tokenizer,
-        image_processor=build_image_processor(),
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_tokens=model.config.image_seq_length,
-        name="tiny (in training)",
+    schedule = Schedule(
+        dense_images=dense_images,
+        vision_epochs=vision_epochs,
+        balanced_images=balanced_images,
+        balanced_epochs=balanced_epochs,
+        prior_images=prior_images,
+        prior_epochs=prior_epochs,
+        mismatched=mismatched,
+        prior_rate=prior_rate,
     )
-
-
-def _load(folder: Path) -> Any:
-    from mmedpo.config import ModelSettings
-    from mmedpo.models.hub import load_model
-
-    return load_model(ModelSettings(name=str(folder), device="cpu"))
+    train_tiny(out, schedule, seed, after_step_2, LineReporter())

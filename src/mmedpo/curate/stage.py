@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.config import endpoint_of
-from mmedpo.curate.asking import AskedJudge
-from mmedpo.curate.judge import Judge
+from mmedpo.curate.judges.asking import AskedJudge
+from mmedpo.curate.judges.judge import Judge
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.curate.sample import sample_candidates
 from mmedpo.engine import FeatureStore
@@ -31,7 +31,7 @@ from mmedpo.records import (
 from mmedpo.registry import lookup
 from mmedpo.run import Run, run_async, settled, stream_chunks
 from mmedpo.seeds import derive_seed
-from mmedpo.tables import write_bytes
+from mmedpo.storage.tables import write_bytes
 
 IMAGES = "images"
 CHUNK = 32

@@ -217,11 +217,16 @@ def yes_no_choices(answer_type: AnswerType, answer: str) -> tuple[str, ...]:
     return ("yes", "no") if answer_type == "closed" and answer.casefold() in ("yes", "no") else ()
 
 
+def check_scheme(name: str, settings: DatasetSettings) -> None:
+    """Raises `ConfigError` for an unknown split scheme."""
+    if settings.split not in ("", DISJOINT, OFFICIAL):
+        raise ConfigError(f"{name} has no split {settings.split!r}; allowed: {DISJOINT}, {OFFICIAL}")
+
+
 def _scheme(name: str, questions: Sequence[Question], settings: DatasetSettings, default: str) -> str:
+    check_scheme(name, settings)
     scheme = settings.split or default
-    if scheme not in (DISJOINT, OFFICIAL):
-        raise ConfigError(f"{name} has no split {scheme!r}; allowed: {DISJOINT}, {OFFICIAL}")
-    if scheme == OFFICIAL and not any(question.split for question in questions):
+    if scheme == OFFICIAL and questions and not any(question.split for question in questions):
         if settings.split:
             raise ConfigError(f"{name} as found has no official split; use {DISJOINT!r}")
         return DISJOINT

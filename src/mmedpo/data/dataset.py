@@ -70,7 +70,7 @@ class DatasetReading:
     """Records left out, each with its reason."""
     notes: list[str] = field(default_factory=list)
     """Warnings for the user, one sentence each, e.g. about a leak between the splits."""
-    extracted: EmbeddedImages | None = None
+    extracted: EmbeddedImages | None = field(default=None, compare=False)
     """Where the images lay inside a table: the folder that all image paths are relative to; None: the dataset's."""
 
 

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
-from mmedpo.data.phantom_dataset import Phantom
+from mmedpo.data.readers.phantom import Phantom
 from mmedpo.errors import DataError
-from mmedpo.files import move
 from mmedpo.records import Drop, Example
 from mmedpo.registry import lookup
 from mmedpo.run import IMAGES, Run
 from mmedpo.seeds import derive_seed
-from mmedpo.tables import write_text
+from mmedpo.storage.files import move
+from mmedpo.storage.tables import write_text
 
 MINIMUM_TRAIN = 8
 """Fewer training questions than this are refused."""

@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmedpo.config import FeaturePlace
-from mmedpo.files import hash_path
 from mmedpo.models.vlm import UInt8Image, VisionLanguageModel
 from mmedpo.progress import Advance
-from mmedpo.tables import atomic_path, write_text
+from mmedpo.storage.files import hash_path
+from mmedpo.storage.tables import atomic_path, write_text
 
 MEMORY_SHARE = 0.25
 """Share of the free memory that features may fill."""

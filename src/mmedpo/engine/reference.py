@@ -20,9 +20,9 @@ from torch import Tensor
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.engine import Engine
 from mmedpo.errors import TrainingError
-from mmedpo.files import hash_path
 from mmedpo.progress import Advance
-from mmedpo.tables import atomic_path
+from mmedpo.storage.files import hash_path
+from mmedpo.storage.tables import atomic_path
 
 CHUNK = 512
 """Branches computed between two saves: what a kill can cost."""

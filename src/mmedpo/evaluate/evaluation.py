@@ -4,113 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import Field
-
-from mmedpo.evaluate.scoring import (
-    ItemScore,
-    Summary,
-    image_clusters,
-    metric_values,
-    score_predictions,
-    summarise,
-)
+from mmedpo.evaluate.scoring import image_clusters, metric_values, score_predictions, summarise
 from mmedpo.evaluate.statistics import Interval, mean_interval, paired_difference
-from mmedpo.records import ErrorType, Example, Prediction, Record
-
-METRICS = ("closed_accuracy", "open_recall", "bleu", "rouge_l", "meteor")
-"""Metrics that are compared, where the split has such questions."""
+from mmedpo.records import (
+    Difference,
+    Example,
+    ItemScore,
+    Prediction,
+    Reliance,
+    ReliancePart,
+    SplitScores,
+)
+from mmedpo.records.evaluation import METRICS
 
 MINIMUM_BY_TYPE = 20
 """Questions of one error type below which it gets no interval of its own."""
-
-
-class Reliance(Record):
-    """log pi(y_w) of one question of one model under the clean and the two noised views."""
-
-    example_id: str
-    """The question."""
-    model: str
-    """`base` or `tuned`."""
-    image_sha256: str
-    """Cluster of the intervals."""
-    clean: float
-    """log pi(y_w | clean image), nats, summed over the answer."""
-    lesion: float
-    """The same with the lesion noised."""
-    elsewhere: float
-    """The same with an equal area elsewhere noised."""
-
-
-class Difference(Record):
-    """Tuned minus base on one metric of one split, paired by question, clustered by image."""
-
-    split: str
-    """The split."""
-    metric: str
-    """The metric."""
-    error_type: ErrorType | None = None
-    """Set when only questions of this type are compared."""
-    base: float
-    """Mean of the base."""
-    tuned: float
-    """Mean of the tuned model."""
-    difference: float
-    """Tuned minus base."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-    questions: int
-    """Questions compared."""
-    images: int
-    """Images they stand on."""
-
-
-class ReliancePart(Record):
-    """Mean fall of log pi(y_w), nats, when one region is noised; positive means it falls."""
-
-    model: str
-    """`base` or `tuned`; `tuned-base` for the difference."""
-    region: str
-    """`lesion`, `elsewhere`, or `contrast` (lesion minus elsewhere)."""
-    mean: float
-    """Mean over the questions."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-    questions: int
-    """Questions measured."""
-
-
-class SplitScores(Record):
-    """Both models on one split."""
-
-    split: str
-    """The split."""
-    summaries: dict[str, Summary]
-    """`base` and `tuned`."""
-    other_protocols: dict[str, dict[str, Summary]] = Field(default_factory=dict)
-    """Protocol -> the same, for comparison with published numbers."""
-
-
-class Evaluation(Record):
-    """`evaluation.json`."""
-
-    protocol: str
-    """Protocol of the headline."""
-    splits: tuple[SplitScores, ...]
-    """In the order of the settings."""
-    differences: tuple[Difference, ...]
-    """Whole splits."""
-    by_error_type: tuple[Difference, ...]
-    """Per error type, on the first split."""
-    reliance: tuple[ReliancePart, ...] = ()
-    """On the first split; empty when it was not measured."""
-    level: float = 0.95
-    """Coverage of the intervals."""
-    bootstrap_samples: int = 0
-    """Resamples behind each interval."""
 
 
 def compare(

@@ -10,13 +10,12 @@ import numpy as np
 
 from mmedpo.config import NoiseSettings
 from mmedpo.engine import Branch, Engine, build_branch
-from mmedpo.evaluate.evaluation import Reliance
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
-from mmedpo.records import Drop, Example, NoiseSpec
+from mmedpo.records import Drop, Example, NoiseSpec, Reliance
 from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
-from mmedpo.tables import write_bytes
+from mmedpo.storage.tables import write_bytes
 
 LESION_QUESTIONS = ("presence", "abnormality", "side", "zone", "count", "size")
 """Error types whose answer depends on the lesion."""

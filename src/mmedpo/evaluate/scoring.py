@@ -4,76 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
-
-from pydantic import Field, field_validator
 
 from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.normalise import strict_tokens
-from mmedpo.evaluate.protocols import AnswerProtocol, polarity
-from mmedpo.records import AnswerType, ErrorType, Example, Prediction, Record
+from mmedpo.evaluate.protocols import AnswerProtocol
+from mmedpo.evaluate.protocols.strict import polarity
+from mmedpo.records import ErrorType, Example, ItemScore, MetricSummary, Prediction, Summary
 from mmedpo.registry import lookup
-
-
-class ItemScore(Record):
-    """One answer of one model, scored by one protocol."""
-
-    example_id: str
-    """The question."""
-    model: str
-    """Which model answered."""
-    protocol: str
-    """Registered name of the protocol."""
-    answer_type: AnswerType
-    """Closed, open or report: decides which metrics there are."""
-    error_type: ErrorType
-    """What the question asks for."""
-    image_sha256: str
-    """The image: the cluster of the bootstrap."""
-    values: dict[str, float] = Field(default_factory=dict)
-    """Metric -> value; empty when unscored."""
-    reference: str = ""
-    """Ground truth as normalised words; empty for reports."""
-    polarity: Literal["", "yes", "no", "both", "neither"] = ""
-    """What was said to a yes/no question; empty for any other question."""
-    note: str = ""
-    """Why a closed answer got no credit, under protocols that tell."""
-    unscored: str = ""
-    """Why there is no value; empty when there is one."""
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _from_pairs(cls, value: Any) -> Any:
-        # Parquet gives a map back as a list of pairs.
-        return dict(value) if isinstance(value, list) else value
-
-
-class MetricSummary(Record):
-    """Mean of one metric."""
-
-    mean: float
-    """Arithmetic mean over the items that have the metric."""
-    n: int
-    """Number of those items, at least 1."""
-
-
-class Summary(Record):
-    """What one model scored under one protocol. A metric that no item has is absent, never 0."""
-
-    model: str
-    """Which model."""
-    protocol: str
-    """Registered name of the protocol."""
-    n_items: int
-    """Items given, unscored ones included."""
-    metrics: dict[str, MetricSummary]
-    """Metric -> mean and n; also yes_rate, yes_rate_reference and closed_majority_baseline (see `summarise`)."""
-    by_error_type: dict[ErrorType, dict[str, MetricSummary]]
-    """The protocol's metrics again, per error type that occurs."""
-    unscored: dict[str, int]
-    """Reason -> number of items without a value."""
-    notes: dict[str, int]
-    """Note -> number of closed answers without credit."""
 
 
 def score_predictions(

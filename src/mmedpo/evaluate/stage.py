@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from mmedpo.engine import Engine, FeatureStore
 from mmedpo.errors import EvaluationError
-from mmedpo.evaluate.evaluation import Evaluation, Reliance, evaluate_split, summarise_reliance
+from mmedpo.evaluate.evaluation import evaluate_split, summarise_reliance
 from mmedpo.evaluate.generate import decoding_order, predict
 from mmedpo.evaluate.reliance import choose_examples, measure_reliance, write_views
 from mmedpo.imaging.images import read_image
 from mmedpo.models.hub import load_model, load_tuned
-from mmedpo.records import Example, Prediction
+from mmedpo.records import Evaluation, Example, Prediction, Reliance
 from mmedpo.run import Run
-from mmedpo.tables import write_text
+from mmedpo.storage.tables import write_text
 
 EVALUATION = "evaluation.json"
 

@@ -4,74 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mmedpo.evaluate.evaluation import METRICS, Reliance
-from mmedpo.evaluate.scoring import ItemScore, image_clusters, metric_values
+from mmedpo.evaluate.scoring import image_clusters, metric_values
 from mmedpo.evaluate.statistics import mean_interval, paired_difference_over_seeds
-from mmedpo.records import Record
+from mmedpo.records import Cell, Contrast, ItemScore, Reliance, RelianceCell
+from mmedpo.records.evaluation import METRICS
 
 SeedItems = Sequence[Sequence[ItemScore]]
 """Scored answers of one model, one entry per seed, all on the same questions."""
-
-
-class Cell(Record):
-    """One arm on one metric of one split."""
-
-    arm: str
-    """Name of the arm; `base` for the model before tuning."""
-    split: str
-    """The split."""
-    metric: str
-    """The metric."""
-    mean: float
-    """Mean over seeds of the mean over questions."""
-    per_seed: tuple[float, ...]
-    """Mean over questions, per seed."""
-    difference: float | None = None
-    """Arm minus base; None for the base."""
-    low: float | None = None
-    """Lower end of the 95 % interval of the difference."""
-    high: float | None = None
-    """Upper end."""
-    questions: int
-    """Questions per seed."""
-    images: int
-    """Images they stand on."""
-
-
-class Contrast(Record):
-    """One arm against another on one metric of one split."""
-
-    split: str
-    """The split."""
-    metric: str
-    """The metric."""
-    arm: str
-    """The arm."""
-    against: str
-    """What it is compared with."""
-    difference: float
-    """Arm minus the other."""
-    low: float
-    """Lower end of the 95 % interval."""
-    high: float
-    """Upper end."""
-
-
-class RelianceCell(Record):
-    """Lesion reliance of one arm: fall of log pi(y_w) with the lesion noised minus elsewhere noised, nats."""
-
-    arm: str
-    """Name of the arm; `base` for the model before tuning."""
-    lesion: float
-    """Mean fall with the lesion noised."""
-    elsewhere: float
-    """Mean fall with an equal area elsewhere noised."""
-    difference: float | None = None
-    """Contrast (lesion minus elsewhere) of the arm minus that of the base."""
-    low: float | None = None
-    """Lower end of its 95 % interval."""
-    high: float | None = None
-    """Upper end."""
 
 
 def study_cells(split: str, base: SeedItems, arms: Mapping[str, SeedItems], samples: int) -> list[Cell]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.grounder import Heatmap, Mask, Pixels, Region
+from mmedpo.grounding.grounder import Region
 from mmedpo.records import Box
+from mmedpo.records.shapes import Heatmap, Mask, Pixels
 from mmedpo.registry import register
 
 MARGIN_SHARE = 0.02

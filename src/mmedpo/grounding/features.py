@@ -12,10 +12,10 @@ pixels tells the resolution and the JPEG quality of the source rather than the d
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from mmedpo.grounding.grounder import Pixels, to_grey
+from mmedpo.grounding.grounder import to_grey
+from mmedpo.records.shapes import Floats, Pixels
 
 GRID = 14
 """Patches per side, as in the 14 x 14 attention maps of MedKLIP."""
@@ -39,8 +39,6 @@ STATISTICS = (
 POSITION = ("row", "column", "column-squared")
 FEATURES = STATISTICS + POSITION
 """Names of the last axis of `patch_features`, in order."""
-
-Floats = NDArray[np.float64]
 
 
 def patch_features(image: Pixels) -> Floats | None:

@@ -21,10 +21,9 @@ from pydantic import BaseModel, ConfigDict
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.annotation import boxes_mask
 from mmedpo.grounding.features import patch_features
-from mmedpo.grounding.grounder import Mask, Pixels, resize_map
+from mmedpo.grounding.grounder import resize_map
 from mmedpo.grounding.logistic import group_folds, sigmoid
 from mmedpo.grounding.patch_probe import (
-    Floats,
     Lesion,
     PatchProbe,
     fit_features,
@@ -34,6 +33,7 @@ from mmedpo.grounding.patch_probe import (
     upsample,
 )
 from mmedpo.records import Box
+from mmedpo.records.shapes import Floats, Mask, Pixels
 
 EVALUATION_SIZE = 224
 """Maps and lesion masks are compared at this side length."""

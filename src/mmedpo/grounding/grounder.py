@@ -17,13 +17,7 @@ from PIL import Image
 
 from mmedpo.errors import GroundingError
 from mmedpo.records import Box
-
-Pixels = NDArray[np.uint8]
-"""[H, W] grey or [H, W, 3] RGB, 0..255."""
-Heatmap = NDArray[np.float32]
-"""[H, W], 0..1."""
-Mask = NDArray[np.bool_]
-"""[H, W], True = lesion."""
+from mmedpo.records.shapes import Heatmap, Mask, Pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedpo.errors import GroundingError
-
-Floats = NDArray[np.float64]
+from mmedpo.records.shapes import Floats
 
 
 def sigmoid(logits: Floats) -> Floats:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.grounder import Heatmap, Pixels, to_grey
+from mmedpo.grounding.grounder import to_grey
 from mmedpo.records import Box
+from mmedpo.records.shapes import Heatmap, Pixels
 
 _STOPS = np.array(
     [(0.0, 20, 11, 52), (0.25, 97, 19, 110), (0.5, 187, 55, 84), (0.75, 249, 142, 9), (1.0, 252, 255, 164)],

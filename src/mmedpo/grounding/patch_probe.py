@@ -38,12 +38,12 @@ from pydantic import (
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.annotation import boxes_mask, components
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
-from mmedpo.grounding.grounder import Heatmap, Mask, Pixels, Region, resize_map
+from mmedpo.grounding.grounder import Region, resize_map
 from mmedpo.grounding.logistic import fit_logistic, fit_platt, group_folds, sigmoid
 from mmedpo.records import Box
+from mmedpo.records.shapes import Floats, Heatmap, Mask, Pixels
 from mmedpo.registry import register
 
-Floats = NDArray[np.float64]
 Lesion = Mask | Sequence[Box] | None
 """Where the lesion of one fitting image is; None when unknown or absent."""
 

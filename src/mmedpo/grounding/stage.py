@@ -14,7 +14,7 @@ from mmedpo.imaging.images import read_image
 from mmedpo.records import Drop, Example, Grounding
 from mmedpo.registry import lookup
 from mmedpo.run import Run
-from mmedpo.tables import atomic_path
+from mmedpo.storage.tables import atomic_path
 
 TABLE = "groundings.parquet"
 FOLDER = "groundings"

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedpo.errors import ImageError
-from mmedpo.imaging.raster import FrameNeeded, Pixels, TooManyPixels, stretch
+from mmedpo.imaging.raster import FrameNeeded, TooManyPixels, stretch
+from mmedpo.records.shapes import Pixels
 
 _DEFLATED = re.compile(rb"\x02\0\x10\0UI..1\.2\.840\.10008\.1\.2\.1\.99", re.DOTALL)
 """Transfer Syntax UID (0002,0010) of the deflated syntax; the file meta group is always explicit little endian."""

@@ -15,8 +15,9 @@ from typing import TypeAlias
 
 from mmedpo.errors import ImageError
 from mmedpo.imaging.perceptual import perceptual_hash
-from mmedpo.imaging.raster import FrameNeeded, Pixels, TooManyPixels, read_raster
+from mmedpo.imaging.raster import FrameNeeded, TooManyPixels, read_raster
 from mmedpo.records import ImageRef
+from mmedpo.records.shapes import Pixels
 from mmedpo.storage.paths import safe_join
 
 Reader: TypeAlias = Callable[[bytes, int, int | None], Pixels]

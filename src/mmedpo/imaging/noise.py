@@ -30,11 +30,7 @@ from PIL import Image
 
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.records import Box, NoiseSpec
-
-Pixels = NDArray[np.uint8]
-"""[H, W] grey or [H, W, 3] RGB, 0..255."""
-Heatmap = NDArray[np.float32]
-"""[H, W], 0..1."""
+from mmedpo.records.shapes import Heatmap, Pixels
 
 STEPS = 1000
 """Length of every schedule; the noise step k runs over 0..STEPS - 1."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-Pixels: TypeAlias = NDArray[np.uint8]
-"""`[height, width]` (grey) or `[height, width, 3]` (RGB), 0..255."""
+from mmedpo.records.shapes import Pixels
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {

@@ -22,12 +22,12 @@ from typing import Any, TypeVar
 
 from mmedpo.config import ModelSettings, RunSettings
 from mmedpo.errors import RunFolderError
-from mmedpo.files import hash_path, move, share, stamp_path
-from mmedpo.manifest import FORMAT, MANIFEST, Manifest, StageState, read_manifest
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import Drop, Record
 from mmedpo.run.disk import UNUSABLE, unusable
-from mmedpo.tables import read_table, write_table, write_text
+from mmedpo.run.manifest import FORMAT, MANIFEST, Manifest, StageState, read_manifest
+from mmedpo.storage.files import hash_path, move, share, stamp_path
+from mmedpo.storage.tables import read_table, write_table, write_text
 
 RESOLVED = "config.resolved.yaml"
 STATE = ".state.json"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from mmedpo.config import RunSettings, dump_settings, load_settings
 from mmedpo.errors import RunFolderError
-from mmedpo.manifest import MANIFEST, new_manifest, read_manifest
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
 from mmedpo.run.folder import EARLIER, RESOLVED, Run
-from mmedpo.tables import write_text
+from mmedpo.run.manifest import MANIFEST, new_manifest, read_manifest
+from mmedpo.storage.tables import write_text
 
 
 @contextmanager

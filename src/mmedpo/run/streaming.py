@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mmedpo.records import Record
 from mmedpo.run.folder import Run
-from mmedpo.tables import read_table, write_table
+from mmedpo.storage.tables import read_table, write_table
 
 T = TypeVar("T")
 R = TypeVar("R")

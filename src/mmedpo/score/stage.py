@@ -9,10 +9,10 @@ from mmedpo.chat.estimate import Ahead, Estimate, estimate
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.config import endpoint_of
 from mmedpo.errors import ConfigError
-from mmedpo.records import PreferencePair, Record, Turn
+from mmedpo.records import Debated, PreferencePair, SourceWeights, Turn
 from mmedpo.registry import lookup
 from mmedpo.run import Run, run_async, stream_chunks
-from mmedpo.score.chat_agent import ChatAgent
+from mmedpo.score.agents.chat import ChatAgent
 from mmedpo.score.debate import Agent, Asked, Case, Interrupted, case_of, hold_debate, scored
 from mmedpo.score.weights import WeightReport, weigh_pairs
 
@@ -21,34 +21,6 @@ CHUNK = 500
 
 LONGEST_TURN = 150
 """Tokens by which a further turn can lengthen what the next agent reads."""
-
-
-class Debated(Record):
-    """One pair after its debate; how far a killed stage got is kept in these."""
-
-    pair: PreferencePair
-    """With its score, or the reason why there is none."""
-    turns: tuple[Turn, ...]
-    """Everything that was said."""
-
-
-class SourceWeights(Record):
-    """How the weights of one source of scores came out."""
-
-    source: str
-    """`text` or `visual`: statistics are taken per source."""
-    pairs: int
-    """Scored pairs."""
-    mean: float
-    """Mean of the raw scores."""
-    std: float
-    """Population standard deviation of the raw scores."""
-    at_lower: int
-    """Weights on the lower bound."""
-    at_upper: int
-    """Weights on the upper bound."""
-    warnings: tuple[str, ...] = ()
-    """What the user must know of them."""
 
 
 def score(run: Run) -> list[PreferencePair]:

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from mmedpo.errors import DataError, shown
 from mmedpo.storage.bounds import LONGEST_ROW
-from mmedpo.tables import write_bytes
+from mmedpo.storage.tables import write_bytes
 
 _KINDS = {
     b"\x89PNG": ".png",
@@ -36,7 +36,7 @@ _SHORTEST_BASE64 = 64
 """Fewer characters than this spell no picture."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_NAMED = ("path", "url", "image_url", "image", "file", "file_name")
+_NAMED = ("path", "url", "image_url", "image", "file", "file_name", "source", "data")
 """Keys under which an object names its image, or holds another object that does."""
 _DEEPEST = 3
 
@@ -72,6 +72,11 @@ def suffix_of(content: bytes) -> str:
     return next((suffix for start, suffix in _KINDS.items() if content.startswith(start)), ".png")
 
 
+def name_of(content: bytes, below: str) -> str:
+    """Relative path of an image that lies inside a row: by the hash of its bytes."""
+    return f"{below}/{hashlib.sha256(content).hexdigest()}{suffix_of(content)}"
+
+
 class EmbeddedImages:
     """The folder that images out of rows are written to."""
 
@@ -100,7 +105,7 @@ class EmbeddedImages:
         Raises:
             DataError: it cannot be written.
         """
-        relative = f"{self.below}/{hashlib.sha256(content).hexdigest()}{suffix_of(content)}"
+        relative = name_of(content, self.below)
         if relative not in self.names:
             try:
                 if not (self.root / relative).is_file():

@@ -41,11 +41,13 @@ def json_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[RawRo
     size = max(1, path.stat().st_size)
     try:
         with open_text(path, error, lenient=True) as handle:
-            binary = handle.buffer
+            binary, number = handle.buffer, -1
             for number, row in enumerate(_layout(path, handle)):
                 if number >= MOST_ROWS:
                     raise error(f"{path} holds more than {MOST_ROWS:,} rows; split it into smaller files")
                 yield RawRow(number, row.value, row.fault, row.group, min(1.0, binary.tell() / size))
+            if number < 0:
+                raise error(f"{path} holds {'an empty list' if size > 1 else 'nothing'}, expected is a list of {what}")
     except UnicodeError as problem:
         raise error(not_text(path, problem)) from None
     except _NotJson as problem:

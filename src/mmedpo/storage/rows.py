@@ -44,7 +44,7 @@ def iterate_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[Ra
     try:
         if not path.is_file():
             met = "is not a regular file" if path.exists() else "does not exist"
-            raise error(f"{path} {met}; check the path")
+            raise error(f"{path} cannot be read: it {met}; check the path")
         yield from reader(path, error, what)
     except OSError as problem:
         why = problem.strerror or type(problem).__name__

@@ -23,6 +23,11 @@ def official_name(split: str) -> str:
     return _SPELLED.get(plain, plain)
 
 
+def spellings(split: str) -> tuple[str, ...]:
+    """Every spelling of a split's name, its own first."""
+    return (split, *(spelled for spelled, name in _SPELLED.items() if name == split and spelled != split))
+
+
 def split_named(text: str) -> str:
     """The split that a whole name is, e.g. a key or a cell; empty for any other name."""
     return _SPELLED.get(text.strip().casefold(), "")

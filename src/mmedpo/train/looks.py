@@ -1,4 +1,4 @@
-"""What a training log tells: the looks at the validation probe, the best of them, and collapse. Pure, no torch."""
+"""Whether the model degenerated while it was trained, from the looks at the validation probe. Pure, no torch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmedpo.config import WatchSettings
-
-SCORE, LOGPROB = "probe_score", "probe_logprob_per_token"
-
-
-def watch_log(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The probe's entries of a trainer's log."""
-    return [entry for entry in history if SCORE in entry]
-
-
-def best_look(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first entry with the highest score among the trained steps; None before the first."""
-    trained = [look for look in looks if look["step"] > 0]
-    return max(trained, key=lambda look: float(look[SCORE])) if trained else None
+from mmedpo.records.looks import LOGPROB, SCORE
 
 
 def collapse(looks: Sequence[Mapping[str, Any]], settings: WatchSettings) -> str:
@@ -35,9 +23,3 @@ def collapse(looks: Sequence[Mapping[str, Any]], settings: WatchSettings) -> str
             f"by more than {settings.collapse_logprob:g}"
         )
     return ""
-
-
-def best_step(history: Sequence[Mapping[str, Any]]) -> int | None:
-    """The step whose adapter `keep: best` keeps; None before the first look at a trained step."""
-    best = best_look(watch_log(history))
-    return None if best is None else int(best["step"])

@@ -18,11 +18,12 @@ from mmedpo.imaging.images import read_image
 from mmedpo.models.hub import checkpoint_hash, load_model, make_trainable
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Drop, Example, PreferencePair
+from mmedpo.records.looks import LOGPROB, SCORE, best_look, watch_log
 from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
-from mmedpo.tables import write_text
+from mmedpo.storage.tables import write_text
 from mmedpo.train.groups import Group, branches_of, families, group_pairs
-from mmedpo.train.looks import LOGPROB, SCORE, best_look, collapse, watch_log
+from mmedpo.train.looks import collapse
 from mmedpo.train.trainer import (
     PreferenceTrainer,
     last_complete_checkpoint,

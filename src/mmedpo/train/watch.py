@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from mmedpo.config import WatchSettings
-from mmedpo.train.looks import best_look, collapse, watch_log
+from mmedpo.records.looks import best_look, watch_log
+from mmedpo.train.looks import collapse
 
 Probe = Callable[[], Mapping[str, float]]
 """Measures the current model; `probe_score` (0..1, higher is better) and `probe_logprob_per_token`

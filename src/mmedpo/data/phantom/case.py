@@ -17,6 +17,7 @@ from mmedpo.data.phantom.slices import Slice, render_slice, slice_layer
 from mmedpo.data.phantom.structure import Finding, Structure, sample_structure
 from mmedpo.errors import ConfigError
 from mmedpo.records import Box
+from mmedpo.records.shapes import Mask
 
 NOTICEABLE = 6.0
 """Display levels (of 255, before noise) that a finding must change a pixel by to count as lesion."""
@@ -26,8 +27,6 @@ _SLICE_NOISE = 0.02
 """Noise of an axial slice at full display range; radiographs vary theirs."""
 
 _STRUCTURE, _ANATOMY, _LESION, _NOISE, _QUESTIONS, _VESSELS = range(1, 7)
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""The offline judge: rules over clinical facts pick the answer that conflicts most, or write one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from mmedpo.clinical import Conflict, conflict, extract_facts
+from mmedpo.curate.perturb import perturb, vocabulary_of
+from mmedpo.curate.validators import validate_candidate
+from mmedpo.errors import CurationError
+from mmedpo.records import Candidate, Drop, Example, Verdict
+from mmedpo.registry import register
+
+
+@register("judge", "contradiction")
+@dataclass(frozen=True)
+class ContradictionJudge:
+    """Offline and deterministic: ranks candidates by their clinical conflict with the ground truth.
+
+    Candidates that a validator refuses (equal to the truth, same polarity, cut, leaked prompt, ...)
+    are never picked. If none conflicts, the injector writes an answer; if it cannot, the question is
+    dropped with the injector's reason.
+    """
+
+    minimum: float = 0.3
+    """Least conflict a candidate must show to be picked."""
+    vocabulary: frozenset[str] | None = None
+    """Words the injector prefers (`perturb.vocabulary_of` the training examples); None for all."""
+    name: str = "contradiction"
+    """Name recorded in the verdict."""
+
+    def prepare(self, examples: Iterable[Example]) -> ContradictionJudge:
+        """The same judge, whose injector prefers words that occur in these examples' ground truths."""
+        return replace(self, vocabulary=vocabulary_of(examples))
+
+    def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
+        """Settles one question.
+
+        Args:
+            example: the question with its ground truth.
+            candidates: the model's samples for it; may be empty.
+            seed: drives the injector only.
+
+        Raises:
+            CurationError: a candidate belongs to another example.
+        """
+        best: tuple[Candidate, Conflict] | None = None
+        for candidate in sorted(candidates, key=lambda c: c.index):
+            found = self._conflict(example, candidate)
+            if found.score >= self.minimum and (best is None or found.score > best[1].score):
+                best = candidate, found
+        if best is None:
+            return self._inject(example, seed)
+        candidate, found = best
+        return Verdict(
+            example_id=example.example_id,
+            judge=self.name,
+            outcome="picked",
+            rejected=candidate.text.strip(),
+            candidate_index=candidate.index,
+            error_type=found.error_type,
+            conflict=found.score,
+            reason=found.reason,
+        )
+
+    def _conflict(self, example: Example, candidate: Candidate) -> Conflict:
+        if candidate.example_id != example.example_id:
+            raise CurationError(
+                f"candidate of {candidate.example_id!r} offered for {example.example_id!r}; "
+                "join candidates by example_id"
+            )
+        if validate_candidate(example, candidate):
+            return Conflict(0.0)
+        truth = extract_facts(example.answer, example.question, example.error_type)
+        return conflict(truth, extract_facts(candidate.text, example.question, example.error_type))
+
+    def _inject(self, example: Example, seed: int) -> Verdict:
+        made = perturb(example, seed, self.vocabulary)
+        if isinstance(made, Drop):
+            return Verdict(
+                example_id=example.example_id,
+                judge=self.name,
+                outcome="dropped",
+                rejected="",
+                error_type=example.error_type,
+                reason=made.reason,
+            )
+        return Verdict(
+            example_id=example.example_id,
+            judge=self.name,
+            outcome="injected",
+            rejected=made.text,
+            error_type=made.error_type,
+            conflict=made.conflict,
+            reason=made.reason,
+        )

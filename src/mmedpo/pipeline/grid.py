@@ -1,0 +1,190 @@
+"""A study: several arms, one learning-rate grid, one budget, several seeds, run as processes that share stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmedpo.errors import ConfigError, MMedPOError
+from mmedpo.pipeline.study_table import write_study
+from mmedpo.progress import Reporter
+
+
+class Table(BaseModel):
+    """What a table compares (`recipes/tables/*.yaml`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    """One line."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """Run seeds; every arm runs every one of them."""
+    selection_seed: int
+    """Seed whose validation probe chooses each arm's learning rate."""
+    learning_rates: tuple[float, ...] = Field(min_length=1)
+    """The grid, the same for every arm."""
+    arms: dict[str, str]
+    """Name in the table -> recipe."""
+    settings: tuple[str, ...] = ()
+    """Overrides for every arm."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one arm."""
+
+    arm: str
+    recipe: str
+    seed: int
+    rate: float
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder."""
+        return f"{self.recipe}-seed{self.seed}-lr{self.rate:g}"
+
+
+def run_table(
+    name: str, plan: Table, runs: Path, out: Path, jobs: int, settings: Sequence[str], reporter: Reporter
+) -> Path:
+    """Runs every arm over its seeds and writes the table; goes on where it stopped.
+
+    The learning rate of each arm is the one with the best validation probe on the selection seed; a
+    rate at which training collapses is out. Every arm has the same grid and the same budget.
+
+    Args:
+        name: name of the table: of its folder of runs, and of what is written.
+        plan: arms, seeds, grid.
+        runs: folder that holds the run folders.
+        out: folder for `NAME.md` and `NAME.json`.
+        jobs: runs at a time; each gets its share of the cores.
+        settings: overrides for every arm.
+        reporter: progress.
+
+    Returns:
+        The written page.
+    """
+    folder = runs / name
+    overrides = [*plan.settings, *settings]
+    runner = _Runner(folder, overrides, jobs, reporter)
+    first = next(iter(plan.arms.items()))
+    shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
+    runner.all(shared, until="score")
+    grid = [Job(arm, recipe, plan.selection_seed, r) for arm, recipe in plan.arms.items() for r in plan.learning_rates]
+    collapsed = runner.all(grid, until="train")
+    chosen = {arm: choose_rate(folder, arm, recipe, plan, collapsed) for arm, recipe in plan.arms.items()}
+    for arm, (rate, scores) in chosen.items():
+        reporter.message(f"{arm}: learning rate {rate:g} ({', '.join(f'{r:g}: {s}' for r, s in scores.items())})")
+    final = [Job(arm, recipe, seed, chosen[arm][0]) for seed in plan.seeds for arm, recipe in plan.arms.items()]
+    # The base's answers are the same for all arms of a seed: made once, then taken over.
+    lost = runner.all([job for job in final if job.arm == first[0]], until="predict-tuned")
+    lost |= runner.all([job for job in final if job.arm != first[0]], until="predict-tuned")
+    unstable = {job.arm for job in lost}
+    folders = {arm: [folder / job.name for job in final if job.arm == arm] for arm in plan.arms if arm not in unstable}
+    if first[0] in unstable:
+        raise MMedPOError(
+            f"{first[0]} collapsed at its chosen learning rate on some seed; add smaller rates to the grid"
+        )
+    notes = [
+        f"{job.arm}: training collapsed with seed {job.seed}; the arm is not in the tables"
+        for job in sorted(lost, key=lambda job: job.name)
+    ]
+    write_study(name, plan.description, folders, chosen, overrides, notes, out)
+    return out / f"{name}.md"
+
+
+def load_table(table: str) -> Table:
+    """Reads a shipped table or a YAML file.
+
+    Raises:
+        ConfigError: unknown table, or one that is not of the form of `Table`.
+    """
+    folder = resources.files("mmedpo.recipes") / "tables"
+    shipped = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    if table in shipped:
+        text = (folder / f"{table}.yaml").read_text()
+    elif Path(table).suffix in {".yaml", ".yml"} and Path(table).exists():
+        text = Path(table).read_text()
+    else:
+        raise ConfigError(f"unknown table {table!r}; shipped: {', '.join(shipped)}; or an existing .yaml file")
+    try:
+        return Table.model_validate(yaml.safe_load(text))
+    except ValueError as error:
+        raise ConfigError(f"table {table}: {' '.join(str(error).split())}") from None
+
+
+def choose_rate(
+    folder: Path, arm: str, recipe: str, plan: Table, collapsed: set[Job]
+) -> tuple[float, dict[float, str]]:
+    """The rate with the best validation score, and every rate's score or the word `collapsed`.
+
+    Raises:
+        ConfigError: the arm collapses at every rate of the grid.
+    """
+    scores: dict[float, float] = {}
+    shown: dict[float, str] = {}
+    for rate in plan.learning_rates:
+        job = Job(arm, recipe, plan.selection_seed, rate)
+        if job in collapsed:
+            shown[rate] = "collapsed"
+            continue
+        history = json.loads((folder / job.name / "train" / "log.json").read_text())
+        scores[rate] = max(e["probe_score"] for e in history if "probe_score" in e and e["step"] > 0)
+        shown[rate] = f"{scores[rate]:.4f}"
+    if not scores:
+        raise ConfigError(f"{arm} collapses at every learning rate of the grid; add smaller ones")
+    return max(scores, key=lambda rate: scores[rate]), shown
+
+
+class _Runner:
+    """Runs jobs as processes of their own, a few at a time, sharing finished stages."""
+
+    def __init__(self, folder: Path, overrides: Sequence[str], jobs: int, reporter: Reporter) -> None:
+        self.folder = folder
+        self.overrides = overrides
+        self.jobs = jobs
+        self.reporter = reporter
+
+    def all(self, jobs: Sequence[Job], until: str | None) -> set[Job]:
+        """Runs all jobs and returns those whose training collapsed; any other failure stops everything."""
+        wanted = list(dict.fromkeys(jobs))
+        collapsed = set()
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for number, (job, outcome) in enumerate(
+                zip(wanted, pool.map(lambda job: self._one(job, until), wanted), strict=True), start=1
+            ):
+                self.reporter.message(f"[{number}/{len(wanted)}] {job.name}: {outcome}")
+                if outcome == "collapsed":
+                    collapsed.add(job)
+        return collapsed
+
+    def _one(self, job: Job, until: str | None) -> str:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "mmedpo", "run", job.recipe, "--name", job.name, "--runs", str(self.folder)]
+        command += ["--donors", str(self.folder)]
+        if until is not None:
+            command += ["--until", until]
+        for override in (*self.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
+            command += ["--set", override]
+        threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
+        log = self.folder / f"{job.name}.log"
+        with log.open("a") as handle:
+            code = subprocess.run(
+                command, stdout=handle, stderr=handle, env={**os.environ, "OMP_NUM_THREADS": threads}, check=False
+            ).returncode
+        if code == 0:
+            return "done"
+        last = (log.read_text().strip().splitlines() or ["no output"])[-1]
+        if "training stopped" in last:
+            return "collapsed"
+        raise MMedPOError(f"{job.name} failed with exit code {code}: {last.removeprefix('error: ')} (log: {log})")

@@ -1,0 +1,86 @@
+"""The nouns every stage shares. Frozen, validated, and never aware of torch.
+
+Stages do not import each other: they meet in these records and in the tables of the run folder
+(`mmedpo.storage.tables` turns a list of records into Parquet and back). Every table's record is
+defined here; arrays and the conventions of coordinates are in `mmedpo.records.shapes`.
+"""
+
+from mmedpo.records.core import (
+    AnswerType,
+    Box,
+    Drop,
+    ErrorType,
+    Example,
+    Grounding,
+    ImageRef,
+    NoiseKind,
+    NoiseRegion,
+    NoiseSpec,
+    PairKind,
+    PreferencePair,
+    Protocol,
+    Record,
+)
+from mmedpo.records.evaluation import (
+    Cell,
+    Contrast,
+    Difference,
+    Evaluation,
+    ItemScore,
+    MetricSummary,
+    Prediction,
+    Reliance,
+    RelianceCell,
+    ReliancePart,
+    SplitScores,
+    Summary,
+)
+from mmedpo.records.judging import (
+    Candidate,
+    Debated,
+    SourceWeights,
+    Turn,
+    Verdict,
+)
+from mmedpo.records.rows import (
+    Message,
+    Part,
+    PreferenceRow,
+)
+
+__all__ = [
+    "AnswerType",
+    "Box",
+    "Candidate",
+    "Cell",
+    "Contrast",
+    "Debated",
+    "Difference",
+    "Drop",
+    "ErrorType",
+    "Evaluation",
+    "Example",
+    "Grounding",
+    "ImageRef",
+    "ItemScore",
+    "Message",
+    "MetricSummary",
+    "NoiseKind",
+    "NoiseRegion",
+    "NoiseSpec",
+    "PairKind",
+    "Part",
+    "Prediction",
+    "PreferencePair",
+    "PreferenceRow",
+    "Protocol",
+    "Record",
+    "Reliance",
+    "RelianceCell",
+    "ReliancePart",
+    "SourceWeights",
+    "SplitScores",
+    "Summary",
+    "Turn",
+    "Verdict",
+]

@@ -1,0 +1,187 @@
+"""What every stage shares: examples, groundings, pairs, drops."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+AnswerType = Literal["closed", "open", "report"]
+ErrorType = Literal[
+    "presence",
+    "abnormality",
+    "side",
+    "zone",
+    "count",
+    "size",
+    "modality",
+    "plane",
+    "organ",
+    "attribute",
+    "other",
+]
+"""What a question asks for, and so the way in which its answer can go wrong."""
+
+PairKind = Literal["text", "visual"]
+"""`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v)."""
+
+NoiseKind = Literal["diffusion", "blank", "crop", "mask-out", "released"]
+NoiseRegion = Literal["lesion", "global"]
+Protocol = Literal["strict", "released", "llava-med"]
+
+
+class Record(BaseModel):
+    """A frozen record: unknown fields are refused, values are validated once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Box(Record):
+    """An axis-aligned region in pixels of the original image, upper bounds exclusive."""
+
+    x0: float
+    """Left edge, pixels."""
+    y0: float
+    """Top edge, pixels."""
+    x1: float
+    """Right edge, pixels, exclusive."""
+    y1: float
+    """Bottom edge, pixels, exclusive."""
+    label: str = ""
+    """Finding named by the annotator or the tool; empty when unnamed."""
+
+
+class ImageRef(Record):
+    """Where one image lies and what it held when it was indexed."""
+
+    path: str
+    """Path relative to the dataset's root, with forward slashes; never leaves that root."""
+    sha256: str
+    """Hash of the file's bytes: the identity of an image throughout a run."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    perceptual: str = ""
+    """Hash of what the picture looks like (`mmedpo.imaging.perceptual`); empty when not computed or featureless."""
+
+
+class Example(Record):
+    """One question on one image, with its ground truth."""
+
+    example_id: str
+    """Unique in the run; every join is by this key, never by position."""
+    dataset: str
+    """Registered name of the dataset it comes from."""
+    split: str
+    """Name of the split, e.g. `train`, `validation`, `test`, `test-balanced`."""
+    image: ImageRef
+    """The image the question is about."""
+    question: str
+    """Plain text, without any image placeholder."""
+    answer: str
+    """Ground truth, plain text, stripped, never empty."""
+    answer_type: AnswerType
+    """How the answer is scored: closed (accuracy), open (recall) or report (BLEU, ROUGE-L, METEOR)."""
+    error_type: ErrorType = "other"
+    """What the question asks for."""
+    choices: tuple[str, ...] = ()
+    """The alternatives of a closed question, ground truth included; empty when unknown."""
+    patient_id: str | None = None
+    """Patient (or case) for splits that must not share one; None when the dataset has none."""
+    boxes: tuple[Box, ...] = ()
+    """Annotated lesion boxes of the image."""
+    annotated: bool = False
+    """True when boxes (or a mask) were looked for by the annotator: then empty means no lesion."""
+    mask_path: str | None = None
+    """Binary lesion mask (PNG, non-zero = lesion) relative to the dataset's root."""
+    tags: tuple[str, ...] = ()
+    """Free labels of the dataset, e.g. `modality:xray`, `organ:chest`; tools read these to know what applies."""
+
+
+class Grounding(Record):
+    """What a visual tool says of one image: where the lesion is and how sure it is."""
+
+    image_sha256: str
+    """The image it speaks of."""
+    tool: str
+    """Registered name of the grounder."""
+    heatmap_path: str | None
+    """`.npy` (float32, [height, width], 0..1) relative to the run folder; None when unavailable."""
+    confidence: float | None
+    """The tool's confidence in [0, 1] for the region it marked; None when the tool gives none."""
+    calibrated: bool = False
+    """True when the confidence was calibrated on held-out labels."""
+    boxes: tuple[Box, ...] = ()
+    """Regions the tool marked."""
+    label: str = ""
+    """Finding the tool was asked for or names."""
+    reason: str = ""
+    """Why no heatmap or no confidence could be given; empty otherwise."""
+
+
+class NoiseSpec(Record):
+    """Everything needed to rebuild one noised image alone, bit for bit (METHOD, Eq. 2)."""
+
+    kind: NoiseKind = "diffusion"
+    """`diffusion` is Eq. 2; the others are ablations; `released` mimics the published code."""
+    region: NoiseRegion = "lesion"
+    """`lesion`: inside the heatmap; `global`: h = 1 everywhere."""
+    step: int = 500
+    """Noise step k, 0..999 (index into the schedule); xi_bar_k is the share of the signal's variance that is kept."""
+    schedule: str = "povid-sigmoid"
+    """Name of the schedule that gives the 1000 factors xi."""
+    seed: int = 0
+    """Seed of eps (and of the crop)."""
+
+
+class PreferencePair(Record):
+    """One preference: `chosen` given the image over `rejected` given the (noised) image.
+
+    A text pair has two answers and no noise; a visual pair has the same answer twice and a noised
+    image on the rejected side. Raw score and derived weight are stored apart.
+    """
+
+    pair_id: str
+    """Unique in the run: `<example_id>/<kind>`."""
+    example_id: str
+    """The question it was made from."""
+    kind: PairKind
+    """Text (D_t) or visual (D_v)."""
+    image: ImageRef
+    """The clean image, shown on the chosen side."""
+    question: str
+    """Plain text without image placeholder."""
+    chosen: str
+    """Preferred answer y_w."""
+    rejected: str
+    """Dispreferred answer y_l; equal to `chosen` in a visual pair."""
+    rejected_noise: NoiseSpec | None = None
+    """How the rejected side's image was noised; None in a text pair, and where it was imported ready-made."""
+    rejected_image_path: str | None = None
+    """The noised image (PNG) relative to the run folder; None in a text pair."""
+    error_type: ErrorType = "other"
+    """What the rejected answer gets wrong."""
+    origin: str = ""
+    """Where the rejected side comes from: `picked`, `injected`, `imported`, a grounder's name."""
+    score: float | None = None
+    """Raw clinical relevance in [0, 1]; None while unscored."""
+    score_source: str = ""
+    """What gave the score: `debate`, a grounder's name, `imported`; empty while unscored."""
+    unscored_reason: str = ""
+    """Why there is no score; empty when there is one."""
+    weight: float | None = None
+    """s' of Eq. 3 derived from the score by the run's weighting mode; None while not derived."""
+
+
+class Drop(Record):
+    """Something that was left out, with the reason under which it is counted."""
+
+    stage: str
+    """The stage that dropped it."""
+    item: str
+    """Its key: an example id, a pair id, or a file and row."""
+    reason: str
+    """Short, countable reason, e.g. `unreadable-image`."""
+    detail: str = ""
+    """What exactly was met."""

@@ -1,0 +1,114 @@
+"""What is said on the way to a pair and its weight: candidates, verdicts, turns of a debate, what they cost."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mmedpo.records.core import ErrorType, PreferencePair, Record
+
+
+class Candidate(Record):
+    """One answer of the target model, sampled as a possible dispreferred response."""
+
+    example_id: str
+    """The question it answers."""
+    index: int
+    """0-based number of the sample for this question."""
+    text: str
+    """The answer as decoded, stripped."""
+    seed: int
+    """Seed this sample was drawn with."""
+    temperature: float
+    """Sampling temperature."""
+    finished: bool = True
+    """False when the length limit cut it before the end-of-sequence token."""
+
+
+class Verdict(Record):
+    """How the judge settled one question: a picked candidate, a written answer, or none."""
+
+    example_id: str
+    """The question it is about."""
+    judge: str
+    """Registered name of the judge."""
+    outcome: Literal["picked", "injected", "dropped"]
+    """`picked` from the candidates, `injected` by the judge, or `dropped` with a reason."""
+    rejected: str
+    """The dispreferred answer; empty when dropped."""
+    chosen: str = ""
+    """The preferred answer, where it is a candidate as well (self-rewarding, critic); empty: the ground truth."""
+    candidate_index: int | None = None
+    """Index of the picked candidate; None when written or dropped."""
+    error_type: ErrorType = "other"
+    """What the dispreferred answer gets wrong."""
+    conflict: float | None = None
+    """Judge's measure of contradiction in [0, 1]; None when the judge gives none."""
+    reason: str = ""
+    """The judge's explanation, or the countable reason why the question was dropped."""
+    raw: str = ""
+    """The reply of a language model as received; empty for rules."""
+    model: str = ""
+    """Name and version of that model, as its server gives them."""
+    calls: int = 0
+    """Calls it took, repairs and retries included."""
+    input_tokens: int = 0
+    """Tokens those calls read."""
+    output_tokens: int = 0
+    """Tokens they wrote."""
+
+
+class Turn(Record):
+    """One turn of the clinical debate."""
+
+    pair_id: str
+    """The pair under debate."""
+    agent: str
+    """Name of the agent that spoke."""
+    round: int
+    """1-based round."""
+    position: int
+    """1-based position of this turn in the whole debate."""
+    score: float | None
+    """Score in [0, 1] standing after this turn; None when the agent abstained."""
+    agreed: bool
+    """True when the agent kept the previous score."""
+    reason: str
+    """The agent's reason, or why it abstained."""
+    raw: str = ""
+    """The agent's reply as received."""
+    model: str = ""
+    """Name and version of the language model that spoke, as its server gives them; empty for rules."""
+    calls: int = 0
+    """Calls of a language model that this turn took, repairs included."""
+    input_tokens: int = 0
+    """Tokens those calls read."""
+    output_tokens: int = 0
+    """Tokens they wrote."""
+
+
+class Debated(Record):
+    """One pair after its debate; how far a killed stage got is kept in these."""
+
+    pair: PreferencePair
+    """With its score, or the reason why there is none."""
+    turns: tuple[Turn, ...]
+    """Everything that was said."""
+
+
+class SourceWeights(Record):
+    """How the weights of one source of scores came out."""
+
+    source: str
+    """`text` or `visual`: statistics are taken per source."""
+    pairs: int
+    """Scored pairs."""
+    mean: float
+    """Mean of the raw scores."""
+    std: float
+    """Population standard deviation of the raw scores."""
+    at_lower: int
+    """Weights on the lower bound."""
+    at_upper: int
+    """Weights on the upper bound."""
+    warnings: tuple[str, ...] = ()
+    """What the user must know of them."""

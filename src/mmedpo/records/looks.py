@@ -1,0 +1,25 @@
+"""What a training log (`train/log.json`) tells: the looks at the validation probe, and the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SCORE, LOGPROB = "probe_score", "probe_logprob_per_token"
+
+
+def watch_log(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The probe's entries of a trainer's log."""
+    return [entry for entry in history if SCORE in entry]
+
+
+def best_look(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first entry with the highest score among the trained steps; None before the first."""
+    trained = [look for look in looks if look["step"] > 0]
+    return max(trained, key=lambda look: float(look[SCORE])) if trained else None
+
+
+def best_step(history: Sequence[Mapping[str, Any]]) -> int | None:
+    """The step whose adapter `keep: best` keeps; None before the first look at a trained step."""
+    best = best_look(watch_log(history))
+    return None if best is None else int(best["step"])

@@ -1,0 +1,64 @@
+"""Files and folders as wholes: their content in one hash, moved or shared in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from mmedpo.storage.tables import atomic_path
+
+
+def hash_path(path: Path) -> str:
+    """SHA-256 of a file, or of the names and hashes of a folder's files (hidden ones left out)."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in _files(path):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{hash_path(file)}\n".encode())
+    else:
+        with path.open("rb") as handle:
+            for block in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def stamp_path(path: Path) -> str:
+    """Hash of names, sizes and modification times: cheap, and another one when the content is changed."""
+    digest = hashlib.sha256()
+    for file in _files(path) if path.is_dir() else [path]:
+        status = file.stat()
+        digest.update(f"{file.relative_to(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def move(source: Path, target: Path) -> None:
+    """Puts a file or folder in the place of another one, on the same file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+def share(source: Path, target: Path) -> None:
+    """Makes a finished file or folder appear elsewhere too, whole; hard links where the file system has them."""
+    if source.is_dir():
+        staging = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.copytree(source, staging, copy_function=_link)
+        move(staging, target)
+    else:
+        with atomic_path(target) as partial:
+            _link(str(source), str(partial))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _link(source: str, target: str) -> None:
+    """Links a finished file (files of a run are replaced whole, never changed in place), or copies it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,125 @@
+"""Records to Parquet and back, without a second schema to keep in step.
+
+The Arrow schema is derived from the record's own annotations, so a table with no rows still has
+its columns and a column that is None everywhere still has its type. A file never lies half-written
+under its final name.
+"""
+
+from __future__ import annotations
+
+import os
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from mmedpo.errors import RunFolderError
+from mmedpo.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
+    """Writes records (in the given order) as one Parquet file, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [record.model_dump(mode="json") for record in records]
+    table = pa.Table.from_pylist(rows, schema=_schema(record_type))
+    with atomic_path(path) as partial:
+        pq.write_table(table, partial)
+
+
+def read_table(path: Path, record_type: type[R]) -> list[R]:
+    """Reads the records that `write_table` wrote.
+
+    Raises:
+        RunFolderError: the file is missing or damaged, or its columns or values are not those of the record type.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        raise RunFolderError(f"{path} is missing; run the stage that writes it, or `mmedpo status RUN`")
+    try:
+        table = pq.read_table(path)
+        rows = table.to_pylist(maps_as_pydicts="strict")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise RunFolderError(f"{path} is not a readable Parquet table ({why}); delete it and run again") from error
+    expected = set(record_type.model_fields)
+    if set(table.column_names) != expected:
+        difference = ", ".join(sorted(expected ^ set(table.column_names)))
+        raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
+    try:
+        return [record_type.model_validate(row) for row in rows]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        met = f"{where}={first['input']!r} ({first['msg']})"
+        raise RunFolderError(f"{path} holds {met}; delete it and run again") from None
+
+
+class atomic_path:
+    """Gives a temporary name beside `path`; on success it is synced and renamed to `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.partial
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                with self.partial.open("rb") as handle:
+                    os.fsync(handle.fileno())
+                self.partial.replace(self.path)
+        finally:
+            # Also on success: renaming one hard link of a file to another of it leaves both names.
+            self.partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file, atomically."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes a whole UTF-8 text file, atomically."""
+    write_bytes(path, content.encode())
+
+
+def _schema(record_type: type[Record]) -> Any:
+    import pyarrow as pa
+
+    hints = typing.get_type_hints(record_type)
+    return pa.schema([(name, _arrow_type(hints[name])) for name in record_type.model_fields])
+
+
+def _arrow_type(annotation: Any) -> Any:
+    import pyarrow as pa
+
+    scalars = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    if annotation in scalars:
+        return scalars[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return pa.string()
+    if origin in (typing.Union, types.UnionType):
+        (inner,) = [argument for argument in arguments if argument is not type(None)]
+        return _arrow_type(inner)
+    if origin is tuple:
+        return pa.list_(_arrow_type(arguments[0]))
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        hints = typing.get_type_hints(annotation)
+        return pa.struct([(name, _arrow_type(hints[name])) for name in annotation.model_fields])
+    if origin is dict:
+        return pa.map_(_arrow_type(arguments[0]), _arrow_type(arguments[1]))
+    raise TypeError(f"no Arrow type for {annotation!r}")

@@ -1,0 +1,205 @@
+"""Records to Parquet and back: nothing changes on the way, and a bad file is one clear line."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmedpo import records
+from mmedpo.errors import RunFolderError
+from mmedpo.records import Drop, Grounding, PreferencePair, Record
+from mmedpo.storage.tables import atomic_path, read_table, write_table, write_text
+
+RECORD_TYPES = sorted(
+    (kind for _, kind in inspect.getmembers(records, inspect.isclass) if issubclass(kind, Record) and kind != Record),
+    key=lambda kind: kind.__name__,
+)
+
+
+def _value(annotation: Any) -> st.SearchStrategy[Any]:
+    """Any value that a field of this annotation may hold."""
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        str: st.text(max_size=20),
+        int: st.integers(-(2**63), 2**63 - 1),
+        float: st.floats(allow_nan=False),
+        bool: st.booleans(),
+        type(None): st.none(),
+    }
+    if annotation in simple:
+        return simple[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of([_value(argument) for argument in arguments])
+    if origin is dict:
+        return st.dictionaries(_value(arguments[0]), _value(arguments[1]), max_size=3)
+    if origin is tuple:
+        return st.lists(_value(arguments[0]), max_size=3).map(tuple)
+    assert issubclass(annotation, Record), annotation
+    return _record(annotation)
+
+
+def _record(kind: type[Record]) -> st.SearchStrategy[Any]:
+    hints = typing.get_type_hints(kind)
+    return st.builds(kind, **{name: _value(hints[name]) for name in kind.model_fields})
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _drop(reason: str = "unreadable-image") -> Drop:
+    return Drop(stage="data", item="a.png", reason=reason)
+
+
+@pytest.mark.parametrize("kind", RECORD_TYPES, ids=lambda kind: kind.__name__)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_every_record_comes_back_as_it_was(
+    kind: type[Record], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    written = data.draw(st.lists(_record(kind), max_size=4))
+    path = tmp_path_factory.mktemp("tables") / "t.parquet"
+    write_table(path, kind, written)
+    assert read_table(path, kind) == written
+
+
+def test_a_number_that_is_not_one_stays_so_instead_of_becoming_missing(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, Grounding, [Grounding(image_sha256="a", tool="t", heatmap_path=None, confidence=math.nan)])
+    (back,) = read_table(path, Grounding)
+    assert back.confidence is not None
+    assert math.isnan(back.confidence)
+
+
+@pytest.mark.parametrize("kind", RECORD_TYPES, ids=lambda kind: kind.__name__)
+def test_an_empty_table_keeps_its_columns(kind: type[Record], tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, kind, [])
+    assert pq.read_schema(path).names == list(kind.model_fields)
+    assert read_table(path, kind) == []
+
+
+def test_a_column_that_is_missing_everywhere_keeps_its_type(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, Grounding, [Grounding(image_sha256="a", tool="t", heatmap_path=None, confidence=None)])
+    schema = pq.read_schema(path)
+    assert schema.field("confidence").type == pa.float64()
+    assert schema.field("heatmap_path").type == pa.string()
+
+
+def test_a_run_folder_named_like_a_setting_adds_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "seed=3" / "drops.parquet"
+    write_table(path, Drop, [_drop()])
+    assert read_table(path, Drop) == [_drop()]
+
+
+def test_a_missing_table_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"pairs\.parquet is missing"):
+        read_table(tmp_path / "pairs.parquet", PreferencePair)
+
+
+def test_a_table_of_another_record_names_the_columns_that_differ(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"stage": ["data"], "item": ["a"], "why": ["x"], "detail": [""]}), path)
+    with pytest.raises(RunFolderError, match="columns differ: reason, why"):
+        read_table(path, Drop)
+
+
+def test_a_value_that_the_record_refuses_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {"example_id": ["q1"], "model": ["base"], "text": ["yes"], "finished": ["perhaps"]}
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(RunFolderError, match=r"t\.parquet holds finished='perhaps'") as caught:
+        read_table(path, records.Prediction)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_table_is_one_clear_line(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, Drop, [_drop(str(number)) for number in range(50)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(RunFolderError, match=r"t\.parquet is not a readable Parquet table") as caught:
+        read_table(path, Drop)
+    assert "\n" not in str(caught.value)
+
+
+def test_any_damaged_byte_gives_a_run_folder_error_or_a_valid_record(tmp_path: Path) -> None:
+    """Flipped bytes must never end in a traceback of a library."""
+    path = tmp_path / "t.parquet"
+    write_table(path, Drop, [_drop()])
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        try:
+            assert all(isinstance(record, Drop) for record in read_table(path, Drop))
+        except RunFolderError:
+            continue
+
+
+def _half_written(path: Path) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text("half of the n")
+        raise KeyboardInterrupt
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt):
+        _half_written(path)
+    assert path.read_text() == "old"
+    assert _names(tmp_path) == ["f.txt"]
+
+
+def test_records_that_cannot_be_written_leave_the_old_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, Drop, [_drop("old")])
+
+    def failing() -> typing.Iterator[Drop]:
+        yield _drop("new")
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        write_table(path, Drop, failing())
+    assert read_table(path, Drop) == [_drop("old")]
+    assert _names(tmp_path) == ["t.parquet"]
+
+
+def test_a_target_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_text(tmp_path / "taken", "text")
+    assert _names(tmp_path) == ["taken"]
+
+
+def test_replacing_a_file_by_a_link_to_itself_leaves_no_temporary_file(tmp_path: Path) -> None:
+    """Renaming one hard link of a file to another does nothing at all, says POSIX."""
+    path = tmp_path / "f.txt"
+    write_text(path, "same")
+    with atomic_path(path) as partial:
+        os.link(path, partial)
+    assert path.read_text() == "same"
+    assert _names(tmp_path) == ["f.txt"]
+
+
+def test_nobody_sees_a_file_before_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "f.txt"
+    with atomic_path(path) as partial:
+        partial.write_text("first half, ")
+        assert not path.exists()
+    assert path.read_text() == "first half, "
