@@ -73,5 +73,6 @@ def written(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        why = problem.strerror or type(problem).__name__
+        # Arrow's own words are long and name its unfinished file.
+        why = os.strerror(problem.errno) if problem.errno else type(problem).__name__
         raise DataError(f"{out} cannot be written ({why}); check the place, its rights and its space") from problem
