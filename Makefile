@@ -1,15 +1,23 @@
 # Two commands set everything up on a machine with Python 3.11+ and make: `make demo` and `make test`.
+# `make install` is the set-up alone, `make check` what a change is looked at with while it is made.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Rooms whose tests load no model and start no server.
+PURE := $(addprefix tests/,clinical storage run grounding imaging report evaluate lint score/test_debate.py score/test_weights.py)
 
-.PHONY: demo test test-long lint bench docs clean
+.PHONY: install demo check test test-long lint bench clean
+
+install: $(STAMP)  ## The set-up alone.
 
 demo: $(STAMP)  ## The whole loop on the embedded default; ends with a table and the path of report.html.
 	$(BIN)/mmedpo demo
 
 test: $(STAMP) lint  ## Style, types, import rules, tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP) lint  ## Style, types, import rules, and the tests that load no model: under 90 seconds.
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q $(PURE)
 
 test-long: $(STAMP)  ## The tests that take minutes.
 	$(BIN)/python -m pytest -m long

@@ -30,7 +30,7 @@ from mmedpo.chat.cache import CallCache
 from mmedpo.chat.kinds.openai_endpoint import OpenAIEndpoint
 from mmedpo.chat.line import Line
 from mmedpo.config import ChatSettings, EndpointSettings
-from mmedpo.run import in_order
+from mmedpo.run.executors.local import in_order
 from mmedpo.score.agents.chat import ChatAgent
 from mmedpo.score.debate import Case, hold_debate
 

@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# No deadline: what an example takes says more about the machine than about the code.
+settings.register_profile("mmedpo", deadline=None)
+settings.load_profile("mmedpo")
 
 # The models of the tests are tiny: a second thread costs more in waiting than it computes, far more on a busy
 # machine. Subprocesses inherit it, so that numbers agree to the last bit between them and this process.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmedpo.config import RunSettings
 from mmedpo.run import Run, Stage, open_run
-from mmedpo.run.manifest import MANIFEST
+from mmedpo.run.layout import MANIFEST
 from mmedpo.storage.tables import write_text
 
 Log = list[str]
@@ -67,7 +68,7 @@ def failing(stage: Stage, error: BaseException, before: Callable[[Run], None] = 
         before(run)
         raise error
 
-    return Stage(stage.name, work, {**stage.settings, "changed": True}, stage.reads, stage.writes)
+    return replace(stage, work=work, settings={**stage.settings, "changed": True})
 
 
 def files_of(path: Path) -> dict[str, bytes]:

@@ -16,7 +16,9 @@ from typing import Any, Literal, TypeVar
 
 from mmedpo.errors import ConfigError
 
-Kind = Literal["dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss"]
+Kind = Literal[
+    "dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss", "executor"
+]
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data.readers",
@@ -27,6 +29,7 @@ _ROOMS: dict[Kind, str] = {
     "protocol": "mmedpo.evaluate.protocols",
     "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
+    "executor": "mmedpo.run.executors",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 

@@ -17,7 +17,7 @@ from mmedpo.preferences.stage import import_pairs
 from mmedpo.report.gather import write_report
 from mmedpo.score.stage import score
 from mmedpo.train.finetune import finetune
-from mmedpo.train.stage import train
+from mmedpo.train.training import train
 
 __all__ = [
     "curate",

@@ -19,10 +19,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mmedpo.run import open_run
-from mmedpo.score.stage import score
+from mmedpo.score.stage import score, stage
 
 with open_run(Path(sys.argv[1])) as run:
-    run.current = "score"
+    run.stage = stage(run.settings)
     score(run)
 """
 IN_FLIGHT = 16

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -238,7 +239,7 @@ def _stage_of(run: Run, name: str, write: bool = True) -> Stage:
     """A stage of the real plan that writes a word instead of working."""
     from mmedpo.pipeline.plan import plan
 
-    stage = next(stage for stage in plan(run) if stage.name == name)
+    stage = next(stage for stage in plan(run.settings) if stage.name == name)
 
     def work(run: Run) -> None:
         if not write:
@@ -247,7 +248,7 @@ def _stage_of(run: Run, name: str, write: bool = True) -> Stage:
             write_text(run.file(output), output)
         run.write_drops([Drop(stage=name, item="x", reason="y")])
 
-    return Stage(name, work, stage.settings, stage.reads, stage.writes)
+    return replace(stage, work=work)
 
 
 def test_status_tells_done_stopped_and_changed_stages_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

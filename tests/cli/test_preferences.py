@@ -58,7 +58,7 @@ def _counts(report: LintReport) -> dict[str, int]:
     return {finding.check: finding.count for finding in report.findings}
 
 
-# The released file (the numbers of METHOD, section 7, that concern VQA-RAD).
+# The released file (the numbers of METHOD section 7, that concern VQA-RAD).
 
 
 def test_released_file_is_imported_and_joined(released, tmp_path: Path, capsys) -> None:

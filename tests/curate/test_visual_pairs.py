@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmedpo.config import validate_settings
+from mmedpo.curate import stage as curation
 from mmedpo.curate.stage import curate
 from mmedpo.records import Drop, Example, Grounding, ImageRef
-from mmedpo.run import Stage, open_run
+from mmedpo.run import BASE, open_run
 from mmedpo.storage.tables import read_table, write_bytes
 
 
@@ -66,7 +68,8 @@ def test_only_a_view_that_differs_makes_a_pair(tmp_path, region, expected):
     with open_run(tmp_path / "run", validate_settings(raw, "test")) as run:
         _prepare(run)
         pairs = []
-        run.execute(Stage("curate", lambda run: pairs.extend(curate(run)), {}, ("examples.parquet",), ("images",)))
+        stage = replace(curation.stage(run.settings, BASE), work=lambda run: pairs.extend(curate(run)))
+        run.execute(stage)
         drops = read_table(run.file("drops/curate.parquet"), Drop)
         for pair in pairs:
             clean = (run.image_root / pair.image.path).read_bytes()

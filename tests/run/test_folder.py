@@ -11,7 +11,8 @@ import pytest
 
 from mmedpo.config import RunSettings, load_settings
 from mmedpo.errors import RunFolderError
-from mmedpo.run import RESOLVED, Run, Stage, open_run, read_run
+from mmedpo.run import Run, Stage, open_run, read_run
+from mmedpo.run.layout import RESOLVED
 from mmedpo.run.manifest import FORMAT, MANIFEST
 from mmedpo.storage.tables import write_text
 from small_stages import Log, chain, execute, names_in
@@ -51,7 +52,7 @@ def test_a_run_of_another_format_is_refused(run_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"format": 2, "stages": 3}', '{"format": 2, "new": 0}', "\xff\xfe"]
+    "content", ["", "{", "[]", "null", '{"format": 3, "stages": 3}', '{"format": 3, "new": 0}', "\xff\xfe"]
 )
 def test_a_damaged_manifest_is_one_clear_line(run_path: Path, content: str) -> None:
     with open_run(run_path, RunSettings()):

@@ -16,7 +16,7 @@ import pytest
 from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.records import Drop
-from mmedpo.run import Stage, open_run, read_run
+from mmedpo.run import Run, Stage, open_run, read_run
 from mmedpo.storage.tables import read_table
 from small_stages import execute
 
@@ -47,7 +47,7 @@ PROGRAM = textwrap.dedent(
         return [Drop(stage="s", item=str(i), reason=setting) for i in items]
 
     def work(run):
-        run.write("t.parquet", Drop, run.chunks("some items", range(10), 3, one_chunk, Drop))
+        run.write("t.parquet", Drop, run.map("some items", range(10), 3, lambda: one_chunk, Drop))
 
     with open_run(path, RunSettings()) as run:
         run.execute(Stage("s", work, {"setting": setting}, (), ("t.parquet",)))
@@ -57,7 +57,7 @@ PROGRAM = textwrap.dedent(
 
 def _start(path: Path, setting: str, hang_at: int = 99) -> subprocess.Popen[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    source = Path(__file__).resolve().parents[1] / "src"
+    source = Path(__file__).resolve().parents[2] / "src"
     environment = {**os.environ, "PYTHONPATH": str(source)}
     command = [sys.executable, "-c", PROGRAM, str(path), setting, str(hang_at)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -133,7 +133,10 @@ def test_progress_of_a_resumed_stage_starts_at_what_was_there(run_path: Path) ->
                 raise RuntimeError
             return [Drop(stage="s", item=str(item), reason="r") for item in items]
 
-        return Stage("s", lambda run: run.write("t", Drop, run.chunks("x", range(5), 2, chunk, Drop)), {}, (), ("t",))
+        def work(run: Run) -> None:
+            run.write("t", Drop, run.map("x", range(5), 2, lambda: chunk, Drop))
+
+        return Stage("s", work, {}, (), ("t",))
 
     with pytest.raises(RuntimeError):
         execute(run_path, [stage(4)])

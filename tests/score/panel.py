@@ -12,6 +12,8 @@ from chat.scripts import Action, answer
 from mmedpo.config import RunSettings, validate_settings
 from mmedpo.records import ImageRef, PreferencePair
 from mmedpo.run import Run, open_run
+from mmedpo.run.layout import CURATED
+from mmedpo.score.stage import stage
 
 IMAGE = ImageRef(path="a.png", sha256="0" * 64, width=8, height=8)
 
@@ -62,8 +64,8 @@ def settings(urls: dict[str, str], **changes: Any) -> RunSettings:
 def debating_run(path: Path, chosen: RunSettings, pairs: list[PreferencePair], data_use: str = "open") -> Run:
     """An open run folder that holds these pairs, ready to be scored (its lock is let go at once)."""
     with open_run(path, chosen) as run:
-        run.write("curated.parquet", PreferencePair, pairs)
+        run.write(CURATED, PreferencePair, pairs)
         run.file("data.json").write_text(json.dumps({"data_use": data_use}))
-        run.current = "score"
+        run.stage = stage(run.settings)
         run.work_folder.mkdir(parents=True, exist_ok=True)
         return run

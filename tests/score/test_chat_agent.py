@@ -16,6 +16,7 @@ from mmedpo.errors import BudgetError, ConfigError, EgressError, Paused
 from mmedpo.records import Drop, Turn
 from mmedpo.run import CallOptions
 from mmedpo.score.stage import score
+from mmedpo.storage.tables import read_table
 from score.panel import debating_run, pair, panellist, settings
 
 NAMES = ("med42", "biomistral", "third")
@@ -89,14 +90,10 @@ def test_what_is_no_score_is_an_abstention_with_its_reason(tmp_path: Path, reply
 
 def test_a_pair_nobody_could_score_is_dropped_and_counted(tmp_path: Path) -> None:
     with ChatServer(always(answer("no idea"))) as server:
-        chosen = (
-            settings({"a": server.url}, score={"rounds": 2}, weights="raw")
-            if False
-            else settings({"a": server.url}, score={"rounds": 2, "weights": "raw"})
-        )
+        chosen = settings({"a": server.url}, score={"rounds": 2, "weights": "raw"})
         run = debating_run(tmp_path / "r", chosen, [pair(1)])
         assert score(run) == []
-        (drop,) = run.read("drops/score.parquet", Drop)
+        (drop,) = read_table(run.path / "drops/score.parquet", Drop)
     assert "unscored" in drop.reason
     assert "every agent abstained; chat:a: unparsable" in drop.detail
 
@@ -343,4 +340,4 @@ def test_debates_of_the_same_texts_are_one_request_in_a_batch_file(tmp_path: Pat
 def test_rules_alone_leave_no_cache_behind(tmp_path: Path) -> None:
     run = debating_run(tmp_path / "r", settings({}, score={"agents": ["rubric-language"]}), [pair(1)])
     score(run)
-    assert not run.file("calls.sqlite").exists()
+    assert not (run.path / "calls.sqlite").exists()

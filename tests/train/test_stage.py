@@ -87,7 +87,7 @@ def _probe(vlm, features, examples):
 
 
 def _train(path: Path, settings, probe=_probe, prepare: bool = True, weight: float = 1.0, rejected_seed: int = 1000):
-    from mmedpo.train.stage import train
+    from mmedpo.train.training import train
 
     with open_run(path, settings) as run:
         if prepare:
@@ -235,7 +235,7 @@ def test_out_of_memory_halves_the_pass_once_says_so_and_goes_on(small_vlm_folder
     )
     with open_run(tmp_path / "starved", settings, LineReporter()) as run:
         _prepare(run)
-        from mmedpo.train.stage import train
+        from mmedpo.train.training import train
 
         run.execute(Stage("train", lambda run: train(run, _probe) and None, {}, ("pairs.parquet",), ("adapter",)))
     said = capsys.readouterr().err
@@ -264,7 +264,7 @@ def test_all_weights_can_be_tuned_and_the_result_is_a_checkpoint_of_its_own(smal
     settings = _settings(small_vlm_folder, tune="full", lora={})
     with open_run(tmp_path / "full", settings) as run:
         _prepare(run)
-        from mmedpo.train.stage import train
+        from mmedpo.train.training import train
 
         run.execute(Stage("train", lambda run: train(run, _probe) and None, {}, ("pairs.parquet",), ("tuned",)))
     assert not list((tmp_path / "full" / "tuned").glob("*.bin"))

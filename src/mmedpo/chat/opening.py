@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,16 +18,16 @@ from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import Paused
+from mmedpo.records import Record
 from mmedpo.registry import lookup
-from mmedpo.run import Run
+from mmedpo.run import ItemWork, Run
+from mmedpo.run.layout import CALLS
 
 T = TypeVar("T")
-R = TypeVar("R")
+V = TypeVar("V")
+R = TypeVar("R", bound=Record)
 
-Work = Callable[[T], Coroutine[Any, Any, R]]
-
-CALLS = "calls.sqlite"
-"""The run folder's cache of calls; no stage's output, so that no stage's rerun sets it aside."""
+Work = Callable[[T], Coroutine[Any, Any, V]]
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Chat:
             self.run.message(line)
         if self.run.calls.estimate_only:
             raise Paused("this was an estimate; nothing was sent")
-        if self.budget is not None and not self.writers:
+        if self.budget is not None and self.run.calls.batch_out is None:
             self.budget.check(sum(e.least_calls for e in estimates), sum(e.least_usd for e in estimates))
 
     @contextmanager
@@ -86,6 +85,18 @@ class Chat:
                 return None
 
         return tried
+
+    @asynccontextmanager
+    async def items(self, work: Work[T, R]) -> AsyncIterator[ItemWork[T, R]]:
+        """The work for an executor; in the end it tells what was done, or what was written instead of sent.
+
+        Raises:
+            Paused: requests were written to batch files.
+        """
+        yield ItemWork(self.until_deferred(work), self.in_flight)
+        self.check_complete()
+        if self.lines:
+            self.run.message(self.summary())
 
     def check_complete(self) -> None:
         """Ends a stage whose calls were written instead of sent.
@@ -127,12 +138,13 @@ class _Unsent:
 
 
 @asynccontextmanager
-async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
+async def open_chat(run: Run, endpoints: Sequence[str], *, sends: bool = True) -> AsyncIterator[Chat]:
     """Opens the models a stage speaks to.
 
     Args:
-        run: the run; its `data.json` says how its data may be used.
+        run: the run; it knows how its data may be used.
         endpoints: names in `chat.endpoints`.
+        sends: False: what the cache does not hold stays unanswered; for estimates.
 
     Raises:
         EgressError: restricted data would leave the building; nothing was opened, no key was read.
@@ -145,12 +157,14 @@ async def open_chat(run: Run, endpoints: Sequence[str]) -> AsyncIterator[Chat]:
     rules = {name: _rule(run, name, settings.endpoints[name]) for name in endpoints}
     results = dict(read_results(run.calls.batch_in)) if run.calls.batch_in is not None else None
     writers: list[BatchWriter] = []
+    sends = sends and not run.calls.estimate_only
     models: dict[str, ChatModel] = {}
     for name in endpoints:
-        models[name] = _model(run, name, settings.endpoints[name], results, writers)
+        endpoint = settings.endpoints[name]
+        models[name] = _model(run, name, endpoint, results, writers) if sends else _Unsent()
     cache = CallCache(cache_path(run), run.path.name)
     try:
-        if not run.calls.estimate_only:
+        if sends:
             for name in endpoints:
                 cache.record_egress(name, settings.endpoints[name].host, *rules[name])
         budget = Budget(settings, cache.spent())
@@ -180,18 +194,11 @@ def check_endpoints(run: Run, endpoints: Sequence[str]) -> None:
 
 def cache_path(run: Run) -> Path:
     """The file of a run's answers; it need not exist."""
-    return run.settings.chat.cache or run.file(CALLS)
-
-
-def data_use_of(run: Run) -> str:
-    """`open` or `restricted`, as the dataset declares it; restricted where nothing says so."""
-    path = run.file("data.json")
-    content = json.loads(path.read_text()) if path.exists() else {}
-    return "open" if content.get("data_use") == "open" else "restricted"
+    return run.settings.chat.cache or run.path / CALLS
 
 
 def _rule(run: Run, name: str, settings: EndpointSettings) -> tuple[str, str, str]:
-    dataset, use = run.settings.data.dataset, data_use_of(run)
+    dataset, use = run.settings.data.dataset, "restricted" if run.restricted else "open"
     rule = check_egress(name, settings, run.settings.chat.trusted_hosts, dataset, use, run.calls.allow_external)
     if rule == "allowed-external":
         run.message(f"restricted dataset {dataset!r} goes to {settings.host}, allowed by --allow-external {dataset}")
@@ -201,8 +208,6 @@ def _rule(run: Run, name: str, settings: EndpointSettings) -> tuple[str, str, st
 def _model(
     run: Run, name: str, settings: EndpointSettings, results: dict[str, Any] | None, writers: list[BatchWriter]
 ) -> ChatModel:
-    if run.calls.estimate_only:
-        return _Unsent()
     if run.calls.batch_out is not None and settings.kind == "openai":
         writers.append(BatchWriter(name, settings, run.calls.batch_out))
         model: ChatModel = writers[-1]

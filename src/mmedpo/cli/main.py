@@ -61,6 +61,13 @@ def main(arguments: list[str] | None = None) -> Any:
     except MMedPOError as error:
         _last_line(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None
+    except OSError as error:
+        from mmedpo.run.disk import refused, why
+
+        if not refused(error):
+            raise
+        _last_line(f"error: {error.filename or 'a file'} cannot be used: {why(error)}; mend that and run again")
+        raise SystemExit(2) from None
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
             _last_line("stopped; run the same command again to go on where it stopped")

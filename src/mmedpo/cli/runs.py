@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,15 +73,16 @@ def status(folder: RunFolder) -> None:
     from mmedpo.pipeline.plan import plan
     from mmedpo.progress import duration
     from mmedpo.run import read_run
+    from mmedpo.run.layout import WORK
 
     run = read_run(folder)
-    for stage in plan(run):
+    for stage in plan(run.settings):
         state = run.manifest.stages.get(stage.name)
         if run.is_done(stage) and state is not None:
             print(f"{stage.name:14} done in {duration(state.seconds)}")
         elif state is not None:
             print(f"{stage.name:14} out of date: settings or inputs changed")
-        elif (run.file(".work") / stage.name).exists():
+        elif (run.path / WORK / stage.name).exists():
             print(f"{stage.name:14} started, not finished")
         else:
             print(f"{stage.name:14} not started")
@@ -140,10 +140,10 @@ def train(folder: RunFolder) -> None:
     """
     from mmedpo.pipeline.plan import run_stages
     from mmedpo.run import join_run
+    from mmedpo.run.processes import launch
 
-    rank = int(os.environ.get("RANK", "0"))
-    if rank:
-        run_stages(join_run(folder, rank), only="train")
+    if launch().rank:
+        run_stages(join_run(folder), only="train")
     else:
         _open(folder, "train")
 
@@ -165,17 +165,14 @@ def report(folder: RunFolder) -> None:
     _stage(folder, "report")
 
 
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def _refuse_processes(command: str) -> None:
     """Only training shares its work among processes."""
     from mmedpo.errors import ConfigError
+    from mmedpo.run.processes import launch
 
-    if _processes() > 1:
+    if launch().size > 1:
         raise ConfigError(
-            f"mmedpo {command} was started as {_processes()} processes, but only `mmedpo train RUN` shares its work; "
+            f"mmedpo {command} was started as {launch().size} processes, but only `mmedpo train RUN` shares its work; "
             "run the stages before it in one process, e.g. mmedpo run RECIPE --until score"
         )
 

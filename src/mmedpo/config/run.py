@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mmedpo.config.chat import ChatSettings, endpoint_of
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
@@ -36,6 +36,9 @@ class RunSettings(Settings):
     """Import pairs instead of curating them."""
     score: ScoreSettings = ScoreSettings()
     train: TrainSettings = TrainSettings()
+    rounds: int = Field(1, ge=1, le=20)
+    """Times the loop curate, score, train is gone through; each round samples, and refers to, the model of the round
+    before (self-rewarding and iterative DPO)."""
     engine: EngineSettings = EngineSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     caveats: tuple[str, ...] = ()
@@ -55,8 +58,17 @@ class RunSettings(Settings):
             refuse_set(self.engine, {"features"}, "engine", "the vision tower is trained (train.parts)")
         if self.preferences is None and "text" not in self.curate.kinds:
             refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+        if self.rounds > 1:
+            self._check_rounds()
         self._check_endpoints()
         return self
+
+    def _check_rounds(self) -> None:
+        """A round samples a model that the round before changed, and adds an adapter to it."""
+        if self.preferences is not None:
+            raise ValueError(f"rounds={self.rounds} but pairs are imported (preferences.path): nothing is sampled anew")
+        if self.train.method != "preference" or self.train.tune != "lora":
+            raise ValueError(f"rounds={self.rounds} needs train.method=preference and train.tune=lora")
 
     def used_endpoints(self, stage: Literal["curate", "score"]) -> tuple[str, ...]:
         """Names of the endpoints a stage speaks to, in order, each once."""

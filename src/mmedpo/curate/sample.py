@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmedpo.config import CurateSettings
 from mmedpo.engine import FeatureStore
+from mmedpo.imaging.images import read_image
 from mmedpo.models.generation import Decoding, generate_answers
+from mmedpo.models.slots import load_slot
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Candidate, Example
+from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
+
+
+def sampler(run: Run) -> Callable[[Sequence[Example]], list[Candidate]]:
+    """The model of the stage, loaded: answers a chunk of questions K times each."""
+    vlm = load_slot(run.model)
+    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    root, settings, seed = run.image_root, run.settings.curate, run.settings.seed
+    return lambda examples: sample_candidates(vlm, examples, features, root, settings, seed)
 
 
 def sample_candidates(

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 
 from mmedpo.chat.estimate import Ahead, estimate
+from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
-from mmedpo.config import endpoint_of
+from mmedpo.config import RunSettings, endpoint_of
 from mmedpo.curate.judges.asking import AskedJudge
 from mmedpo.curate.judges.judge import Judge
+from mmedpo.curate.noising import noised_views
 from mmedpo.curate.pairs import text_pair, visual_pair
-from mmedpo.curate.sample import sample_candidates
-from mmedpo.engine import FeatureStore
 from mmedpo.errors import ConfigError, CurationError
-from mmedpo.grounding.stage import by_image, heatmap_of
-from mmedpo.imaging.images import read_image
-from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
-from mmedpo.models.hub import load_model
-from mmedpo.records import (
-    Candidate,
-    Drop,
-    Example,
-    Grounding,
-    NoiseSpec,
-    PreferencePair,
-    Verdict,
-)
+from mmedpo.grounding.stage import by_image
+from mmedpo.models.checkpoints import model_identity
+from mmedpo.records import Candidate, Drop, Example, Grounding, PreferencePair, Verdict
 from mmedpo.registry import lookup
-from mmedpo.run import Run, run_async, settled, stream_chunks
+from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled
+from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, GROUNDINGS, HEATMAPS, IMAGES, VERDICTS
 from mmedpo.seeds import derive_seed
-from mmedpo.storage.tables import write_bytes
 
-IMAGES = "images"
 CHUNK = 32
-VERDICTS = 200
+"""Questions sampled together."""
+VERDICT_CHUNK = 200
 """Verdicts saved together."""
+
+
+def stage(settings: RunSettings, model: str) -> Stage:
+    """What curation is made from.
+
+    Args:
+        settings: the run's.
+        model: the model of the run that is sampled.
+    """
+    visual = "visual" in settings.curate.kinds
+    return Stage(
+        "curate",
+        curate,
+        {
+            **picked(settings, "curate", "seed", *(("ground.minimum_confidence",) if visual else ())),
+            **model_identity(settings.model),
+            **asked_models(settings, "curate"),
+        },
+        reads=(EXAMPLES, *((GROUNDINGS, HEATMAPS) if visual else ())),
+        writes=(CANDIDATES, VERDICTS, IMAGES, CURATED),
+        models=(model,),
+    )
 
 
 def curate(run: Run) -> list[PreferencePair]:
@@ -49,7 +62,7 @@ def curate(run: Run) -> list[PreferencePair]:
         CurationError: not a single pair could be made.
     """
     kinds = run.settings.curate.kinds
-    examples = [example for example in run.read("examples.parquet", Example) if example.split == "train"]
+    examples = [example for example in run.read(EXAMPLES, Example) if example.split == "train"]
     drops: list[Drop] = []
     candidates: list[Candidate] = []
     verdicts: list[Verdict] = []
@@ -62,44 +75,59 @@ def curate(run: Run) -> list[PreferencePair]:
         text, dropped = _text_pairs(examples, verdicts)
         drops += dropped
     shutil.rmtree(run.file(IMAGES), ignore_errors=True)
-    run.file(IMAGES).mkdir()
+    run.file(IMAGES).mkdir(parents=True)
     if "visual" in kinds:
         visual, dropped = _visual_pairs(run, examples)
         drops += dropped
     if not text and not visual:
         raise CurationError(f"no pair could be made from {len(examples)} training examples: {_reasons(drops)}")
-    run.write("candidates.parquet", Candidate, candidates)
-    run.write("verdicts.parquet", Verdict, verdicts)
-    run.write("curated.parquet", PreferencePair, [*text, *visual])
+    run.write(CANDIDATES, Candidate, candidates)
+    run.write(VERDICTS, Verdict, verdicts)
+    run.write(CURATED, PreferencePair, [*text, *visual])
     run.write_drops(drops)
     run.message(f"{len(text)} text and {len(visual)} visual pairs, {len(drops)} drops ({_reasons(drops) or 'none'})")
     return [*text, *visual]
 
 
 def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
-    vlm = load_model(run.target_model)
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
-    return run.chunks(
-        "sampling answers",
-        examples,
-        CHUNK,
-        lambda chunk: sample_candidates(vlm, chunk, features, run.image_root, run.settings.curate, run.settings.seed),
-        Candidate,
-    )
+    from mmedpo.curate.sample import sampler
+
+    return run.map("sampling answers", examples, CHUNK, partial(sampler, run), Candidate)
 
 
 def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate]) -> list[Verdict]:
     of_example: dict[str, list[Candidate]] = {example.example_id: [] for example in examples}
     for candidate in candidates:
         of_example[candidate.example_id].append(candidate)
-    return run_async(_settle(run, examples, of_example))
+    if run.settings.used_endpoints("curate"):
+        run_async(_check_estimate(run, examples, of_example))
+    return run.stream("judging", examples, VERDICT_CHUNK, partial(judging, run, examples, of_example), Verdict)
 
 
-async def _settle(
+@asynccontextmanager
+async def judging(
     run: Run, examples: Sequence[Example], of_example: Mapping[str, Sequence[Candidate]]
-) -> list[Verdict]:
-    """Many questions at once, where a language model judges."""
+) -> AsyncIterator[ItemWork[Example, Verdict]]:
+    """The judge of a run, open: settles many questions at once, where a language model judges.
+
+    Args:
+        run: the run.
+        examples: every question, for a judge that looks at all of them first.
+        of_example: candidates by example id.
+    """
     async with open_chat(run, run.settings.used_endpoints("curate")) as chat:
+        judge = _judge_of(run, chat, examples)
+
+        async def settle(example: Example) -> Verdict:
+            seed = derive_seed(run.settings.seed, "judge", example.example_id)
+            return await settled(judge.judge(example, of_example[example.example_id], seed))
+
+        async with chat.items(settle) as work:
+            yield work
+
+
+async def _check_estimate(run: Run, examples: Sequence[Example], of_example: Mapping[str, Sequence[Candidate]]) -> None:
+    async with open_chat(run, run.settings.used_endpoints("curate"), sends=False) as chat:
         judge = _judge_of(run, chat, examples)
         if isinstance(judge, AskedJudge):
             firsts = [
@@ -108,17 +136,6 @@ async def _settle(
             open_calls = [request for request in firsts if not judge.line.is_cached(request)]
             ahead = [Ahead(request, 1, judge.most_calls) for request in open_calls]
             chat.check_estimate([estimate(judge.line, ahead, judge.growth, len(firsts) - len(ahead))])
-
-        async def settle(example: Example) -> Verdict:
-            seed = derive_seed(run.settings.seed, "judge", example.example_id)
-            return await settled(judge.judge(example, of_example[example.example_id], seed))
-
-        work = chat.until_deferred(settle)
-        verdicts = await stream_chunks(run, "judging", examples, VERDICTS, work, Verdict, chat.in_flight)
-        chat.check_complete()
-        if chat.lines:
-            run.message(chat.summary())
-        return verdicts
 
 
 def _check_judge(run: Run) -> None:
@@ -167,59 +184,16 @@ def _text_pairs(examples: Sequence[Example], verdicts: Sequence[Verdict]) -> tup
 
 
 def _visual_pairs(run: Run, examples: Sequence[Example]) -> tuple[list[PreferencePair], list[Drop]]:
-    groundings = by_image(run.read("groundings.parquet", Grounding))
-    advance = run.track("noising lesions")
+    groundings = by_image(run.read(GROUNDINGS, Grounding))
+    views = noised_views(run, examples)
     pairs, drops = [], []
-    reasons: dict[str, str] = {}
-    views: dict[str, tuple[NoiseSpec, str]] = {}
-    for number, example in enumerate(examples, start=1):
-        sha = example.image.sha256
-        if sha not in reasons:
-            reasons[sha] = _no_visual_pair(run, groundings.get(sha))
-            if not reasons[sha]:
-                views[sha] = _noised_view(run, example, groundings[sha])
-        if reasons[sha]:
-            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reasons[sha]))
+    for example in examples:
+        view = views[example.image.sha256]
+        if view.noise is None:
+            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=view.reason))
         else:
-            spec, path = views[sha]
-            pairs.append(visual_pair(example, groundings[sha], spec, path))
-        advance(number, len(examples))
+            pairs.append(visual_pair(example, groundings[example.image.sha256], view.noise, view.path))
     return pairs, drops
-
-
-def _no_visual_pair(run: Run, grounding: Grounding | None) -> str:
-    """Why an image gives no visual pair; empty when it does."""
-    minimum = run.settings.ground.minimum_confidence
-    if grounding is None:
-        return "no-grounding"
-    if grounding.heatmap_path is None:
-        return grounding.reason or "no-heatmap"
-    if minimum and (grounding.confidence is None or grounding.confidence < minimum):
-        return "confidence-below-minimum"
-    if run.settings.curate.noise.region == "lesion" and noised_share(heatmap_of(run, grounding)) < SHARE_NEARLY_NOTHING:
-        # Both sides would show the same pixels: there is nothing to prefer.
-        return "nothing-noised"
-    return ""
-
-
-def _noised_view(run: Run, example: Example, grounding: Grounding) -> tuple[NoiseSpec, str]:
-    """One noised view per image: its questions share it, and policy and reference see the same pixels."""
-    from PIL import Image
-
-    settings = run.settings.curate.noise
-    spec = NoiseSpec(
-        kind=settings.kind,
-        region=settings.region,
-        step=settings.step,
-        schedule=settings.schedule,
-        seed=derive_seed(run.settings.seed, "noise", example.image.sha256),
-    )
-    noised = noise_image(read_image(run.image_root, example.image.path), heatmap_of(run, grounding), spec)
-    buffer = io.BytesIO()
-    Image.fromarray(noised).save(buffer, format="PNG")
-    path = f"{IMAGES}/{example.image.sha256[:16]}.png"
-    write_bytes(run.file(path), buffer.getvalue())
-    return spec, path
 
 
 def _reasons(drops: Sequence[Drop]) -> str:

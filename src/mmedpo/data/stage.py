@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 
+from mmedpo.config import RunSettings
 from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
 from mmedpo.data.readers.phantom import Phantom
-from mmedpo.errors import DataError
+from mmedpo.errors import ConfigError, DataError
 from mmedpo.records import Drop, Example
 from mmedpo.registry import lookup
-from mmedpo.run import IMAGES, Run
+from mmedpo.run import Run, Stage, picked
+from mmedpo.run.layout import DATA, DATA_NOTES, EXAMPLES
 from mmedpo.seeds import derive_seed
-from mmedpo.storage.files import move
+from mmedpo.storage.files import move, stamp_path
 from mmedpo.storage.tables import write_text
 
 MINIMUM_TRAIN = 8
 """Fewer training questions than this are refused."""
 
 
+def stage(settings: RunSettings) -> Stage:
+    """What the examples are made from: the settings, and the files of the dataset's folder."""
+    data = settings.data
+    content = picked(settings, "data", *(("seed",) if data.max_train_examples is not None else ()))
+    if data.root is None:
+        return Stage("data", load_data, content, writes=(EXAMPLES, DATA_NOTES, DATA))
+    root = data.root.expanduser()
+    if not root.is_dir():
+        raise ConfigError(f"data.root={str(root)!r} is not a folder; give the dataset's folder as downloaded")
+    # Names, sizes and times: cheap, and different when the data is.
+    return Stage(
+        "data", load_data, {**content, "files": stamp_path(root)}, writes=(EXAMPLES, DATA_NOTES), may_write=(DATA,)
+    )
+
+
 def load_data(run: Run) -> list[Example]:
     """Reads the dataset of the recipe; writes `examples.parquet` and `data.json` (notes, counts).
+
+    Images that lie inside a table are written into the run, never into the dataset's folder.
 
     Raises:
         DataError: the folder is missing or not the dataset, or too few training examples are usable.
@@ -29,22 +49,21 @@ def load_data(run: Run) -> list[Example]:
     settings = run.settings.data
     kind = lookup("dataset", settings.dataset)
     dataset: Dataset = Phantom(settings.phantom) if kind is Phantom else kind()
+    if settings.root is not None:
+        shutil.rmtree(run.file(DATA), ignore_errors=True)  # of a run that was killed here
     reading = dataset.read(
-        run.file(IMAGES) if settings.root is None else settings.root.expanduser(),
+        run.file(DATA) if settings.root is None else settings.root.expanduser(),
         DatasetSettings(
             split=settings.split,
             seed=settings.split_seed,
             allow_burned_in=settings.allow_burned_in,
-            extracted=run.work_folder / IMAGES,
+            extracted=run.work_folder / DATA,
             slake=settings.slake,
             reports=settings.reports,
             table=settings.table,
         ),
         run.track("reading images"),
     )
-    if reading.extracted is not None:
-        # Only when all of them are there: the folder's place says where the examples' images lie.
-        move(run.work_folder / IMAGES, run.file(IMAGES))
     examples, drops = reading.examples, list(reading.drops)
     if settings.max_train_examples is not None:
         examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)
@@ -57,10 +76,13 @@ def load_data(run: Run) -> list[Example]:
         )
     for note in reading.notes:
         run.message(note)
-    run.write("examples.parquet", Example, examples)
+    run.write(EXAMPLES, Example, examples)
     content = {"notes": reading.notes, "questions": counts, "data_use": data_use(dataset, settings.table)}
-    write_text(run.file("data.json"), json.dumps(content, indent=1))
+    write_text(run.file(DATA_NOTES), json.dumps(content, indent=1))
     run.write_drops(drops)
+    if reading.extracted is not None:
+        # Last: where this folder is says where the examples' images lie.
+        move(run.work_folder / DATA, run.file(DATA))
     run.message(", ".join(f"{count} {split}" for split, count in counts.items()) + " questions")
     return examples
 

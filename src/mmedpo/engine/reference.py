@@ -24,6 +24,9 @@ from mmedpo.progress import Advance
 from mmedpo.storage.files import hash_path
 from mmedpo.storage.tables import atomic_path
 
+METADATA = "mmedpo"
+"""Key of the one metadata entry of a cache file."""
+
 CHUNK = 512
 """Branches computed between two saves: what a kill can cost."""
 
@@ -89,8 +92,10 @@ class ReferenceCache:
             "logprobs": torch.cat(values) if values else torch.empty(0),
             "tokens": torch.tensor([len(value) for value in values], dtype=torch.int64),
         }
+        # One entry: the order of several differs from process to process.
+        about = json.dumps({"weights": self.weights, "branches": keys})
         with atomic_path(path or self.path) as partial:
-            save_file(tensors, partial, metadata={"weights": self.weights, "branches": json.dumps(keys)})
+            save_file(tensors, partial, metadata={METADATA: about})
 
     def take(self, branches: Sequence[Branch]) -> Mapping[Branch, Tensor]:
         """log pi_0 of every token of every branch: [tokens] each, nats, float32.
@@ -111,12 +116,12 @@ class ReferenceCache:
 def _read(path: Path, weights: str) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            about = json.loads((file.metadata() or {})[METADATA])
             values, tokens = file.get_tensor("logprobs"), file.get_tensor("tokens").tolist()
-            keys = json.loads(metadata.get("branches", "[]"))
+            keys = about["branches"]
         entries = dict(zip(keys, torch.split(values, tokens), strict=True))
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise TrainingError(f"reference cache {path} is unreadable ({error}); delete it and train again") from None
-    if metadata.get("weights") != weights:
+    if about.get("weights") != weights:
         raise TrainingError(f"reference cache {path} was made with other weights; delete it and train again")
     return entries

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mmedpo.engine import FeatureStore
 from mmedpo.evaluate.scoring import score_predictions
+from mmedpo.imaging.images import read_image
 from mmedpo.models.generation import Decoding, generate_answers
+from mmedpo.models.slots import load_slot
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Example, Prediction
+from mmedpo.run import Run
+
+
+def predictor(run: Run, model: str) -> Callable[[Sequence[Example]], list[Prediction]]:
+    """A model of the run, loaded: one greedy answer per example of a chunk."""
+    vlm = load_slot(run.slot(model))
+    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    longest, root = run.settings.evaluate.max_new_tokens, run.image_root
+    return lambda examples: predict(vlm, examples, features, root, longest, model)
 
 
 def predict(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mmedpo.config import NoiseSettings
-from mmedpo.engine import Branch, Engine, build_branch
+from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
+from mmedpo.models.slots import load_slot
 from mmedpo.records import Drop, Example, NoiseSpec, Reliance
 from mmedpo.run import Run
+from mmedpo.run.layout import EXAMPLES
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.tables import write_bytes
 
@@ -25,7 +27,7 @@ def choose_examples(run: Run, split: str) -> list[Example]:
     """Questions about lesions on the first `evaluate.reliance_images` images of a split that have any."""
     chosen: list[Example] = []
     images: dict[str, None] = {}
-    for example in run.read("examples.parquet", Example):
+    for example in run.read(EXAMPLES, Example):
         usable = example.split == split and example.mask_path is not None and example.boxes
         if not usable or example.error_type not in LESION_QUESTIONS or example.answer_type == "report":
             continue
@@ -61,10 +63,20 @@ def write_views(run: Run, examples: Sequence[Example]) -> tuple[dict[str, tuple[
     return views, list(drops.values())
 
 
+def reliance_probe(
+    run: Run, model: str, views: Mapping[str, tuple[Path, Path]]
+) -> Callable[[Sequence[Example]], list[Reliance]]:
+    """A model of the run, loaded: log pi(y_w) under three views of every example."""
+    vlm = load_slot(run.slot(model))
+    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    engine = Engine.from_settings(vlm, features, run.settings)
+    return lambda examples: measure_reliance(engine, examples, views, run.image_root, model, run.message)
+
+
 def measure_reliance(
     engine: Engine,
     examples: Sequence[Example],
-    views: dict[str, tuple[Path, Path]],
+    views: Mapping[str, tuple[Path, Path]],
     image_root: Path,
     model: str,
     message: Callable[[str], None],
@@ -113,6 +125,6 @@ def _write(run: Run, example: Example, heatmap: np.ndarray, name: str) -> Path:
     noised = noise_image(read_image(run.image_root, example.image.path), heatmap, spec)
     buffer = io.BytesIO()
     Image.fromarray(noised).save(buffer, format="PNG")
-    path = run.file(f"reliance/{example.image.sha256[:16]}-{name}.png")
+    path = run.work_folder / "views" / f"{example.image.sha256[:16]}-{name}.png"
     write_bytes(path, buffer.getvalue())
     return path

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from mmedpo.engine import Engine, FeatureStore
+from functools import partial
+
+from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.evaluation import evaluate_split, summarise_reliance
-from mmedpo.evaluate.generate import decoding_order, predict
-from mmedpo.evaluate.reliance import choose_examples, measure_reliance, write_views
-from mmedpo.imaging.images import read_image
-from mmedpo.models.hub import load_model, load_tuned
+from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Evaluation, Example, Prediction, Reliance
-from mmedpo.run import Run
+from mmedpo.run import BASE, TUNED, Run, Stage, picked
+from mmedpo.run.layout import EVALUATION, EXAMPLES, predictions_of, reliance_of
 from mmedpo.storage.tables import write_text
-
-EVALUATION = "evaluation.json"
 
 
 def evaluated_examples(run: Run) -> list[Example]:
@@ -23,7 +21,7 @@ def evaluated_examples(run: Run) -> list[Example]:
         EvaluationError: a split of the settings is not in the data, or has no question.
     """
     settings = run.settings.evaluate
-    every = run.read("examples.parquet", Example)
+    every = run.read(EXAMPLES, Example)
     present = sorted({example.split for example in every})
     for split in settings.splits:
         if split not in present:
@@ -31,34 +29,48 @@ def evaluated_examples(run: Run) -> list[Example]:
     return [e for e in every if e.split in settings.splits and e.answer_type in settings.answer_types]
 
 
+def predict_stage(settings: RunSettings, model: str) -> Stage:
+    """What the answers of one model of the run are made from."""
+    names = ("splits", "max_new_tokens", "batch_size", "answer_types", "reliance_images")
+    content = {**picked(settings, *(f"evaluate.{name}" for name in names)), **model_identity(settings.model)}
+    writes = (predictions_of(model), reliance_of(model))
+    return Stage(
+        f"predict-{model}",
+        lambda run: predict_model(run, model),
+        content,
+        reads=(EXAMPLES,),
+        writes=writes,
+        models=(model,),
+    )
+
+
+def stage(settings: RunSettings) -> Stage:
+    """What the evaluation is made from."""
+    tables = tuple(table_of(model) for table_of in (predictions_of, reliance_of) for model in (BASE, TUNED))
+    return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=(EVALUATION,))
+
+
 def predict_model(run: Run, model: str) -> list[Prediction]:
     """Greedy answers and lesion reliance of one model.
 
     Args:
-        run: reads `examples.parquet` (and `adapter/`); writes `predictions/<model>.parquet` and
-            `reliance/<model>.parquet`.
-        model: `base` or `tuned`.
+        run: reads `examples.parquet`; writes `predictions/<model>.parquet` and `reliance/<model>.parquet`.
+        model: a model of the run, e.g. `base` or `tuned`.
     """
+    from mmedpo.evaluate.generate import decoding_order, predictor
+    from mmedpo.evaluate.reliance import choose_examples, reliance_probe, write_views
+
     settings = run.settings.evaluate
-    target = run.target_model
-    vlm = load_model(target) if model == "base" else load_tuned(target, run.file(run.settings.train.result))
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
-    predictions = run.chunks(
-        f"answers of {model}",
-        decoding_order(evaluated_examples(run)),
-        settings.batch_size,
-        lambda chunk: predict(vlm, chunk, features, run.image_root, settings.max_new_tokens, model),
-        Prediction,
-    )
-    run.write(f"predictions/{model}.parquet", Prediction, sorted(predictions, key=lambda p: p.example_id))
+    questions = decoding_order(evaluated_examples(run))
+    answering = partial(predictor, run, model)
+    predictions = run.map(f"answers of {model}", questions, settings.batch_size, answering, Prediction)
+    run.write(predictions_of(model), Prediction, sorted(predictions, key=lambda p: p.example_id))
     probed = choose_examples(run, settings.splits[0]) if settings.reliance_images else []
     views, drops = write_views(run, probed)
-    engine = Engine.from_settings(vlm, features, run.settings)
-    run.write(
-        f"reliance/{model}.parquet",
-        Reliance,
-        measure_reliance(engine, probed, views, run.image_root, model, run.message),
-    )
+    usable = [example for example in probed if example.image.sha256 in views]
+    probing = partial(reliance_probe, run, model, views)
+    reliance = run.map(f"reliance of {model}", usable, max(len(usable), 1), probing, Reliance)
+    run.write(reliance_of(model), Reliance, reliance)
     run.write_drops(drops)
     return predictions
 
@@ -67,7 +79,7 @@ def evaluate(run: Run) -> Evaluation:
     """Scores stored predictions of base and tuned model; writes `evaluation.json`."""
     settings = run.settings.evaluate
     examples = evaluated_examples(run)
-    predictions = {name: run.read(f"predictions/{name}.parquet", Prediction) for name in ("base", "tuned")}
+    predictions = {name: run.read(predictions_of(name), Prediction) for name in (BASE, TUNED)}
     splits, differences, by_type = [], [], []
     for split in settings.splits:
         here = [example for example in examples if example.split == split]
@@ -78,8 +90,8 @@ def evaluate(run: Run) -> Evaluation:
         differences += whole
         by_type += parts
     reliance = summarise_reliance(
-        run.read("reliance/base.parquet", Reliance),
-        run.read("reliance/tuned.parquet", Reliance),
+        run.read(reliance_of(BASE), Reliance),
+        run.read(reliance_of(TUNED), Reliance),
         settings.bootstrap_samples,
     )
     evaluation = Evaluation(

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mmedpo.config import GroundSettings
+from mmedpo.config import GroundSettings, RunSettings
 from mmedpo.grounding.grounder import Grounder
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Drop, Example, Grounding
 from mmedpo.registry import lookup
-from mmedpo.run import Run
+from mmedpo.run import Run, Stage
+from mmedpo.run.layout import EXAMPLES, GROUNDINGS, HEATMAPS
+from mmedpo.storage.files import hash_input, share
 from mmedpo.storage.tables import atomic_path
 
-TABLE = "groundings.parquet"
-FOLDER = "groundings"
+CHUNK = 32
+"""Images grounded between two notes of how far it got."""
+
+
+def stage(settings: RunSettings) -> Stage:
+    """What grounding is made from."""
+    content: dict[str, Any] = {"ground": settings.ground.model_dump(mode="json", exclude={"minimum_confidence"})}
+    if Path(settings.ground.probe).suffix == ".json":
+        content["probe"] = hash_input(Path(settings.ground.probe))
+    return Stage("ground", ground, content, reads=(EXAMPLES,), writes=(GROUNDINGS, HEATMAPS))
 
 
 def ground(run: Run) -> list[Grounding]:
@@ -26,28 +37,30 @@ def ground(run: Run) -> list[Grounding]:
     Writes `groundings.parquet` and `groundings/<image>.npy` (float32 heatmaps, 0..1). Images that
     the tool does not apply to are counted, not silently skipped.
     """
-    settings = run.settings.ground
-    examples = [example for example in run.read("examples.parquet", Example) if example.split == "train"]
-    grounder = load_grounder(settings)
-    folder = run.file(FOLDER)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    wanted = set(run.settings.ground.only_tags)
     first_of_image: dict[str, Example] = {}
-    for example in examples:
-        first_of_image.setdefault(example.image.sha256, example)
-    advance = run.track("grounding")
-    groundings: list[Grounding] = []
-    drops: list[Drop] = []
-    for number, example in enumerate(first_of_image.values(), start=1):
-        if not set(settings.only_tags) <= set(example.tags):
-            reason = f"tool applies to {', '.join(settings.only_tags)}"
-            drops.append(Drop(stage="ground", item=example.image.path, reason="tool-not-applicable", detail=reason))
-        else:
-            groundings.append(_ground_one(run, grounder, example))
-        advance(number, len(first_of_image))
-    run.write(TABLE, Grounding, groundings)
+    for example in run.read(EXAMPLES, Example):
+        if example.split == "train":
+            first_of_image.setdefault(example.image.sha256, example)
+    fitting = [example for example in first_of_image.values() if wanted <= set(example.tags)]
+    reason = f"tool applies to {', '.join(run.settings.ground.only_tags)}"
+    drops = [
+        Drop(stage="ground", item=example.image.path, reason="tool-not-applicable", detail=reason)
+        for example in first_of_image.values()
+        if not wanted <= set(example.tags)
+    ]
+    (run.work_folder / HEATMAPS).mkdir(parents=True, exist_ok=True)
+    groundings = run.map("grounding", fitting, CHUNK, partial(_grounding, run), Grounding)
+    share(run.work_folder / HEATMAPS, run.file(HEATMAPS))
+    run.write(GROUNDINGS, Grounding, groundings)
     run.write_drops(drops)
     return groundings
+
+
+def _grounding(run: Run) -> Callable[[Sequence[Example]], list[Grounding]]:
+    """The tool, loaded: marks the images of a chunk of examples."""
+    grounder = load_grounder(run.settings.ground)
+    return lambda examples: [_ground_one(run, grounder, example) for example in examples]
 
 
 def load_grounder(settings: GroundSettings) -> Grounder:
@@ -81,8 +94,8 @@ def _ground_one(run: Run, grounder: Grounder, example: Example) -> Grounding:
     region = grounder.ground(image, example.boxes, read_mask(run.image_root, example))
     heatmap_path = None
     if region.heatmap is not None:
-        heatmap_path = f"{FOLDER}/{example.image.sha256[:16]}.npy"
-        with atomic_path(run.file(heatmap_path)) as partial, partial.open("wb") as handle:
+        heatmap_path = f"{HEATMAPS}/{example.image.sha256[:16]}.npy"
+        with atomic_path(run.work_folder / heatmap_path) as partial, partial.open("wb") as handle:
             np.save(handle, region.heatmap.astype(np.float32))
     return Grounding(
         image_sha256=example.image.sha256,

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from mmedpo.config import LoraSettings, ModelSettings, Part, TrainSettings
 from mmedpo.errors import ModelError
+from mmedpo.models.checkpoints import checkpoint_path
 from mmedpo.models.vlm import VisionLanguageModel
-
-TINY = "tiny"
-"""Name under which the checkpoint that ships in the package is known."""
-
-
-def checkpoint_path(name: str) -> Path:
-    """Folder of a checkpoint: the shipped one for `tiny`, else the local folder that `name` is.
-
-    Raises:
-        ModelError: no such folder, or it holds no safetensors.
-    """
-    path = Path(__file__).parent / "tiny" / "checkpoint" if name == TINY else Path(name).expanduser()
-    if not (path / "config.json").exists():
-        raise ModelError(
-            f"no checkpoint at {name!r}: expected {TINY!r} or a local folder with config.json and *.safetensors"
-        )
-    if not list(path.glob("*.safetensors")):
-        raise ModelError(f"checkpoint {path} holds no *.safetensors; convert it (pickled weights are never loaded)")
-    return path
-
-
-def checkpoint_hash(name: str) -> str:
-    """SHA-256 over the checkpoint's files: the identity of a model in a run."""
-    digest = hashlib.sha256()
-    path = checkpoint_path(name)
-    for file in sorted(path.iterdir()):
-        if file.suffix in {".json", ".safetensors", ".jinja"}:
-            digest.update(file.name.encode())
-            with file.open("rb") as handle:
-                for block in iter(lambda: handle.read(1 << 20), b""):
-                    digest.update(block)
-    return digest.hexdigest()
 
 
 def load_model(settings: ModelSettings) -> VisionLanguageModel:

@@ -13,7 +13,7 @@ from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.evaluate.study import base_reliance_interval, study_cells, study_contrasts, study_reliance
 from mmedpo.records import Cell, Contrast, Example, ItemScore, Prediction, Reliance, RelianceCell
 from mmedpo.records.evaluation import LABELS, METRICS
-from mmedpo.run import RESOLVED
+from mmedpo.run.layout import RESOLVED
 from mmedpo.storage.tables import read_table, write_text
 
 COLUMNS = {**LABELS, "meteor": meteor_label()}

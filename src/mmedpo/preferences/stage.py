@@ -5,13 +5,24 @@ from __future__ import annotations
 import shutil
 from pathlib import Path, PurePosixPath
 
+from mmedpo.config import RunSettings
 from mmedpo.errors import CurationError
 from mmedpo.preferences.moving import Moving
 from mmedpo.preferences.pairs import exclude_test_images, read_pairs
 from mmedpo.records import Candidate, Drop, Example, PreferencePair, Verdict
-from mmedpo.run import Run
+from mmedpo.run import Run, Stage, picked
+from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, IMAGES, VERDICTS
+from mmedpo.storage.files import hash_input
 from mmedpo.storage.paths import safe_join
 from mmedpo.storage.tables import atomic_path
+
+
+def stage(settings: RunSettings) -> Stage:
+    """What an import is made from; it takes the place, and the name, of curation."""
+    assert settings.preferences is not None
+    content = {**picked(settings, "preferences"), "file": hash_input(settings.preferences.path)}
+    writes = (CANDIDATES, VERDICTS, IMAGES, CURATED)
+    return Stage("curate", import_pairs, content, reads=(EXAMPLES,), writes=writes)
 
 
 def import_pairs(run: Run) -> list[PreferencePair]:
@@ -25,7 +36,7 @@ def import_pairs(run: Run) -> list[PreferencePair]:
     """
     settings = run.settings.preferences
     assert settings is not None
-    examples = run.read("examples.parquet", Example)
+    examples = run.read(EXAMPLES, Example)
     image_root = settings.image_root or (run.image_root / examples[0].image.path).parent
     imported = read_pairs(
         settings.path, image_root, examples, format_name=settings.format, extract=run.work_folder / "inside"
@@ -36,7 +47,7 @@ def import_pairs(run: Run) -> list[PreferencePair]:
     held_out = [example for example in examples if example.split != "train"]
     kept, excluded = exclude_test_images(imported.pairs, held_out, examples)
     known = {example.image.sha256: example for example in examples}
-    run.file("images").mkdir(exist_ok=True)
+    run.file(IMAGES).mkdir(exist_ok=True)
     pairs: list[PreferencePair] = []
     drops = [*imported.drops, *excluded]
     for pair in kept:
@@ -52,9 +63,9 @@ def import_pairs(run: Run) -> list[PreferencePair]:
         pairs.append(pair.model_copy(update=update))
     if not pairs:
         raise CurationError(f"no pair of {settings.path} is left: {len(drops)} dropped, the first: {drops[0].reason}")
-    run.write("candidates.parquet", Candidate, [])
-    run.write("verdicts.parquet", Verdict, [])
-    run.write("curated.parquet", PreferencePair, pairs)
+    run.write(CANDIDATES, Candidate, [])
+    run.write(VERDICTS, Verdict, [])
+    run.write(CURATED, PreferencePair, pairs)
     run.write_drops(drops)
     run.message(f"{len(pairs)} pairs imported from {settings.path.name}, {len(drops)} dropped")
     return pairs
@@ -63,7 +74,7 @@ def import_pairs(run: Run) -> list[PreferencePair]:
 def _take(run: Run, image_root: Path, relative: str, number: int) -> str:
     """Copies a rejected image into the run folder, under a name of its own."""
     source = safe_join(image_root, relative)
-    name = f"images/imported-{number:06d}{PurePosixPath(relative).suffix.lower()}"
+    name = f"{IMAGES}/imported-{number:06d}{PurePosixPath(relative).suffix.lower()}"
     with atomic_path(run.file(name)) as partial:
         shutil.copyfile(source, partial)
     return name

@@ -121,7 +121,7 @@ class Grounding(Record):
 
 
 class NoiseSpec(Record):
-    """Everything needed to rebuild one noised image alone, bit for bit (METHOD, Eq. 2)."""
+    """Everything needed to rebuild one noised image alone, bit for bit (METHOD section 1, Eq. 2)."""
 
     kind: NoiseKind = "diffusion"
     """`diffusion` is Eq. 2; the others are ablations; `released` mimics the published code."""
@@ -133,6 +133,19 @@ class NoiseSpec(Record):
     """Name of the schedule that gives the 1000 factors xi."""
     seed: int = 0
     """Seed of eps (and of the crop)."""
+
+
+class NoisedView(Record):
+    """The noised view of one image, which all questions on it share."""
+
+    image_sha256: str
+    """The image it was made from."""
+    noise: NoiseSpec | None = None
+    """How it was noised; None where it was not."""
+    path: str = ""
+    """The view (PNG) relative to the run folder; empty where there is none."""
+    reason: str = ""
+    """Why there is no view; empty when there is one."""
 
 
 class PreferencePair(Record):

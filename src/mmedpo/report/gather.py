@@ -14,7 +14,8 @@ from mmedpo.report import content as c
 from mmedpo.report import count_drops, numbers, panel, render, samples
 from mmedpo.report.formatting import count, share
 from mmedpo.report.stored import Stored, read_stored
-from mmedpo.run import RESOLVED, Run
+from mmedpo.run import Run
+from mmedpo.run.layout import RESOLVED
 from mmedpo.storage.tables import write_text
 
 REPORT = "report.html"

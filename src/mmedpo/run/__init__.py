@@ -1,21 +1,25 @@
-"""The run folder: stages, fingerprints, locks, resume."""
+"""The run folder: declared stages, models by name, fingerprints, locks, resume."""
 
-from mmedpo.run.folder import FINETUNED, IMAGES, RESOLVED, CallOptions, Run, Stage
+from mmedpo.run.executors import ItemWork
+from mmedpo.run.folder import CallOptions, Run
 from mmedpo.run.opening import join_run, open_run, read_run
-from mmedpo.run.streaming import in_order, run_async, settled, stream_chunks
+from mmedpo.run.slots import BASE, TUNED, Slot
+from mmedpo.run.stage import Stage, in_folder, picked
+from mmedpo.run.waiting import run_async, settled
 
 __all__ = [
-    "FINETUNED",
-    "IMAGES",
-    "RESOLVED",
+    "BASE",
+    "TUNED",
     "CallOptions",
+    "ItemWork",
     "Run",
+    "Slot",
     "Stage",
-    "in_order",
+    "in_folder",
     "join_run",
     "open_run",
+    "picked",
     "read_run",
     "run_async",
     "settled",
-    "stream_chunks",
 ]

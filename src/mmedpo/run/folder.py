@@ -1,11 +1,11 @@
-"""The run folder: stages, fingerprints, locks, resume.
+"""The run folder: declared stages, fingerprints, resume.
 
-A stage states what it reads and what it writes. Its fingerprint is a hash of its settings and of the
-bytes it reads; when the fingerprint is the one under which its outputs were finished, the stage is
-done and costs nothing. Work in progress lives in `.work/<stage>/`, named by the fingerprint it
-belongs to, so a killed stage goes on where it stopped and a changed setting never mixes with it.
-Outputs of an earlier execution are set aside while a stage works, and put back when it fails or is
-killed, so the files of a run always belong to what its manifest says of them.
+A stage's fingerprint is a hash of its settings and of the bytes it reads; when it is the one under
+which its outputs were finished, the stage is done and costs nothing. Work in progress lives in
+`.work/<stage>/`, named by the fingerprint it belongs to, so a killed stage goes on where it stopped
+and a changed setting never mixes with it. Outputs of an earlier execution are set aside while a
+stage works, and put back when it fails or is killed, so the files of a run always belong to what its
+manifest says of them.
 """
 
 from __future__ import annotations
@@ -15,48 +15,33 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mmedpo.config import ModelSettings, RunSettings
+from pydantic import ValidationError
+
+from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import Drop, Record
-from mmedpo.run.disk import UNUSABLE, unusable
-from mmedpo.run.manifest import FORMAT, MANIFEST, Manifest, StageState, read_manifest
-from mmedpo.storage.files import hash_path, move, share, stamp_path
+from mmedpo.run.disk import trouble
+from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
+from mmedpo.run.executors.local import LocalExecutor
+from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, MANIFEST, WORK, drops_of
+from mmedpo.run.manifest import FORMAT, Manifest, StageState, read_manifest
+from mmedpo.run.slots import BASE, Slot, slot_of
+from mmedpo.run.stage import Stage
+from mmedpo.storage.files import hash_path, holds_link, move, share, stamp_path
 from mmedpo.storage.tables import read_table, write_table, write_text
 
-RESOLVED = "config.resolved.yaml"
 STATE = ".state.json"
 EARLIER = ".earlier"
 """In `.work`: `<stage>.earlier/` holds what a stage wrote before, and `.state.json` its record, while it works anew."""
-IMAGES = "data"
-"""Folder of the images that a run generates, or takes out of a table that holds them."""
-FINETUNED = "finetuned"
-"""Folder of the supervised fine-tuned checkpoint, where a recipe asks for one."""
 
+T = TypeVar("T")
 R = TypeVar("R", bound=Record)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a run."""
-
-    name: str
-    """Unique in the run, e.g. `curate`."""
-    work: Callable[[Run], None]
-    """Does the step: reads and writes through the run."""
-    settings: dict[str, Any]
-    """Everything from the configuration (and from outside) that changes the result."""
-    reads: tuple[str, ...] = ()
-    """Files of the run folder that it reads."""
-    writes: tuple[str, ...] = ()
-    """Files or folders of the run folder that it writes."""
-    may_write: tuple[str, ...] = ()
-    """Files or folders that it writes only where there is something to write."""
 
 
 @dataclass(frozen=True)
@@ -85,28 +70,63 @@ class Run:
     """Other run folders whose finished stages may be copied when their fingerprints agree."""
     rank: int = 0
     """Number of this process among those that work on the run together; process 0 alone writes."""
-    current: str = ""
-    """Name of the stage being executed."""
+    stage: Stage | None = None
+    """The stage being executed."""
     calls: CallOptions = CallOptions()
     """What this process may do with calls of language models."""
+    executor: Executor = field(default_factory=LocalExecutor)
+    """Where the work on many items runs."""
 
     def file(self, relative: str) -> Path:
-        """Path inside the run folder."""
-        return self.path / relative
+        """Path of a file of the run.
+
+        Raises:
+            RunFolderError: a stage is being executed that does not declare it.
+        """
+        if ".." in PurePosixPath(relative).parts or PurePosixPath(relative).is_absolute() or "\0" in relative:
+            raise RunFolderError(f"{relative[:80]!r} is not the name of a file inside the run folder {self.path}")
+        return self.path / (relative if self.stage is None else self.stage.place(relative))
+
+    def relative(self, relative: str) -> str:
+        """The same as a path relative to the run folder, as records hold it."""
+        return self.file(relative).relative_to(self.path).as_posix()
+
+    @property
+    def current(self) -> str:
+        """Name of the stage being executed; empty outside of one."""
+        return self.stage.name if self.stage is not None else ""
 
     @property
     def image_root(self) -> Path:
-        """Folder the examples' image paths are relative to: the run's own where they were made or unpacked by it."""
-        root = self.settings.data.root
-        own = self.file(IMAGES)
+        """Folder the examples' image paths are relative to: the run's own where they were made or unpacked by it.
+
+        What lies there is known by the hashes in the examples.
+        """
+        root, own = self.settings.data.root, self.path / DATA
         return own if root is None or own.is_dir() else root.expanduser()
 
+    def slot(self, name: str) -> Slot:
+        """A model of the run by name.
+
+        Raises:
+            ConfigError: this run has no such model.
+        """
+        return slot_of(self.settings, self.path, name)
+
     @property
-    def target_model(self) -> ModelSettings:
-        """The model that is curated for, tuned and compared: the fine-tuned checkpoint where there is one."""
-        if self.settings.finetune is None:
-            return self.settings.model
-        return self.settings.model.model_copy(update={"name": str(self.file(FINETUNED))})
+    def model(self) -> Slot:
+        """The model the current stage works with: the first it declares; `base` outside of a stage."""
+        return self.slot(self.stage.models[0] if self.stage is not None and self.stage.models else BASE)
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the data may not leave the building, as the dataset declares it; True where nothing says so.
+
+        A permission, not an input: no result depends on it, so no stage declares it.
+        """
+        path = self.path / DATA_NOTES
+        content = json.loads(path.read_text()) if path.exists() else {}
+        return not (isinstance(content, dict) and content.get("data_use") == "open")
 
     def track(self, label: str) -> Advance:
         """Progress line of the current stage."""
@@ -129,58 +149,52 @@ class Run:
 
     def write_drops(self, drops: Sequence[Drop]) -> None:
         """Writes what the current stage left out, and why."""
-        self.write(f"drops/{self.current}.parquet", Drop, drops)
+        write_table(self.path / drops_of(self.current), Drop, drops)
 
     def drops(self) -> list[Drop]:
         """Everything any finished stage left out."""
         every = sorted(name for state in self.manifest.stages.values() for name in state.outputs)
-        return [drop for name in every if name.startswith("drops/") for drop in self.read(name, Drop)]
+        return [drop for name in every if name.startswith(f"{DROPS}/") for drop in read_table(self.path / name, Drop)]
 
     @property
     def work_folder(self) -> Path:
         """Folder for the current stage's unfinished work; kept on a kill, removed when done."""
-        return self.file(".work") / self.current
+        return self.path / WORK / self.current
 
-    def chunks(
+    def map(
         self,
         label: str,
-        items: Sequence[Any],
+        items: Sequence[T],
         size: int,
-        work: Callable[[Sequence[Any]], list[R]],
-        record_type: type[R],
+        factory: Callable[[], Callable[[Sequence[T]], Sequence[R]]],
+        record: type[R],
     ) -> list[R]:
-        """Runs `work` over fixed chunks of `items`, each saved when done, and returns all records.
+        """The records of all items in their order, made in chunks by the executor; see `ChunkJob`."""
+        return self.executor.map(self, ChunkJob(label, factory, record, size), items)
 
-        Chunks depend on the items alone, so a run that was killed and resumed computes exactly the
-        chunks an uninterrupted one would.
-        """
-        advance = self.track(label)
-        slug = label.replace(" ", "-")
-        starts = range(0, len(items), size)
-        parts = [self.work_folder / f"{slug}-{start:08d}.parquet" for start in starts]
-        done = sum(min(size, len(items) - start) for start, part in zip(starts, parts, strict=True) if part.exists())
-        # What an earlier process did is told first, so that it does not count as this one's speed.
-        advance(done, len(items))
-        results: list[R] = []
-        for start, part in zip(starts, parts, strict=True):
-            if part.exists():
-                results += read_table(part, record_type)
-                continue
-            chunk = items[start : start + size]
-            records = work(chunk)
-            write_table(part, record_type, records)
-            results += records
-            done += len(chunk)
-            advance(done, len(items))
-        return results
+    def stream(
+        self,
+        label: str,
+        items: Sequence[T],
+        size: int,
+        factory: Callable[[], AbstractAsyncContextManager[ItemWork[T, R]]],
+        record: type[R],
+    ) -> list[R]:
+        """The same for work that waits, item by item, many at once; see `ItemJob`."""
+        return self.executor.stream(self, ItemJob(label, factory, record, size), items)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker in another process needs: everything but the terminal and the executor."""
+        return {**vars(self), "reporter": Silent(), "executor": LocalExecutor()}
 
     def fingerprint(self, stage: Stage) -> str:
         """Hash of a stage's settings and of the bytes it reads."""
+        present = [name for name in stage.placed(stage.optional) if (self.path / name).exists()]
         content = {
             "format": FORMAT,
             "stage": stage.name,
-            "settings": stage.settings,
-            "reads": {name: self._input_hash(name) for name in stage.reads},
+            "settings": dict(stage.settings),
+            "reads": {name: self._input_hash(name) for name in (*self._needed(stage), *present)},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -189,13 +203,13 @@ class Run:
 
         An output that somebody edited stays (the stage is done), and what reads from it runs again.
         """
-        if any(not self.file(name).exists() for name in stage.reads):
+        if any(not (self.path / name).exists() for name in self._needed(stage)):
             return False
         state = self.manifest.stages.get(stage.name)
         return (
             state is not None
             and state.fingerprint == self.fingerprint(stage)
-            and all(self.file(name).exists() for name in state.outputs)
+            and all((self.path / name).exists() for name in state.outputs)
         )
 
     def execute(self, stage: Stage) -> bool:
@@ -203,7 +217,7 @@ class Run:
 
         A failing stage leaves every finished stage, and its own earlier outputs, as they were.
         """
-        missing = [name for name in stage.reads if not self.file(name).exists()]
+        missing = [name for name in self._needed(stage) if not (self.path / name).exists()]
         if missing:
             raise RunFolderError(
                 f"stage {stage.name!r} reads {missing[0]}, which is not in {self.path}; run the stages before it"
@@ -216,51 +230,58 @@ class Run:
         fingerprint = self.fingerprint(stage)
         if self._adopt(stage, fingerprint):
             return False
-        self.current = stage.name
+        self.stage = stage
         started = time.monotonic()
         try:
             self._prepare_work(fingerprint)
             with self._earlier_outputs_aside(stage):
                 stage.work(self)
                 self._finish(stage, fingerprint, time.monotonic() - started)
-        except OSError as error:
-            if error.errno not in UNUSABLE:
+        except Exception as error:
+            refused = trouble(error, self.path)
+            if refused is None:
                 raise
-            raise unusable(error, self.path) from error
+            raise refused from error
         finally:
-            self.current = ""
+            self.stage = None
         return True
 
     def _assist(self, stage: Stage) -> None:
         """Takes part in a stage that process 0 executes: no bookkeeping, no files of the run."""
-        self.current = stage.name
+        self.stage = stage
         try:
             stage.work(self)
         finally:
-            self.current = ""
+            self.stage = None
 
     def _finish(self, stage: Stage, fingerprint: str, seconds: float) -> None:
         names = self._outputs(stage)
-        outputs = {name: hash_path(self.file(name)) for name in names}
-        stamps = {name: stamp_path(self.file(name)) for name in names}
+        outputs = {name: hash_path(self.path / name) for name in names}
+        stamps = {name: stamp_path(self.path / name) for name in names}
         state = StageState(fingerprint=fingerprint, outputs=outputs, stamps=stamps, seconds=seconds)
         self._record(stage.name, state)
         shutil.rmtree(self.work_folder, ignore_errors=True)
         self.message(f"done in {duration(seconds)}")
 
+    def _needed(self, stage: Stage) -> tuple[str, ...]:
+        """What must be there before a stage can work, the models it loads included."""
+        made_of = (name for model in stage.models for name in self.slot(model).reads)
+        return tuple(dict.fromkeys((*stage.placed(stage.reads), *made_of)))
+
     def _outputs(self, stage: Stage) -> list[str]:
-        missing = [name for name in stage.writes if not self.file(name).exists()]
+        names = stage.placed(stage.writes)
+        missing = [name for name in names if not (self.path / name).exists()]
         if missing:
             raise RunFolderError(f"stage {stage.name!r} finished without writing {', '.join(missing)}")
-        drops = f"drops/{stage.name}.parquet"
-        held = [name for name in stage.may_write if self.file(name).exists()]
-        return [*stage.writes, *held, *([drops] if self.file(drops).exists() and drops not in stage.writes else [])]
+        drops = drops_of(stage.name)
+        more = (*stage.placed(stage.may_write), drops)
+        return [*names, *(name for name in more if (self.path / name).exists() and name not in names)]
 
     def _input_hash(self, name: str) -> str:
         for state in self.manifest.stages.values():
-            if name in state.outputs and state.stamps.get(name) == stamp_path(self.file(name)):
+            if name in state.outputs and state.stamps.get(name) == stamp_path(self.path / name):
                 return state.outputs[name]
-        return hash_path(self.file(name))
+        return hash_path(self.path / name)
 
     def _record(self, name: str, state: StageState) -> None:
         """Notes a finished stage; what it replaces is gone from here on."""
@@ -269,7 +290,7 @@ class Run:
         self.save_manifest()
 
     def _aside(self, name: str) -> Path:
-        return self.file(".work") / f"{name}{EARLIER}"
+        return self.path / WORK / f"{name}{EARLIER}"
 
     @contextmanager
     def _earlier_outputs_aside(self, stage: Stage) -> Iterator[None]:
@@ -281,8 +302,8 @@ class Run:
             if state is not None:
                 write_text(aside / STATE, state.model_dump_json())
                 for name in state.outputs:
-                    if self.file(name).exists():
-                        move(self.file(name), aside / name)
+                    if (self.path / name).exists():
+                        move(self.path / name, aside / name)
                 del self.manifest.stages[stage.name]
                 self.save_manifest()
             yield
@@ -294,10 +315,15 @@ class Run:
         """Restores the earlier outputs of a stage that failed or was killed while it replaced them, if any."""
         aside = self._aside(name)
         if (aside / STATE).exists():
-            state = StageState.model_validate_json((aside / STATE).read_text())
+            try:
+                state = StageState.model_validate_json((aside / STATE).read_text())
+            except (ValidationError, UnicodeDecodeError) as error:
+                raise RunFolderError(
+                    f"{aside / STATE} is damaged ({type(error).__name__}); delete {aside} and run again"
+                ) from None
             for output in state.outputs:
                 if (aside / output).exists():
-                    move(aside / output, self.file(output))
+                    move(aside / output, self.path / output)
             self._record(name, state)
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -316,10 +342,10 @@ class Run:
             try:
                 with self._earlier_outputs_aside(stage):
                     for name in state.outputs:
-                        share(donor / name, self.file(name))
+                        share(donor / name, self.path / name)
                     if self._offer(donor, stage, fingerprint) != state:
                         raise FileNotFoundError(f"{donor} changed while it was read")
-                    stamps = {name: stamp_path(self.file(name)) for name in state.outputs}
+                    stamps = {name: stamp_path(self.path / name) for name in state.outputs}
                     self._record(stage.name, state.model_copy(update={"stamps": stamps}))
             except OSError:
                 continue  # a donor is a shortcut: what cannot be taken over is computed
@@ -338,10 +364,13 @@ class Run:
         if state is None or state.fingerprint != fingerprint:
             return None
         untouched = all(
-            (donor / name).exists() and state.stamps.get(name) == stamp_path(donor / name) for name in state.outputs
+            (donor / name).exists()
+            and not holds_link(donor / name)
+            and state.stamps.get(name) == stamp_path(donor / name)
+            for name in state.outputs
         )
         return state if untouched else None
 
     def save_manifest(self) -> None:
         """Writes the manifest, atomically."""
-        write_text(self.file(MANIFEST), self.manifest.model_dump_json(indent=1))
+        write_text(self.path / MANIFEST, self.manifest.model_dump_json(indent=1))

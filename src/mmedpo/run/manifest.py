@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from mmedpo.errors import RunFolderError
+from mmedpo.run.layout import MANIFEST, RESOLVED
 
-FORMAT = 2
+FORMAT = 3
 """Version of the run folder's layout; a folder of another version is refused."""
 
-MANIFEST = "manifest.json"
+
+def _inside(name: str) -> str:
+    """A name that stays in the run folder, and out of what the folder keeps for itself.
+
+    Raises:
+        ValueError: it does not.
+    """
+    parts = PurePosixPath(name).parts
+    whole = "/".join(parts) == name and not any(part.startswith(".") for part in parts)
+    if not parts or not whole or "\\" in name or "\0" in name or name in (MANIFEST, RESOLVED):
+        raise ValueError("not the name of a file inside the run folder")
+    return name
+
+
+SafeName = Annotated[str, AfterValidator(_inside)]
+"""Relative path with forward slashes that leaves neither the run folder nor the files of its stages."""
 
 
 class StageState(BaseModel):
@@ -23,9 +40,9 @@ class StageState(BaseModel):
 
     fingerprint: str
     """Hash of settings and inputs the outputs were made with."""
-    outputs: dict[str, str]
+    outputs: dict[SafeName, str]
     """Relative path -> SHA-256 (a folder's is the hash of its files' names and hashes)."""
-    stamps: dict[str, str] = {}
+    stamps: dict[SafeName, str] = {}
     """Relative path -> hash of names, sizes and times: while it holds, the SHA-256 need not be computed again."""
     seconds: float
     """Wall time over all attempts of this process."""
@@ -41,7 +58,7 @@ class Manifest(BaseModel):
     """UTC time, ISO 8601."""
     versions: dict[str, str] = {}
     """Package versions the run was made with."""
-    stages: dict[str, StageState] = {}
+    stages: dict[SafeName, StageState] = {}
     """Finished stages by name."""
 
 
@@ -60,7 +77,7 @@ def read_manifest(path: Path) -> Manifest:
                 "choose another run name, or use the version of mmedpo that made it"
             )
         return Manifest.model_validate(raw)
-    except (json.JSONDecodeError, ValidationError, AttributeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, AttributeError) as error:
         raise RunFolderError(f"{path / MANIFEST} is damaged ({type(error).__name__}); use a new run name") from None
 
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmedpo.config import RunSettings, dump_settings, load_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
-from mmedpo.run.folder import EARLIER, RESOLVED, Run
-from mmedpo.run.manifest import MANIFEST, new_manifest, read_manifest
+from mmedpo.run.folder import EARLIER, Run
+from mmedpo.run.layout import MANIFEST, RESOLVED, WORK
+from mmedpo.run.manifest import new_manifest, read_manifest
+from mmedpo.run.processes import launch
+from mmedpo.storage.files import links_in
 from mmedpo.storage.tables import write_text
+
+HOLDER = ".holder"
+"""Beside the lock: who holds it, and for which launch."""
+
+PATIENCE = 60.0
+"""Seconds a process waits for its sibling, process 0, to open the run."""
 
 
 @contextmanager
@@ -39,6 +49,7 @@ def open_run(
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         _refuse_foreign(path)
+        _refuse_links(path)
         lock = FileLock(path / ".lock")
         lock.acquire(timeout=0)
     except (FileExistsError, NotADirectoryError) as error:
@@ -48,30 +59,56 @@ def open_run(
     except OSError as error:
         raise unusable(error, path) from error
     try:
-        write_text(path / ".holder", f"process {os.getpid()} on {socket.gethostname()}")
-        manifest = read_manifest(path) if (path / MANIFEST).exists() else new_manifest()
-        resolved = load_settings(path / RESOLVED) if settings is None else settings
-        run = Run(path, resolved, manifest, reporter or Silent(), tuple(donors))
-        run.save_manifest()
-        if settings is not None:
-            write_text(path / RESOLVED, dump_settings(settings))
-        for killed in path.glob(f".work/*{EARLIER}"):
-            run.put_back(killed.name.removesuffix(EARLIER))
-        yield run
+        yield _opened(path, settings, reporter or Silent(), tuple(donors))
     finally:
-        (path / ".holder").unlink(missing_ok=True)
+        with suppress(OSError):
+            (path / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
-def join_run(path: Path, rank: int) -> Run:
-    """The run of process 0 for another process that was started with it: without lock, and without writing.
+def _opened(path: Path, settings: RunSettings | None, reporter: Reporter, donors: tuple[Path, ...]) -> Run:
+    """The run of a folder whose lock is held, with what a killed process had set aside back in its place."""
+    try:
+        write_text(path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n{launch().identity}\n")
+        manifest = read_manifest(path) if (path / MANIFEST).exists() else new_manifest()
+        resolved = load_settings(path / RESOLVED) if settings is None else settings
+        run = Run(path, resolved, manifest, reporter, donors)
+        run.save_manifest()
+        if settings is not None:
+            write_text(path / RESOLVED, dump_settings(settings))
+        for killed in sorted(path.glob(f"{WORK}/**/*{EARLIER}")):
+            run.put_back(killed.relative_to(path / WORK).as_posix().removesuffix(EARLIER))
+        return run
+    except OSError as error:
+        raise unusable(error, path) from error
+
+
+def join_run(path: Path) -> Run:
+    """The run of process 0 for another process that was launched with it: without lock, and without writing.
 
     Raises:
-        RunFolderError: no such run, or one of another version.
+        RunFolderError: process 0 of the same launch does not hold the run, or it is one of another version.
     """
+    own = launch()
+    deadline = time.monotonic() + PATIENCE
+    while _held_for(path) != own.identity:
+        if time.monotonic() > deadline:
+            raise RunFolderError(
+                f"{path} is not held by process 0 of this launch ({own.identity}) but by {_holder(path)}; "
+                "start all processes together with torchrun"
+            )
+        time.sleep(0.1)
     run = read_run(path)
-    run.rank = rank
+    run.rank = own.rank
     return run
+
+
+def _held_for(path: Path) -> str:
+    """The launch whose process 0 says that it holds the run; empty where none does."""
+    try:
+        return (path / HOLDER).read_text().splitlines()[1]
+    except (OSError, IndexError, UnicodeDecodeError):
+        return ""
 
 
 def read_run(path: Path) -> Run:
@@ -81,6 +118,7 @@ def read_run(path: Path) -> Run:
         RunFolderError: no such run, or one of another version.
     """
     _require_manifest(path)
+    _refuse_links(path)
     return Run(path, load_settings(path / RESOLVED), read_manifest(path))
 
 
@@ -97,8 +135,15 @@ def _refuse_foreign(path: Path) -> None:
         raise RunFolderError(f"{path} is not empty and not a run folder ({found}); choose another run name")
 
 
+def _refuse_links(path: Path) -> None:
+    """A run folder is made of its own files: a link in one that was received could lead anywhere."""
+    link = next(links_in(path), None)
+    if link is not None:
+        raise RunFolderError(f"{link} is a symbolic link; put the file it stands for in its place, or remove it")
+
+
 def _holder(path: Path) -> str:
     try:
-        return (path / ".holder").read_text() or "another process"
-    except OSError:
+        return (path / HOLDER).read_text().splitlines()[0]
+    except (OSError, IndexError, UnicodeDecodeError):
         return "another process"

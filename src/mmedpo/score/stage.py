@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from mmedpo.chat.estimate import Ahead, Estimate, estimate
+from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
-from mmedpo.config import endpoint_of
+from mmedpo.config import RunSettings, endpoint_of
 from mmedpo.errors import ConfigError
 from mmedpo.records import Debated, PreferencePair, SourceWeights, Turn
 from mmedpo.registry import lookup
-from mmedpo.run import Run, run_async, stream_chunks
+from mmedpo.run import ItemWork, Run, Stage, picked, run_async
+from mmedpo.run.layout import CURATED, DEBATES, PAIRS, WEIGHTS
 from mmedpo.score.agents.chat import ChatAgent
 from mmedpo.score.debate import Agent, Asked, Case, Interrupted, case_of, hold_debate, scored
 from mmedpo.score.weights import WeightReport, weigh_pairs
@@ -23,6 +27,21 @@ LONGEST_TURN = 150
 """Tokens by which a further turn can lengthen what the next agent reads."""
 
 
+def stage(settings: RunSettings) -> Stage:
+    """What scoring is made from."""
+    return Stage(
+        "score",
+        score,
+        {
+            **picked(settings, "score"),
+            "imported": settings.preferences is not None,
+            **asked_models(settings, "score"),
+        },
+        reads=(CURATED,),
+        writes=(DEBATES, WEIGHTS, PAIRS),
+    )
+
+
 def score(run: Run) -> list[PreferencePair]:
     """Debates every unscored text pair, keeps the tool's confidence of visual pairs, and derives weights.
 
@@ -31,7 +50,7 @@ def score(run: Run) -> list[PreferencePair]:
     `score.unscored` is `mu`.
     """
     settings = run.settings.score
-    pairs = run.read("curated.parquet", PreferencePair)
+    pairs = run.read(CURATED, PreferencePair)
     turns: list[Turn] = []
     if run.settings.preferences is None and settings.weights != "none":
         pairs, turns = _debate(run, pairs)
@@ -47,9 +66,9 @@ def score(run: Run) -> list[PreferencePair]:
     for source, report in weighed.reports.items():
         for warning in report.warnings:
             run.message(f"{source} weights: {warning}")
-    run.write("debates.parquet", Turn, turns)
-    run.write("weights.parquet", SourceWeights, [_summary(*item) for item in weighed.reports.items()])
-    run.write("pairs.parquet", PreferencePair, weighed.pairs)
+    run.write(DEBATES, Turn, turns)
+    run.write(WEIGHTS, SourceWeights, [_summary(*item) for item in weighed.reports.items()])
+    run.write(PAIRS, PreferencePair, weighed.pairs)
     run.write_drops(weighed.drops)
     run.message(f"{len(weighed.pairs)} pairs weighted by mode {settings.weights!r}, {len(weighed.drops)} unscored")
     return list(weighed.pairs)
@@ -57,29 +76,34 @@ def score(run: Run) -> list[PreferencePair]:
 
 def _debate(run: Run, pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[Turn]]:
     unscored = [pair for pair in pairs if pair.kind == "text" and pair.score is None]
-    debated = run_async(_hold_debates(run, unscored))
+    if run.settings.used_endpoints("score"):
+        run_async(_check_estimate(run, unscored))
+    debated = run.stream("debating", unscored, CHUNK, partial(debating, run), Debated)
     results = {item.pair.pair_id: item.pair for item in debated}
     return [results.get(pair.pair_id, pair) for pair in pairs], [turn for item in debated for turn in item.turns]
 
 
-async def _hold_debates(run: Run, pairs: Sequence[PreferencePair]) -> list[Debated]:
-    """Many debates at once, the turns of each in order."""
-    rounds = run.settings.score.rounds
-    endpoints = run.settings.used_endpoints("score")
-    async with open_chat(run, endpoints) as chat:
-        agents = [_agent(name, chat) for name in run.settings.score.agents]
-        if endpoints:
-            chat.check_estimate(await _estimates(chat, agents, pairs, rounds))
+@asynccontextmanager
+async def debating(run: Run) -> AsyncIterator[ItemWork[PreferencePair, Debated]]:
+    """The panel of a run, open: debates many pairs at once, the turns of each in order."""
+    async with open_chat(run, run.settings.used_endpoints("score")) as chat:
+        agents = _panel(run, chat)
 
         async def hold(pair: PreferencePair) -> Debated:
-            outcome = await hold_debate(agents, case_of(pair), rounds)
+            outcome = await hold_debate(agents, case_of(pair), run.settings.score.rounds)
             return Debated(pair=scored(pair, outcome), turns=outcome.turns)
 
-        debated = await stream_chunks(run, "debating", pairs, CHUNK, chat.until_deferred(hold), Debated, chat.in_flight)
-        chat.check_complete()
-        if endpoints:
-            run.message(chat.summary())
-        return debated
+        async with chat.items(hold) as work:
+            yield work
+
+
+def _panel(run: Run, chat: Chat) -> list[Agent]:
+    return [_agent(name, chat) for name in run.settings.score.agents]
+
+
+async def _check_estimate(run: Run, pairs: Sequence[PreferencePair]) -> None:
+    async with open_chat(run, run.settings.used_endpoints("score"), sends=False) as chat:
+        chat.check_estimate(await _estimates(chat, _panel(run, chat), pairs, run.settings.score.rounds))
 
 
 async def _estimates(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from mmedpo.errors import ConfigError
 from mmedpo.storage.tables import atomic_path
 
 
@@ -23,6 +25,17 @@ def hash_path(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_input(path: Path) -> str:
+    """SHA-256 of a file that a setting names.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if not path.exists():
+        raise ConfigError(f"file {path} does not exist; check the recipe or --set")
+    return hash_path(path)
+
+
 def stamp_path(path: Path) -> str:
     """Hash of names, sizes and modification times: cheap, and another one when the content is changed."""
     digest = hashlib.sha256()
@@ -30,6 +43,21 @@ def stamp_path(path: Path) -> str:
         status = file.stat()
         digest.update(f"{file.relative_to(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def links_in(folder: Path) -> Iterator[Path]:
+    """Every symbolic link below a folder; none is followed."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_symlink():
+                yield Path(entry.path)
+            elif entry.is_dir(follow_symlinks=False):
+                yield from links_in(Path(entry.path))
+
+
+def holds_link(path: Path) -> bool:
+    """Whether a file is a symbolic link, or a folder holds one."""
+    return path.is_symlink() or (path.is_dir() and next(links_in(path), None) is not None)
 
 
 def move(source: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 from mmedpo.errors import TrainingError
@@ -15,8 +14,10 @@ from mmedpo.models.tiny.pretrain import (
     pretrain_language,
 )
 from mmedpo.records import Example
-from mmedpo.run import FINETUNED, Run
+from mmedpo.run import Run
+from mmedpo.run.layout import EXAMPLES, FINETUNED
 from mmedpo.seeds import derive_seed
+from mmedpo.storage.files import move
 
 
 def finetune(run: Run) -> None:
@@ -29,7 +30,7 @@ def finetune(run: Run) -> None:
     assert settings is not None
     vlm = load_model(run.settings.model)
     of_image: dict[str, list[Example]] = {}
-    for example in run.read("examples.parquet", Example):
+    for example in run.read(EXAMPLES, Example):
         if example.split == "train":
             of_image.setdefault(example.image.path, []).append(example)
     if len(of_image) < settings.batch_images:
@@ -53,9 +54,8 @@ def finetune(run: Run) -> None:
         ),
         run.track("supervised fine-tuning"),
     )
-    staging = run.file(f".{FINETUNED}.partial")
+    staging = run.work_folder / FINETUNED
     shutil.rmtree(staging, ignore_errors=True)
     save_checkpoint(vlm.model, vlm.tokenizer, staging, dtype=run.settings.model.dtype)
-    shutil.rmtree(run.file(FINETUNED), ignore_errors=True)
-    os.replace(staging, run.file(FINETUNED))
+    move(staging, run.file(FINETUNED))
     run.message(f"fine-tuned on {sum(map(len, of_image.values()))} questions, loss {loss:.3f} per answer token")

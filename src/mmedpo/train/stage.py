@@ -1,242 +1,51 @@
-"""The `train` stage: reference once, adapter on the model, watched, resumable, on one process or several."""
+"""The stages `finetune` and `train`: what they are made from. Their work is loaded when it begins."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from accelerate import PartialState
-from torch import Tensor
+from mmedpo.config import RunSettings
+from mmedpo.models.checkpoints import model_identity
+from mmedpo.run import Run, Stage, picked
+from mmedpo.run.layout import EXAMPLES, FINETUNED, IMAGES, PAIRS, REFERENCE, TRAINING
 
-from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
-from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.imaging.images import read_image
-from mmedpo.models.hub import checkpoint_hash, load_model, make_trainable
-from mmedpo.models.vlm import VisionLanguageModel
-from mmedpo.records import Drop, Example, PreferencePair
-from mmedpo.records.looks import LOGPROB, SCORE, best_look, watch_log
-from mmedpo.run import Run
-from mmedpo.seeds import derive_seed
-from mmedpo.storage.tables import write_text
-from mmedpo.train.groups import Group, branches_of, families, group_pairs
-from mmedpo.train.looks import collapse
-from mmedpo.train.trainer import (
-    PreferenceTrainer,
-    last_complete_checkpoint,
-    training_arguments,
-)
-from mmedpo.train.watch import Watch
-
-GenerationProbe = Callable[[VisionLanguageModel, FeatureStore, Sequence[Example]], Mapping[str, float]]
-"""Answers the questions with the current model and gives `probe_score` (0..1) and what it is made of."""
-
-LOG = "train/log.json"
-REFERENCE = "reference/logprobs.safetensors"
+if TYPE_CHECKING:
+    from mmedpo.train.training import GenerationProbe
 
 
-def train(run: Run, generation_probe: GenerationProbe) -> Path:
-    """Tunes the target model on the scored pairs; returns the folder of the result.
+def finetune_stage(settings: RunSettings) -> Stage:
+    """Supervised fine-tuning before curation."""
 
-    Started by torchrun or accelerate, every process calls it; process 0 alone writes.
+    def work(run: Run) -> None:
+        from mmedpo.train.finetune import finetune
+
+        finetune(run)
+
+    content = {**picked(settings, "finetune", "seed"), **model_identity(settings.model)}
+    return Stage("finetune", work, content, reads=(EXAMPLES,), writes=(FINETUNED,))
+
+
+def stage(settings: RunSettings, model: str, probe_of: Callable[[Run], GenerationProbe]) -> Stage:
+    """Preference tuning, or supervised fine-tuning on the same questions.
 
     Args:
-        run: reads `examples.parquet` and `pairs.parquet`; writes `reference/`, `train/log.json` and
-            `adapter/` (or `tuned/`, a whole checkpoint, where all weights are trained).
-        generation_probe: how answers to validation questions are scored (given by the caller,
-            because scoring belongs to another room).
-
-    Raises:
-        TrainingError: nothing to train on, or pairs that do not fit the model.
-        TrainingCollapsed: the policy degenerated; the log is kept, no adapter is written.
+        settings: the run's.
+        model: the model of the run that is tuned, and the reference.
+        probe_of: gives the generation probe, which belongs to another room; it scores by `evaluate.protocol`.
     """
-    settings = run.settings.train
-    state = PartialState(cpu=run.settings.model.device == "cpu")
-    state.wait_for_everyone()
-    pairs = run.read("pairs.parquet", PreferencePair)
-    if settings.method == "sft":
-        pairs = _one_pair_per_example(pairs)
-    vlm = load_model(run.target_model)
-    vlm.trained = frozenset(settings.parts)
-    groups = group_pairs(
-        vlm,
-        pairs,
-        run.image_root,
-        run.path,
-        max_length=settings.max_length,
-        grouping=settings.grouping,
-        edited_token_weight=settings.edited_token_weight,
+
+    def work(run: Run) -> None:
+        from mmedpo.train.training import train
+
+        train(run, probe_of(run))
+
+    reference = (REFERENCE,) if settings.train.method == "preference" else ()
+    return Stage(
+        "train",
+        work,
+        {**picked(settings, "train", "seed", "evaluate.protocol"), **model_identity(settings.model)},
+        reads=(EXAMPLES, PAIRS, IMAGES),
+        writes=(TRAINING, settings.train.result, *reference),
+        models=(model,),
     )
-    engine = _engine(run, vlm, state.process_index)
-    branches = branches_of([pair for group in groups for pair in group])
-    engine.features.preload([view for branch in branches for view in branch.views], run.track("image features"))
-    reference = _reference(run, engine, branches, state) if settings.method == "preference" else {}
-    probe = _probe(run, engine, generation_probe)
-    make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
-    _settle(run, engine, groups, branches)
-    history = _optimise(run, engine, groups, reference, probe)
-    if state.is_main_process:
-        _finish(run, vlm, pairs, history)
-    state.wait_for_everyone()
-    return run.file(settings.result)
-
-
-def _finish(
-    run: Run, vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], history: Sequence[Mapping[str, Any]]
-) -> None:
-    """Writes log, drops and result; refuses a collapsed one."""
-    settings = run.settings.train
-    write_text(run.file(LOG), json.dumps(history, indent=1))
-    looks = watch_log(history)
-    degenerate = collapse(looks, settings.watch)
-    if degenerate:
-        raise TrainingCollapsed(
-            f"{degenerate}; training stopped. Lower train.learning_rate (now {settings.learning_rate:g}), raise "
-            f"train.beta, or add text pairs; the log is in {run.file(LOG)}"
-        )
-    drops = [Drop(stage="train", item=pair.pair_id, reason="weight-zero") for pair in pairs if pair.weight == 0]
-    run.write_drops(drops)
-    _keep(run, vlm)
-    best = best_look(looks)
-    if best is not None and best[SCORE] <= looks[0][SCORE]:
-        run.message("no look at the validation probe was better than the start: expect no gain")
-
-
-def _one_pair_per_example(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """SFT sees each ground truth once, whatever pairs were made from it."""
-    first: dict[str, PreferencePair] = {}
-    for pair in pairs:
-        first.setdefault(pair.example_id, pair)
-    return list(first.values())
-
-
-def _engine(run: Run, vlm: VisionLanguageModel, rank: int) -> Engine:
-    features = FeatureStore(
-        vlm,
-        lambda path: read_image(path.parent, path.name),
-        folder=run.work_folder / "features" / str(rank),
-        place=run.settings.engine.features,
-        identity=_weights(run),
-    )
-    return Engine.from_settings(vlm, features, run.settings)
-
-
-def _weights(run: Run) -> str:
-    """Identity of the untuned weights and of the arithmetic they are used in."""
-    settings = run.settings.model
-    arithmetic = settings.dtype + ("+autocast" if settings.autocast else "")
-    return f"{checkpoint_hash(run.target_model.name)}-{arithmetic}"
-
-
-def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: PartialState) -> Mapping[Branch, Tensor]:
-    """log pi_0 of every branch: each process computes a share, and all read the shares of all."""
-    weights = _weights(run)
-    shares = [
-        run.work_folder / f"reference-{rank}-of-{state.num_processes}.safetensors"
-        for rank in range(state.num_processes)
-    ]
-    own = ReferenceCache(shares[state.process_index], weights)
-    size = -(-len(branches) // state.num_processes)
-    own.fill(
-        engine,
-        branches[state.process_index * size : (state.process_index + 1) * size],
-        run.track("reference log-probs"),
-    )
-    state.wait_for_everyone()
-    for share in shares:
-        own.merge(ReferenceCache(share, weights))
-    if state.is_main_process:
-        run.file(REFERENCE).parent.mkdir(exist_ok=True)
-        own.save(run.file(REFERENCE))
-    return own.take(branches)
-
-
-def _settle(run: Run, engine: Engine, groups: Sequence[Group], branches: Sequence[Branch]) -> None:
-    """Compares packed and plain on the first pairs that share something, before the run relies on it."""
-    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
-    first = families([pair for group in groups[: run.settings.train.batch_groups] for pair in group])
-    packing = run.settings.engine.packing
-    engine.settle(branches_of(first[0]), longest, strict=packing == "strict", message=run.message)
-
-
-def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Callable[[], Mapping[str, float]]:
-    """Measures log pi(y_w) and generation on a fixed set of validation questions."""
-    settings = run.settings.train
-    every = [example for example in run.read("examples.parquet", Example) if example.split == "validation"]
-    questions = [example for example in every if example.answer_type != "report"]
-    questions.sort(key=lambda example: derive_seed(0, "probe", example.example_id))
-    questions = questions[: settings.watch.questions]
-    if not questions:
-        raise TrainingError("the validation split has no closed or open question; training cannot be watched")
-    branches = [
-        build_branch(
-            engine.vlm,
-            run.image_root / example.image.path,
-            example.question,
-            example.answer,
-            max_length=settings.max_length,
-            owner=example.example_id,
-        )
-        for example in questions
-    ]
-    engine.features.preload(view for branch in branches for view in branch.views)
-
-    def measure() -> Mapping[str, float]:
-        result = engine.measure(branches)
-        per_token = float(result.values.mean())
-        return {LOGPROB: per_token, **generation_probe(engine.vlm, engine.features, questions)}
-
-    return measure
-
-
-def _optimise(
-    run: Run,
-    engine: Engine,
-    groups: Sequence[Group],
-    reference: Mapping[Branch, Tensor],
-    probe: Callable[[], Mapping[str, float]],
-) -> list[dict[str, Any]]:
-    settings = run.settings.train
-    folder = run.work_folder / "checkpoints"
-    trainer = PreferenceTrainer(
-        engine=engine,
-        groups=groups,
-        reference=reference,
-        settings=settings,
-        arguments=training_arguments(settings, folder, run.settings.seed, engine.vlm.device.type),
-        watch=Watch(probe, settings.watch, run.work_folder / "best"),
-        advance=run.track("training"),
-        message=run.message,
-    )
-    resume = last_complete_checkpoint(folder)
-    if resume:
-        run.message(f"resuming from {resume.name}")
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    trainer.save_model(str(run.work_folder / "last"))
-    return [_repeatable(entry) for entry in trainer.state.log_history]
-
-
-def _repeatable(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A log entry without what differs from run to run: speeds, and averages that start anew on resume."""
-    idle = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
-    if "learning_rate" in entry:
-        idle.add("loss")
-    return {key: value for key, value in entry.items() if key not in idle}
-
-
-def _keep(run: Run, vlm: VisionLanguageModel) -> None:
-    """Puts the chosen result in place, whole."""
-    settings = run.settings.train
-    target, staging = run.file(settings.result), run.file(f".{settings.result}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    # The trainer leaves its arguments beside the weights, pickled: nothing anybody should load.
-    idle = shutil.ignore_patterns("README.md", "training_args.bin")
-    shutil.copytree(run.work_folder / settings.watch.keep, staging, ignore=idle)
-    if settings.tune == "full":
-        vlm.tokenizer.save_pretrained(staging)
-        vlm.image_processor.save_pretrained(staging)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(staging, target)

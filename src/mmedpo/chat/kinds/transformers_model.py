@@ -26,7 +26,7 @@ class TransformersModel:
     @staticmethod
     def checkpoint(settings: EndpointSettings) -> str:
         """Hash of the checkpoint's files."""
-        from mmedpo.models.hub import checkpoint_hash
+        from mmedpo.models.checkpoints import checkpoint_hash
 
         return checkpoint_hash(settings.model)
 
@@ -49,7 +49,7 @@ class TransformersModel:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            from mmedpo.models.hub import checkpoint_path
+            from mmedpo.models.checkpoints import checkpoint_path
 
             path = checkpoint_path(self.settings.model)
             try:

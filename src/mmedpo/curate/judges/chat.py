@@ -1,4 +1,4 @@
-"""MMedPO's judge: picks the sampled answer that contradicts the truth most clearly, or writes one (METHOD, D_t)."""
+"""MMedPO's judge (METHOD section 1): picks the sampled answer that contradicts the truth most, or writes one."""
 
 from __future__ import annotations
 

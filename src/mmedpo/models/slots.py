@@ -1,0 +1,37 @@
+"""Loading a model of a run: its checkpoint, with what training wrote on top."""
+
+from __future__ import annotations
+
+from mmedpo.models.hub import load_model, load_tuned
+from mmedpo.models.vlm import VisionLanguageModel
+from mmedpo.run import Slot
+
+
+def load_slot(slot: Slot) -> VisionLanguageModel:
+    """Loads one model of a run, in evaluation mode.
+
+    Adapters of earlier rounds are merged into the weights; the last one stays an adapter.
+
+    Raises:
+        ModelError: a checkpoint or an adapter is missing or cannot be used.
+    """
+    if not slot.results:
+        return load_model(slot.checkpoint)
+    *earlier, last = slot.results
+    if not earlier:
+        return load_tuned(slot.checkpoint, last)
+    from peft import PeftModel
+
+    vlm = load_tuned(slot.checkpoint, earlier[0])
+    for adapter in (*earlier[1:], last):
+        vlm.model = PeftModel.from_pretrained(vlm.model.merge_and_unload(), str(adapter)).eval()
+    return vlm
+
+
+def load_start(slot: Slot) -> VisionLanguageModel:
+    """The same model with every adapter merged: what a new adapter starts from, and its reference."""
+    vlm = load_slot(slot)
+    if slot.results and hasattr(vlm.model, "merge_and_unload"):
+        vlm.model = vlm.model.merge_and_unload().eval()
+        vlm.model.requires_grad_(False)
+    return vlm

@@ -1,0 +1,61 @@
+"""The `report` stage: one page from what the run holds. What is not there is left out."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from mmedpo.config import RunSettings
+from mmedpo.report.gather import write_report
+from mmedpo.run import BASE, TUNED, Stage
+from mmedpo.run.layout import (
+    CANDIDATES,
+    CURATED,
+    DATA_NOTES,
+    DEBATES,
+    DROPS,
+    EVALUATION,
+    EXAMPLES,
+    GROUNDINGS,
+    HEATMAPS,
+    IMAGES,
+    PAIRS,
+    REPORT,
+    TRAINING,
+    VERDICTS,
+    WEIGHTS,
+    predictions_of,
+)
+from mmedpo.storage.files import hash_path
+
+TABLES = (
+    EXAMPLES,
+    DATA_NOTES,
+    GROUNDINGS,
+    HEATMAPS,
+    CANDIDATES,
+    VERDICTS,
+    IMAGES,
+    CURATED,
+    PAIRS,
+    DEBATES,
+    WEIGHTS,
+    TRAINING,
+    EVALUATION,
+    predictions_of(BASE),
+    predictions_of(TUNED),
+    DROPS,
+)
+"""What the page is made from."""
+
+
+def stage(settings: RunSettings) -> Stage:
+    """What the report is made from: all settings, all tables that are there, and the code that draws it."""
+    content = {"settings": settings.model_dump(mode="json"), "code": _code()}
+    return Stage("report", write_report, content, optional=TABLES, writes=(REPORT,))
+
+
+def _code() -> str:
+    """Hash of everything that shapes the page, so that a changed template renders anew."""
+    files = sorted(file for file in Path(__file__).parent.rglob("*") if file.suffix in {".py", ".j2", ".css"})
+    return hashlib.sha256("".join(hash_path(file) for file in files).encode()).hexdigest()

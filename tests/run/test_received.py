@@ -1,0 +1,131 @@
+"""A run folder is data, whoever made it: opening one changes nothing outside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmedpo.config import RunSettings
+from mmedpo.errors import RunFolderError
+from mmedpo.run import Run, Stage, open_run, read_run
+from mmedpo.run.layout import MANIFEST
+from mmedpo.storage.tables import write_text
+
+
+def write_one(run: Run) -> None:
+    write_text(run.file("out.txt"), "mine")
+
+
+def stage(setting: int = 0) -> Stage:
+    return Stage("s", write_one, {"setting": setting}, writes=("out.txt",))
+
+
+@pytest.fixture
+def received(tmp_path: Path) -> Path:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "file.txt").write_text("precious")
+    with open_run(tmp_path / "runs" / "r", RunSettings()) as run:
+        run.execute(stage())
+    return tmp_path / "runs" / "r"
+
+
+NAMES = [
+    "../../victim/file.txt",
+    "/etc/hostname",
+    "a/../../../victim/file.txt",
+    "..",
+    ".",
+    "",
+    "a//b",
+    "a\\..\\b",
+    "x\0y",
+    ".lock",
+    ".work/s",
+    MANIFEST,
+    "config.resolved.yaml",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("field", ["outputs", "stamps"])
+def test_a_manifest_names_nothing_outside(received: Path, tmp_path: Path, name: str, field: str) -> None:
+    manifest = json.loads((received / MANIFEST).read_text())
+    manifest["stages"]["s"][field][name] = "0" * 64
+    (received / MANIFEST).write_text(json.dumps(manifest))
+    for opened in (lambda: open_run(received).__enter__(), lambda: read_run(received)):
+        with pytest.raises(RunFolderError, match="damaged"):
+            opened()
+    assert (tmp_path / "victim" / "file.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["../s", "/tmp/s", "", ".hidden"])
+def test_a_manifest_has_no_stage_outside(received: Path, name: str) -> None:
+    manifest = json.loads((received / MANIFEST).read_text())
+    manifest["stages"][name] = manifest["stages"]["s"]
+    (received / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(RunFolderError, match="damaged"):
+        read_run(received)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_killed_process_set_aside_names_nothing_outside(received: Path, tmp_path: Path, name: str) -> None:
+    aside = received / ".work" / "s.earlier"
+    aside.mkdir(parents=True)
+    state = json.loads((received / MANIFEST).read_text())["stages"]["s"]
+    state["outputs"] = {name: "0" * 64}
+    (aside / ".state.json").write_text(json.dumps(state))
+    with pytest.raises(RunFolderError, match="damaged"), open_run(received):
+        pass
+    assert (tmp_path / "victim" / "file.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "link", ["out.txt", "data", ".work", ".lock", ".holder", ".work/s.earlier", MANIFEST, "groundings/deep/x", "drops"]
+)
+def test_a_folder_that_holds_a_link_is_refused_before_anything_is_written(
+    received: Path, tmp_path: Path, link: str
+) -> None:
+    victim = tmp_path / "victim"
+    place = received / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir():
+        place.rmdir()
+    place.unlink(missing_ok=True)
+    place.symlink_to(victim if link in ("data", ".work", ".work/s.earlier", "drops") else victim / "file.txt")
+    if link == MANIFEST:
+        (victim / "file.txt").write_text(json.dumps({"format": 3}))
+    before = {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()}
+    for settings in (None, RunSettings()):
+        with pytest.raises(RunFolderError, match="symbolic link|not a run folder"), open_run(received, settings):
+            pass
+    assert {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()} == before
+
+
+def test_a_donor_that_holds_a_link_gives_nothing(tmp_path: Path) -> None:
+    def fill(run: Run) -> None:
+        write_text(run.file("folder/inner.txt"), "mine")
+
+    made = Stage("s", fill, {}, writes=("folder",))
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    with open_run(tmp_path / "donor", RunSettings()) as run:
+        run.execute(made)
+        stamps = dict(run.manifest.stages["s"].stamps)
+    (tmp_path / "donor/folder/inner.txt").unlink()
+    (tmp_path / "donor/folder/inner.txt").symlink_to(secret)
+    assert stamps
+    with open_run(tmp_path / "other", RunSettings(), donors=[tmp_path / "donor"]) as run:
+        assert run.execute(made), "computed, not taken over"
+        assert run.file("folder/inner.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["out.txt/../../victim", "/etc/passwd", "..", "a\0b"])
+def test_a_path_from_a_table_stays_in_the_folder(received: Path, name: str) -> None:
+    reading = Stage("t", lambda run: run.file(name).read_text(), {}, reads=("out.txt",))
+    with open_run(received) as run:
+        with pytest.raises(RunFolderError, match="not the name of a file inside"):
+            run.execute(reading)
+        with pytest.raises(RunFolderError, match="not the name of a file inside"):
+            run.file(name)
