@@ -66,10 +66,12 @@ def _parquet(path: Path, error: type[MMedPOError]) -> Iterator[RawRow]:
     expansion = Expansion(path.stat().st_size, str(path), error)
     number, total = 0, max(1, metadata.num_rows)
     with pq.ParquetFile(path, read_dictionary=texts) as table:
-        for batch in table.iter_batches(batch_size=_BATCH):
-            for value in _values(batch, expansion, error):
-                yield RawRow(number, value, "", "", (number + 1) / total)
-                number += 1
+        # One group at a time: each has dictionaries of its own, and Arrow cannot join nested ones.
+        for group in range(metadata.num_row_groups):
+            for batch in table.iter_batches(batch_size=_BATCH, row_groups=[group]):
+                for value in _values(batch, expansion, error):
+                    yield RawRow(number, value, "", "", (number + 1) / total)
+                    number += 1
 
 
 def _check_declared(path: Path, metadata: Any, error: type[MMedPOError]) -> None:
