@@ -162,7 +162,10 @@ NATIVE: dict[str, tuple[str, dict[str, Any]]] = {
         "trl",
         {
             "prompt": [
-                {"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Is it big?"}]}
+                {
+                    "role": "user",
+                    "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Is it big?"}],
+                }
             ],
             "chosen": [{"role": "assistant", "content": [{"type": "text", "text": " Yes"}]}],
             "rejected": [{"role": "assistant", "content": [{"type": "text", "text": " No"}]}],

@@ -56,7 +56,7 @@ class Album:
             if name is None and not left:
                 raise BadRow("image-missing", "an image place names no image, and no column does")
             found.append(left.pop(0) if name is None else name)
-        return (*found, *left)
+        return (*found, *(name for name in left if name not in found))
 
     def _repeats(self, column: Sequence[str]) -> bool:
         """True when the column has an image for every place, those named there included."""

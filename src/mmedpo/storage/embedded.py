@@ -164,7 +164,9 @@ def _looks_encoded(text: str) -> bool:
         start = base64.b64decode(text[: _SHORTEST_BASE64 - _SHORTEST_BASE64 % 4], validate=True)
     except (binascii.Error, ValueError):
         return False
-    return any(start.startswith(magic) for magic in _KINDS) and bool(_BASE64.fullmatch(text))
+    magic = next((magic for magic in _KINDS if start.startswith(magic)), b"")
+    # Two bytes may be chance; of three and more the text is base64, whole or damaged.
+    return len(magic) > 2 or (bool(magic) and bool(_BASE64.fullmatch(text)))
 
 
 def _decoded(text: str) -> bytes:

@@ -22,6 +22,8 @@ LINES = (".jsonl", ".ndjson")
 """Suffixes of files whose rows are lines, where their content does not say otherwise."""
 
 _CHUNK = 1 << 16
+_OF_NUMBERS = "+-.0123456789Ee"
+"""Before one of these at the end of what is read, a number may go on in what is not."""
 _BLANK = re.compile(r"[ \t\r\n]*")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 
@@ -217,7 +219,7 @@ class _Text:
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.at)
-                if end < len(self.text) or self.ended:  # a number may go on in what is not read yet
+                if self.ended or (end < len(self.text) and self.text[end] not in _OF_NUMBERS):
                     self.at = end
                     return self.decoder.row(value)
             except json.JSONDecodeError as problem:
