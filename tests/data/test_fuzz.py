@@ -123,7 +123,7 @@ def _survives(name: str, root: Path) -> None:
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 def test_mutated_rows_of_every_reader(drawn: Any, layout: str, cut: int | None, tmp_path_factory: Any) -> None:
-    kind, name, rows = drawn
+    _, name, rows = drawn
     root = tmp_path_factory.mktemp("fuzz") / "inner"
     write_image(root / "images" / "a.png", 1)
     write_image(root / "a.png", 1)

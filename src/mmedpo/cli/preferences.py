@@ -32,7 +32,7 @@ SplitOption = Annotated[str, typer.Option("--split", help="Split scheme of that 
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(help="Preference file: .json, .jsonl or .parquet.")],
+    file: Annotated[Path, typer.Argument(help="Preference file: .json, .jsonl, .csv, .parquet or .arrow.")],
     out: Annotated[Path, typer.Argument(help="The table to write (.parquet); its card (.md) is written beside it.")],
     images: ImagesOption = None,
     format_name: FormatOption = "",

@@ -50,7 +50,10 @@ class TableSettings(Settings):
     images: str = ""
     """Folder below data.root that image paths are relative to; empty: data.root itself."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Our name to the table's: image, question, answer, and optionally id, split, answer_type, patient_id, choices."""
+    """Our name to the table's: image, question, answer, and optionally id, split, answer_type, patient_id, choices.
+
+    Choices may stand in several columns: `Choice A,Choice B`; columns named A, B, C ... are found without a mapping.
+    """
     question: str = ""
     """Asked of every image, where the table has no column of questions."""
     restricted: bool = False
@@ -65,7 +68,8 @@ class DataSettings(Settings):
     root: UserPath | None = None
     """Folder as downloaded; None for a dataset that is generated."""
     split: Literal["image-disjoint", "official"] = "image-disjoint"
-    """`image-disjoint`: no image or patient in two splits. `official`: as published, leaks reported."""
+    """`image-disjoint`: no image or patient in two splits, and what is published as held out stays so (VQA-RAD's test part,
+    which shares nearly every image, is drawn anew). `official`: as published, leaks reported."""
     split_seed: int = 0
     """Seed of the image-disjoint split."""
     max_train_examples: int | None = Field(None, ge=1)
