@@ -52,7 +52,7 @@ def _section(run: Run) -> str:
         interval = f"{100 * item.low:+.1f} to {100 * item.high:+.1f}"
         lines.append(
             f"| {item.split} | {evaluation.protocol} | {METRICS[item.metric]} | {item.questions} "
-            f"| {100 * item.base:.1f} | {100 * item.tuned:.1f} | {100 * item.difference:+.1f} | {interval} |"
+            f"| {100 * item.before:.1f} | {100 * item.after:.1f} | {100 * item.difference:+.1f} | {interval} |"
         )
     for split in evaluation.splits:
         majority = split.summaries["base"].metrics["closed_majority_baseline"]

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import tomllib
 import typing
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from mmedpo import registry
 from mmedpo.config import load_settings
 from mmedpo.errors import ConfigError
-from mmedpo.records import Drop, Example
 from mmedpo.registry import Kind, lookup, names, register
-from mmedpo.run import Run, Stage, open_run
-from mmedpo.storage.tables import read_table
+from outside import install, run_python
 
-PLUGIN = Path(__file__).parent / "plugin_package"
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-LIGHT: tuple[Kind, ...] = ("dataset", "grounder", "agent", "preference-format")
+LIGHT: tuple[Kind, ...] = (
+    "dataset", "grounder", "noise", "judge", "agent", "weighting", "protocol", "preference-format", "executor"
+)  # fmt: skip
 """Kinds whose pieces never load torch."""
 
 
@@ -36,49 +27,6 @@ def table(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], typing.Any]:
     return registry._TABLE
 
 
-def _python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
-    search = os.pathsep.join(str(folder) for folder in (*path, SOURCE))
-    environment = {**os.environ, "PYTHONPATH": search}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
-
-
-def _install(folder: Path) -> Path:
-    """What installing the plug-in leaves on the search path: the module, and metadata with its entry points."""
-    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
-    folder.mkdir()
-    shutil.copy(PLUGIN / "mmedpo_colours.py", folder)
-    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = [
-        line
-        for group, entries in project["entry-points"].items()
-        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
-    ]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    return folder
-
-
-def _colours(folder: Path, questions: int) -> Path:
-    """A folder as the plug-in's dataset wants it, with one unreadable image."""
-    folder.mkdir()
-    rows = ["file,answer,split"]
-    for number in range(questions):
-        image = np.random.default_rng([number]).integers(0, 255, (8, 8, 3), np.uint8)
-        Image.fromarray(image).save(folder / f"{number}.png")
-        rows.append(f"{number}.png,red,{'train' if number else 'test'}")
-    (folder / "broken.png").write_text("not an image")
-    (folder / "answers.csv").write_text("\n".join([*rows, "broken.png,red,train"]))
-    return folder
-
-
-def _recipe(folder: Path) -> Path:
-    path = folder / "colours.yaml"
-    path.write_text("data: {dataset: colours}\nevaluate: {splits: [test]}")
-    return path
-
-
 @pytest.mark.parametrize("kind", LIGHT)
 def test_an_unknown_name_lists_the_known_ones(kind: Kind) -> None:
     known = names(kind)
@@ -86,6 +34,103 @@ def test_an_unknown_name_lists_the_known_ones(kind: Kind) -> None:
     with pytest.raises(ConfigError) as caught:
         lookup(kind, "no-such")
     assert str(caught.value) == f"unknown {kind} 'no-such'; known: {', '.join(known)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("phantm", "unknown dataset 'phantm'; did you mean 'phantom'? known: iu-xray, "),
+        ("x" * 5000, f"unknown dataset '{'x' * 60}'...; known: "),
+        ("\x1b[31mred", r"unknown dataset '\x1b[31mred'; known: "),
+    ],
+    ids=["near", "long", "control characters"],
+)
+def test_an_unknown_name_is_one_short_line(name: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        lookup("dataset", name)
+    assert str(caught.value).startswith(said)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("data.dataset=phantm", "data.dataset: unknown dataset 'phantm'; did you mean 'phantom'? "),
+        ("ground.tool=patchprobe", "ground.tool: unknown grounder 'patchprobe'; did you mean 'patch-probe'? "),
+        ("curate.noise.kind=difusion", "curate.noise.kind: unknown noise 'difusion'; did you mean 'diffusion'? "),
+        ("curate.judge=contradict", "curate.judge: unknown judge 'contradict'; did you mean 'contradiction'? "),
+        ("score.agents=[rubric-internist, rubic-language]", "score.agents: unknown agent 'rubic-language'; did you"),
+        ("score.weights=rescaled", "score.weights: unknown weighting 'rescaled'; did you mean 'rescale'? "),
+        ("evaluate.protocol=strikt", "evaluate.protocol: unknown protocol 'strikt'; did you mean 'strict'? "),
+        ("data.phantm={seed: 1}", "unknown setting 'data.phantm'; did you mean 'phantom'? "),
+        ("data.phantom.sead=1", "unknown setting 'data.phantom.sead'; did you mean 'seed'? known here: seed, size, "),
+        ("data.phantom.size=5", "data.phantom.size=5: Input should be greater than or equal to 96"),
+        ("data.splitt=official", "unknown setting 'data.splitt'; did you mean 'split'? "),
+        ("data.slake.languages=[zh]", "data.slake has no effect because the dataset is 'phantom'"),
+        ("data.fractions=[0.5, 0.2, 0.3]", "data.fractions has no effect because the phantom dataset is generated"),
+    ],
+)
+def test_a_name_or_a_setting_of_a_piece_is_refused_with_the_recipe(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings("phantom-mmedpo", [setting])
+    line = str(caught.value)
+    assert line.startswith(f"phantom-mmedpo: {said}"), line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("{loss: sigmiod}", "unknown loss 'sigmiod'; did you mean 'sigmoid'?"),
+        ("{loss: ipo, delta: 1}", "delta has no effect on loss 'ipo'"),
+    ],
+)
+def test_a_loss_is_refused_before_anything_is_computed(tmp_path: Path, term: str, said: str) -> None:
+    """Losses load torch, so they are looked up when a run starts that will train."""
+    from mmedpo import open_run, run_stages
+
+    with open_run(tmp_path / "r", load_settings("phantom-mmedpo", [f"train.objective=[{term}]"])) as run:
+        with pytest.raises(ConfigError) as caught:
+            run_stages(run)
+        assert said in str(caught.value)
+        assert not (run.path / "examples.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            "dataset: llava-med, root: /d, table: {columns: {a: b}}",
+            "unknown setting 'data.table.columns'; known here: ",
+        ),
+        (
+            "dataset: vqa-rad, root: /d, phantom: {seed: 1}",
+            "data.phantom has no effect because the dataset is 'vqa-rad'",
+        ),
+        ("dataset: slake, root: /d, slake: {languages: [en, fr]}", "data.slake.languages.1='fr': Input should be 'en'"),
+        (
+            "dataset: slake, root: /d, split: official, split_seed: 3",
+            "data.split_seed has no effect because data.split",
+        ),
+        ("dataset: slake, root: /d, phantm: {seed: 1}", "unknown setting 'data.phantm'; known here: "),
+        ("dataset: slake", "data.root is needed for dataset 'slake': the folder as downloaded"),
+    ],
+)
+def test_a_dataset_knows_its_own_settings_and_no_others(tmp_path: Path, settings: str, said: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"data: {{{settings}}}")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(recipe)
+    assert said in str(caught.value)
+
+
+def test_datasets_of_reports_share_their_group_and_defaults_are_written_out(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {dataset: iu-xray, root: /d, reports: {views: all}, fractions: [0.8, 0.1, 0.1]}")
+    data = load_settings(recipe).data
+    assert data.groups["reports"]["views"] == "all"
+    assert data.groups["reports"]["sections"] == ["findings", "impression"]
+    assert (data.fractions, data.min_usable) == ((0.8, 0.1, 0.1), 0.5)
 
 
 def test_the_pieces_that_the_defaults_name_exist() -> None:
@@ -139,56 +184,18 @@ for kind in {LIGHT!r}:
     names(kind)
 print([name for name in ("torch", "transformers", "peft") if name in sys.modules])
 """
-    assert _python(code).stdout == "[]\n"
+    assert run_python(code).stdout == "[]\n"
 
 
 # Packages from outside.
 
 
 def test_an_installed_package_brings_a_dataset_without_a_change_here(tmp_path: Path) -> None:
-    outside = _install(tmp_path / "site")
-    listed = _python("from mmedpo.registry import names; print(*names('dataset'))", outside)
+    outside = install(tmp_path / "site")
+    listed = run_python("from mmedpo.registry import names; print(*names('dataset'))", outside)
     assert listed.stderr == ""
     assert "colours" in listed.stdout.split()
     assert "phantom" in listed.stdout.split()
-
-
-def test_a_recipe_runs_on_the_dataset_of_an_installed_package(tmp_path: Path) -> None:
-    outside, root, run = _install(tmp_path / "site"), _colours(tmp_path / "data", 12), tmp_path / "r"
-    recipe = _recipe(tmp_path)
-    code = f"""
-from pathlib import Path
-from mmedpo.config import load_settings
-from mmedpo.data.stage import load_data
-from mmedpo.run import Stage, open_run
-
-settings = load_settings({str(recipe)!r}, ["data.root={root}"])
-with open_run(Path({str(run)!r}), settings) as opened:
-    opened.execute(Stage("data", load_data, {{}}, (), ("examples.parquet",)))
-"""
-    done = _python(code, outside)
-    assert done.returncode == 0, done.stderr
-    examples = read_table(run / "examples.parquet", Example)
-    assert [example.split for example in examples] == ["test", *["train"] * 11]
-    assert {example.dataset for example in examples} == {"colours"}
-    (drop,) = read_table(run / "drops" / "data.parquet", Drop)
-    assert (drop.item, drop.reason) == ("broken.png", "unreadable-image")
-
-
-def test_without_the_package_its_dataset_is_unknown(tmp_path: Path) -> None:
-    from mmedpo.data.stage import load_data
-
-    root = _colours(tmp_path / "data", 1)
-    settings = load_settings(_recipe(tmp_path), [f"data.root={root}"])
-
-    def work(run: Run) -> None:
-        load_data(run)
-
-    with (
-        open_run(tmp_path / "r", settings) as run,
-        pytest.raises(ConfigError, match=r"unknown dataset 'colours'; known: "),
-    ):
-        run.execute(Stage("data", work, {}, (), ("examples.parquet",)))
 
 
 @pytest.mark.parametrize(
@@ -203,8 +210,8 @@ def test_without_the_package_its_dataset_is_unknown(tmp_path: Path) -> None:
     ids=["cannot be imported", "takes a name of ours"],
 )
 def test_a_package_that_cannot_be_loaded_is_named(tmp_path: Path, content: str, why: str) -> None:
-    outside = _install(tmp_path / "site")
-    (outside / "mmedpo_colours.py").write_text(content)
+    outside = install(tmp_path / "site")
+    (outside / "mmedpo_colours" / "__init__.py").write_text(content)
     code = """
 from mmedpo.errors import ConfigError
 from mmedpo.registry import names
@@ -213,8 +220,14 @@ try:
 except ConfigError as error:
     print(error)
 """
-    done = _python(code, outside)
+    done = run_python(code, outside)
     assert done.stderr == ""
     assert done.stdout.startswith("plug-in 'colours' (mmedpo_colours) cannot be loaded: ")
     assert why in done.stdout
     assert done.stdout.count("\n") == 1
+
+
+def test_the_page_on_plugins_names_every_kind() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
+    listed = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert listed == set(typing.get_args(Kind))

@@ -85,6 +85,10 @@ class EvaluationError(MMedPOError):
     """Predictions and ground truth cannot be joined or scored."""
 
 
+class TooFewImages(EvaluationError):
+    """An interval was asked for on fewer than two images; what is optional is left out with a note."""
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: at most `MOST_SHOWN` printable characters, and time for no more than that."""
     return brief(_Glimpse().repr(value), MOST_SHOWN)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from mmedpo.terminal import rewrite
+
 Advance = Callable[[int, int], None]
 """Called with (done, total) whenever some work is done; cheap enough for every item.
 
@@ -44,7 +46,7 @@ class LineReporter:
 
     def message(self, text: str) -> None:
         """Prints the line, in the place of an unfinished progress line."""
-        print(f"\r\x1b[2K{text}" if self.terminal else text, file=sys.stderr, flush=True)
+        rewrite(text)
 
     def track(self, label: str) -> Advance:
         """Opens a progress line with rate and time left."""
@@ -61,10 +63,7 @@ class LineReporter:
                 return
             state["shown"] = now
             line = describe(label, done, total, now - started, int(state["first"]))
-            if self.terminal:
-                print(f"\r\x1b[2K{line}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
-            else:
-                print(line, file=sys.stderr, flush=True)
+            rewrite(line, end="" if self.terminal and done < total else "\n")
 
         return advance
 

@@ -1,37 +1,62 @@
-"""Names to things: datasets, grounders, judges, agents, language models, protocols, losses.
+"""Names to things: datasets, visual tools, noise, judges, agents, weightings, language models, protocols, losses ...
 
 A piece registers itself where it is defined (`@register("grounder", "annotation")`); a package from
-outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here.
+outside announces a module under the entry-point group `mmedpo.plugins` and needs no change here; one that loads
+much (torch) is announced under `mmedpo.plugins.KIND` and imported only when that kind is asked for.
 Built-in modules are listed by room and imported only when somebody asks for that kind, so that
 `import mmedpo` stays light.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
 
 from mmedpo.errors import ConfigError
 
 Kind = Literal[
-    "dataset", "grounder", "judge", "agent", "chat-model", "protocol", "preference-format", "loss", "executor"
+    "dataset",
+    "grounder",
+    "noise",
+    "judge",
+    "agent",
+    "weighting",
+    "chat-model",
+    "protocol",
+    "preference-format",
+    "loss",
+    "executor",
+    "probe",
+    "section",
+    "family",
 ]
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data.readers",
     "grounder": "mmedpo.grounding",
+    "noise": "mmedpo.imaging.noises",
     "judge": "mmedpo.curate.judges",
     "agent": "mmedpo.score.agents",
+    "weighting": "mmedpo.score.weightings",
     "chat-model": "mmedpo.chat.kinds",
     "protocol": "mmedpo.evaluate.protocols",
     "preference-format": "mmedpo.preferences.formats",
     "loss": "mmedpo.train.losses",
     "executor": "mmedpo.run.executors",
+    "probe": "mmedpo.evaluate.probes",
+    "section": "mmedpo.report.sections",
+    "family": "mmedpo.models.families",
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
+
+PLUGINS = "mmedpo.plugins"
+"""Entry-point group in which packages from outside announce modules."""
+LONGEST_NAME = 60
+"""Characters of a name that a message repeats."""
 
 _TABLE: dict[tuple[str, str], Any] = {}
 _LOADED: set[str] = set()
@@ -66,7 +91,14 @@ def lookup(kind: Kind, name: str) -> Any:
     try:
         return _TABLE[kind, name]
     except KeyError:
-        raise ConfigError(f"unknown {kind} {name!r}; known: {', '.join(names(kind)) or 'none'}") from None
+        raise ConfigError(f"unknown {kind} {_short(name)}; {suggestion(name, names(kind))}") from None
+
+
+def suggestion(name: str, known: Sequence[str], label: str = "known") -> str:
+    """What a message says after an unknown name: the known one that is nearest, if any is near, and all of them."""
+    close = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}{label}: {', '.join(known) or 'none'}"
 
 
 def names(kind: Kind) -> list[str]:
@@ -75,16 +107,21 @@ def names(kind: Kind) -> list[str]:
     return sorted(name for k, name in _TABLE if k == kind)
 
 
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]!r}..."
+
+
 def _load(kind: Kind) -> None:
     if kind not in _LOADED:
         room = importlib.import_module(_ROOMS[kind])
         for module in pkgutil.iter_modules(room.__path__, prefix=f"{room.__name__}."):
             importlib.import_module(module.name)
         _LOADED.add(kind)
-    if "plugins" not in _LOADED:
-        _LOADED.add("plugins")
-        for entry in entry_points(group="mmedpo.plugins"):
-            _load_plugin(entry)
+    for group in (PLUGINS, f"{PLUGINS}.{kind}"):
+        if group not in _LOADED:
+            _LOADED.add(group)
+            for entry in entry_points(group=group):
+                _load_plugin(entry)
 
 
 def _load_plugin(entry: EntryPoint) -> None:

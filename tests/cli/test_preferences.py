@@ -282,7 +282,7 @@ def test_deidentified_folder_tells_nothing(tmp_path: Path, capsys, monkeypatch) 
     code, out, _ = _run(capsys, "deidentify", source, tmp_path / "clean")
     assert code == 1
     assert "1 files written" in out
-    assert "1 refused, 1 are no DICOM files" in out
+    assert "1 refused, 1 hold no DICOM image" in out
     (copy,) = (tmp_path / "clean").iterdir()
     assert b"ecret" not in copy.read_bytes()
     assert "ecret" not in copy.name

@@ -40,10 +40,10 @@ def test_presence_and_negation_scope(text: str, expected: dict[str, bool]) -> No
 def test_modifiers_stay_with_their_finding() -> None:
     facts = extract_facts("Small left pleural effusion and two large right lower zone masses.")
     assert facts.findings == (
-        FindingFact("pleural effusion", True, sides=frozenset({"left"}), sizes=frozenset({"small"})),
+        FindingFact("pleural effusion", "present", sides=frozenset({"left"}), sizes=frozenset({"small"})),
         FindingFact(
             "mass",
-            True,
+            "present",
             sides=frozenset({"right"}),
             zones=frozenset({"height=lower"}),
             sizes=frozenset({"large"}),

@@ -211,17 +211,22 @@ def test_two_answers_that_say_the_same_teach_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("judge", "says"),
     [
-        ("chat", "curate.judge=chat:NAME"),
-        ("critic", "curate.judge=critic:NAME"),
+        ("chat", "name its endpoint in chat.endpoints: chat:NAME"),
+        ("critic", "name its endpoint in chat.endpoints: critic:NAME"),
         ("contradiction:j", "asks no language model"),
-        ("self-reward:j", "all the same at temperature 0"),
+        ("critix:j", "unknown judge 'critix'; did you mean 'critic'"),
     ],
 )
-def test_a_judge_that_cannot_work_is_refused_before_the_sampling(tmp_path: Path, judge: str, says: str) -> None:
-    described = ["chat.endpoints.j={model: m, base_url: 'http://127.0.0.1:9/v1'}"] if ":" in judge else []
-    small = [*SMALL, "data.phantom.test_images=3", f"curate.judge={judge}", *described]
+def test_a_judge_with_a_wrong_name_is_refused_with_the_recipe(judge: str, says: str) -> None:
+    described = [f"chat.endpoints.j={SERVED}"] if ":" in judge else []
+    with pytest.raises(ConfigError, match=says):
+        load_settings("phantom-dpo", [f"curate.judge={judge}", *described])
+
+
+def test_a_judge_that_cannot_work_is_refused_before_the_sampling(tmp_path: Path) -> None:
+    small = [*SMALL, "data.phantom.test_images=3", "curate.judge=self-reward:j", f"chat.endpoints.j={SERVED}"]
     with open_run(tmp_path, load_settings("phantom-dpo", small)) as run:
-        with pytest.raises(ConfigError, match=says):
+        with pytest.raises(ConfigError, match="all the same at temperature 0"):
             run_stages(run, until="curate")
         assert not list(run.file(".work").rglob("sampling*"))
 
@@ -286,6 +291,7 @@ def test_every_prompt_has_a_version_and_says_what_its_fences_are(room: str, name
     assert "never follow them" in prompt.turns[0][1]
 
 
+SERVED = "{model: m, base_url: 'http://127.0.0.1:9/v1'}"
 SMALL = ["data.phantom.train_images=6", "data.phantom.validation_images=3"]
 
 

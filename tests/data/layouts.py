@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from imaging.dicom_files import dicom_bytes, dicom_dataset
-from mmedpo.data.dataset import DatasetSettings
+from mmedpo.config import DataSettings
+from mmedpo.data.dataset import Dataset, DatasetSettings, make_dataset
 
 IMAGES = 12
 
@@ -290,5 +291,10 @@ LAYOUTS = {
 
 
 def settings_of(layout: Layout, **changes: Any) -> DatasetSettings:
-    """The settings a user gives for this layout; twelve images leave no room for a third drawn part."""
-    return DatasetSettings.model_validate({"fractions": (0.5, 0.0, 0.5), **layout.settings, **changes})
+    """What the reader is told of this layout; twelve images leave no room for a third drawn part."""
+    return DatasetSettings.model_validate({"fractions": (0.5, 0.0, 0.5), **changes})
+
+
+def dataset_of(layout: Layout, **groups: Any) -> Dataset:
+    """The dataset with what a user gives in its own group: `slake={"languages": ["zh"]}`."""
+    return make_dataset(DataSettings.model_validate({"dataset": layout.dataset, **layout.settings, **groups}))

@@ -9,25 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from data.layouts import IMAGES, LAYOUTS, Layout, settings_of, split_name
-from mmedpo.data.dataset import Dataset, DatasetReading, DatasetSettings
+from data.layouts import IMAGES, LAYOUTS, Layout, dataset_of, settings_of, split_name
+from mmedpo.data.dataset import DatasetReading, DatasetSettings
 from mmedpo.data.splits import leak_report
 from mmedpo.errors import ConfigError, DataError, MMedPOError
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Example
-from mmedpo.registry import lookup, names
+from mmedpo.registry import names
 from mmedpo.storage.tables import read_table, write_table
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
 
 
-def _dataset(layout: Layout) -> Dataset:
-    return lookup("dataset", layout.dataset)()
-
-
 def _read(layout: Layout, root: Path, **changes: object) -> DatasetReading:
     layout.write(root)
-    return _dataset(layout).read(root, settings_of(layout, **changes))
+    return dataset_of(layout).read(root, settings_of(layout, **changes))
 
 
 def test_every_registered_dataset_is_under_contract() -> None:
@@ -61,7 +57,7 @@ def test_examples_survive_the_table(layout: Layout, tmp_path: Path) -> None:
 @every_layout
 def test_reading_twice_gives_the_same(layout: Layout, tmp_path: Path) -> None:
     first = _read(layout, tmp_path)
-    assert _dataset(layout).read(tmp_path, settings_of(layout)) == first
+    assert dataset_of(layout).read(tmp_path, settings_of(layout)) == first
 
 
 @every_layout
@@ -69,7 +65,7 @@ def test_official_split_has_its_own_names_and_sizes(layout: Layout, tmp_path: Pa
     if not layout.official:
         layout.write(tmp_path)
         with pytest.raises(ConfigError, match=r"no official split; use 'image-disjoint'"):
-            _dataset(layout).read(tmp_path, settings_of(layout, split="official"))
+            dataset_of(layout).read(tmp_path, settings_of(layout, split="official"))
         return
     counts = Counter(example.split for example in _read(layout, tmp_path, split="official").examples)
     expected = Counter(split_name(n) for n in range(IMAGES))
@@ -91,7 +87,7 @@ def test_what_is_published_as_held_out_is_never_drawn_into_training(layout: Layo
         pytest.skip("nothing is published as held out, or it is known to leak")
     published = {e.example_id: e.split for e in _read(layout, tmp_path, split="official").examples}
     for seed in range(5):
-        drawn = _dataset(layout).read(tmp_path, settings_of(layout, split="image-disjoint", seed=seed))
+        drawn = dataset_of(layout).read(tmp_path, settings_of(layout, split="image-disjoint", split_seed=seed))
         for example in drawn.examples:
             if published[example.example_id] != "train":
                 assert example.split == published[example.example_id]
@@ -102,11 +98,11 @@ def test_what_is_published_as_held_out_is_never_drawn_into_training(layout: Layo
 def test_unknown_split_and_wrong_folder_are_one_clear_line(layout: Layout, tmp_path: Path) -> None:
     layout.write(tmp_path / "data")
     with pytest.raises(ConfigError, match="no split 'random'"):
-        _dataset(layout).read(tmp_path / "data", settings_of(layout, split="random"))
+        dataset_of(layout).read(tmp_path / "data", settings_of(layout, split="random"))
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "nowhere"):
         with pytest.raises(DataError) as error:
-            _dataset(layout).read(folder, settings_of(layout))
+            dataset_of(layout).read(folder, settings_of(layout))
         assert "\n" not in str(error.value)
         assert str(folder) in str(error.value)
 
@@ -117,19 +113,19 @@ def test_a_missing_image_is_a_counted_drop_and_a_folder_without_images_an_error(
     if not (tmp_path / examples[0].image.path).exists():
         pytest.skip("images lie inside the table")
     (tmp_path / examples[3].image.path).unlink()
-    reading = _dataset(layout).read(tmp_path, settings_of(layout))
+    reading = dataset_of(layout).read(tmp_path, settings_of(layout))
     assert [(drop.item, drop.reason) for drop in reading.drops] == [(examples[3].example_id, "unreadable-image")]
     assert len(reading.examples) == IMAGES - 1
     assert any("1 of 12 records were dropped: 1 unreadable-image" in note for note in reading.notes)
     for example in examples:
         (tmp_path / example.image.path).unlink(missing_ok=True)
     with pytest.raises(DataError, match="12 unreadable-image|holds no"):
-        _dataset(layout).read(tmp_path, settings_of(layout))
+        dataset_of(layout).read(tmp_path, settings_of(layout))
 
 
 @every_layout
 def test_every_dataset_says_whether_its_records_may_leave(layout: Layout) -> None:
-    dataset = _dataset(layout)
+    dataset = dataset_of(layout)
     assert dataset.data_use == ("restricted" if layout.restricted else "open")
     assert dataset.licence
 
@@ -151,7 +147,7 @@ def test_any_damaged_annotation_is_a_clear_error_or_a_counted_drop(layout: Layou
             shutil.copytree(tmp_path / "good", root)
             (root / file.relative_to(tmp_path / "good")).write_bytes(damaged)
             try:
-                reading = _dataset(layout).read(root, settings_of(layout, min_usable=0.0))
+                reading = dataset_of(layout).read(root, settings_of(layout, min_usable=0.0))
                 assert len(reading.examples) <= IMAGES
             except MMedPOError as error:
                 assert "\n" not in str(error)  # noqa: PT017
@@ -169,8 +165,8 @@ def _one(name: str, root: Path, **changes: object) -> dict[str, Example]:
 def test_slake_reads_chinese_where_asked_and_notes_it_otherwise(tmp_path: Path) -> None:
     reading = _read(LAYOUTS["slake"], tmp_path)
     assert "12 questions in another language than en were not read" in reading.notes
-    both = DatasetSettings.model_validate({"slake": {"languages": ["en", "zh"]}})
-    examples = {e.example_id: e for e in _dataset(LAYOUTS["slake"]).read(tmp_path, both).examples}
+    both = dataset_of(LAYOUTS["slake"], slake={"languages": ["en", "zh"]})
+    examples = {e.example_id: e for e in both.read(tmp_path, DatasetSettings()).examples}
     assert len(examples) == 24
     assert (examples["slake-103"].question, examples["slake-103"].answer) == ("肺部健康吗？", "是")
 
@@ -190,7 +186,7 @@ def test_path_vqa_pickles_are_never_loaded(tmp_path: Path) -> None:
     (tmp_path / "qas").mkdir()
     (tmp_path / "qas" / "train_qa.pkl").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     with pytest.raises(DataError, match="pickles, which are never loaded"):
-        _dataset(LAYOUTS["path-vqa json"]).read(tmp_path, DatasetSettings())
+        dataset_of(LAYOUTS["path-vqa json"]).read(tmp_path, DatasetSettings())
 
 
 def test_iu_xray_asks_once_per_study_or_once_per_image(tmp_path: Path) -> None:
@@ -198,8 +194,8 @@ def test_iu_xray_asks_once_per_study_or_once_per_image(tmp_path: Path) -> None:
     first = examples["iu-xray-CXR3_IM-0003-1001"]
     assert first.image.path == "images/CXR3_IM-0003-1001/0.png"
     assert (first.patient_id, first.answer) == ("CXR3", "The heart is normal in size. Case 3.")
-    every = DatasetSettings.model_validate({"reports": {"views": "all"}})
-    reading = _dataset(LAYOUTS["iu-xray r2gen"]).read(tmp_path, every)
+    every = dataset_of(LAYOUTS["iu-xray r2gen"], reports={"views": "all"})
+    reading = every.read(tmp_path, DatasetSettings())
     assert len(reading.examples) == 24
     assert len({example.patient_id for example in reading.examples}) == 12
 
@@ -207,12 +203,12 @@ def test_iu_xray_asks_once_per_study_or_once_per_image(tmp_path: Path) -> None:
 def test_open_i_sections_are_chosen_and_entities_refused(tmp_path: Path) -> None:
     examples = _one("iu-xray open-i", tmp_path)
     assert examples["iu-xray-CXR3"].answer == "The lungs are clear. Case 3. No acute disease."
-    only = settings_of(LAYOUTS["iu-xray open-i"], reports={"sections": ["impression"]})
-    answers = {e.answer for e in _dataset(LAYOUTS["iu-xray open-i"]).read(tmp_path, only).examples}
+    only = dataset_of(LAYOUTS["iu-xray open-i"], reports={"sections": ["impression"]})
+    answers = {e.answer for e in only.read(tmp_path, settings_of(LAYOUTS["iu-xray open-i"])).examples}
     assert answers == {"No acute disease."}
     bomb = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]><eCitation><uId id="&a;"/></eCitation>'
     (tmp_path / "ecgen-radiology" / "3.xml").write_text(bomb)
-    drops = _dataset(LAYOUTS["iu-xray open-i"]).read(tmp_path, settings_of(LAYOUTS["iu-xray open-i"])).drops
+    drops = dataset_of(LAYOUTS["iu-xray open-i"]).read(tmp_path, settings_of(LAYOUTS["iu-xray open-i"])).drops
     assert [(drop.item, drop.reason) for drop in drops] == [("3.xml", "unreadable-report")]
 
 
@@ -227,7 +223,7 @@ def test_mimic_takes_the_frontal_view_and_the_sections(name: str, tmp_path: Path
     assert "finding:pneumonia" not in example.tags, "uncertain is not stated"
     report = tmp_path / "files" / "p10" / "p10000003" / "s50000003.txt"
     report.write_text("WET READ: pending")
-    reading = _dataset(LAYOUTS[name]).read(tmp_path, DatasetSettings())
+    reading = dataset_of(LAYOUTS[name]).read(tmp_path, DatasetSettings())
     assert [drop.reason for drop in reading.drops] == ["section-missing"]
 
 
@@ -240,10 +236,10 @@ def test_mimic_refuses_burned_in_text_unless_allowed(tmp_path: Path) -> None:
     dataset = dcmread(file)
     dataset.BurnedInAnnotation = "YES"
     dataset.save_as(file)
-    reading = _dataset(layout).read(tmp_path, DatasetSettings())
+    reading = dataset_of(layout).read(tmp_path, DatasetSettings())
     assert [drop.item for drop in reading.drops] == [example.example_id]
     assert "BurnedInAnnotation = YES" in reading.drops[0].detail
-    assert _dataset(layout).read(tmp_path, DatasetSettings(allow_burned_in=True)).drops == []
+    assert dataset_of(layout).read(tmp_path, DatasetSettings(allow_burned_in=True)).drops == []
 
 
 def test_table_columns_that_do_not_exist_are_named(tmp_path: Path) -> None:
@@ -254,19 +250,18 @@ def test_table_columns_that_do_not_exist_are_named(tmp_path: Path) -> None:
         ({"picture": "file"}, "maps 'picture'; known are image, question"),
     ):
         with pytest.raises(ConfigError, match=line):
-            _dataset(layout).read(tmp_path, DatasetSettings.model_validate({"table": {"columns": columns}}))
+            dataset_of(layout, table={"columns": columns}).read(tmp_path, DatasetSettings())
     with pytest.raises(DataError, match=r"no column 'image'.*data\.table\.columns\.image=COLUMN"):
-        _dataset(layout).read(tmp_path, DatasetSettings())
+        dataset_of(layout, table={}).read(tmp_path, DatasetSettings())
 
 
 def test_table_outside_its_folder_is_refused(tmp_path: Path) -> None:
     layout = LAYOUTS["table csv"]
     layout.write(tmp_path / "data")
     shutil.copy(tmp_path / "data" / "questions.csv", tmp_path / "outside.csv")
+    outside = dataset_of(layout, table={"file": "../outside.csv", "columns": {"image": "file"}})
     with pytest.raises(DataError, match="outside"):
-        _dataset(layout).read(
-            tmp_path / "data", settings_of(layout, table={"file": "../outside.csv", "columns": {"image": "file"}})
-        )
+        outside.read(tmp_path / "data", settings_of(layout))
 
 
 def test_restricted_table_is_told_apart(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from data.layouts import LAYOUTS, encoded, settings_of, write_image
 from mmedpo import load_settings, open_run
-from mmedpo.data.dataset import DatasetReading, DatasetSettings
+from mmedpo.config import DataSettings
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, InRun, make_dataset
 from mmedpo.data.stage import stage
 from mmedpo.errors import ConfigError, DataError
 from mmedpo.imaging.images import read_image
@@ -23,10 +24,15 @@ from mmedpo.records import Example
 from mmedpo.registry import lookup
 
 
-def _read(name: str, root: Path, **changes: Any) -> DatasetReading:
-    return lookup("dataset", name)().read(
-        root, DatasetSettings.model_validate({"fractions": (0.6, 0.2, 0.2), **changes})
+def _read(
+    name: str, root: Path, table: dict[str, Any] | None = None, extracted: Path | None = None, **changes: Any
+) -> DatasetReading:
+    told = {"fractions": (0.6, 0.2, 0.2), **changes}
+    settings = DatasetSettings.model_validate(told) if extracted is None else InRun(extracted=extracted, **told)
+    dataset = make_dataset(
+        DataSettings.model_validate({"dataset": name, **({} if table is None else {"table": table})})
     )
+    return dataset.read(root, settings)
 
 
 def _lines(path: Path, rows: Sequence[Any]) -> None:

@@ -27,7 +27,7 @@ SMALL = [
     "train.watch.every=4",
     "train.watch.questions=12",
     "evaluate.bootstrap_samples=200",
-    "evaluate.reliance_images=3",
+    "evaluate.probes.lesion-reliance.images=3",
 ]
 PHANTOM_RECIPES = [name for name in shipped_recipes() if name.startswith("phantom")]
 RESULTS = ("pairs.parquet", "adapter/adapter_model.safetensors", "predictions/tuned.parquet", "evaluation.json")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmedpo.models.families.llava import Llava
+from mmedpo.models.family import Loaded
 from mmedpo.models.vlm import VisionLanguageModel
 
 VOCABULARY, IMAGE, PAD, EOS = 40, 3, 0, 2
@@ -20,6 +22,9 @@ class Words:
     """What the engine needs of a tokenizer: ids for padding and for the end."""
 
     pad_token_id, eos_token_id = PAD, EOS
+
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return f"<{token}>"
 
 
 def text_config(family: str, **changes: Any) -> Any:
@@ -67,7 +72,7 @@ def small_model(family: str, **changes: Any) -> VisionLanguageModel:
             parameter.data.mul_(4.0)
     model.requires_grad_(False)
     processor = CLIPImageProcessorPil(size={"height": SIDE, "width": SIDE}, do_center_crop=False)
-    return VisionLanguageModel(model, Words(), processor, IMAGE, IMAGE_TOKENS, family)
+    return VisionLanguageModel(model, Llava(Loaded(model, Words(), processor), family), family)
 
 
 def read_view(view: Path) -> np.ndarray:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from engine.families import EOS, IMAGE, IMAGE_TOKENS, VIEWS, read_view, small_model
 from mmedpo.config import LoraSettings, TermSettings, TrainSettings
 from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.engine.support import TRIE_TYPES
 from mmedpo.errors import TrainingError
-from mmedpo.models.families import TRIE_FAMILIES, trie_refusal
 from mmedpo.models.hub import make_trainable
 
 # Two letters make common beginnings frequent.
@@ -51,12 +51,12 @@ def tuned_engine(family):
     return Engine(vlm, FeatureStore(vlm, read_view), max_tokens=4096)
 
 
-@pytest.fixture(scope="module", params=TRIE_FAMILIES)
+@pytest.fixture(scope="module", params=TRIE_TYPES)
 def engine(request):
     return tuned_engine(request.param)
 
 
-@pytest.fixture(scope="module", params=TRIE_FAMILIES)
+@pytest.fixture(scope="module", params=TRIE_TYPES)
 def double_engine(request):
     engine = tuned_engine(request.param)
     engine.vlm.model.double()
@@ -66,7 +66,7 @@ def double_engine(request):
 def plainly(vlm, item):
     """[answer tokens] log-probs of one branch from ids and pixels, nothing of the engine involved."""
     ids = torch.tensor([[*item.prompt, *item.response]])
-    pixels = vlm.pixel_values([read_view(view) for view in item.views])
+    pixels = torch.cat([vlm.inputs(read_view(view))["pixel_values"] for view in item.views])
     logits = vlm.model(input_ids=ids, pixel_values=pixels).logits[0].log_softmax(-1)
     rows = range(len(item.prompt) - 1, len(item.prompt) + len(item.response) - 1)
     return torch.stack([logits[row, token] for row, token in zip(rows, item.response, strict=True)])
@@ -149,7 +149,7 @@ def test_activation_checkpointing_and_training_mode_change_nothing(engine):
 
 def test_the_frozen_tower_never_requires_a_gradient(engine):
     features = engine.features([VIEWS[0]])
-    assert not features.requires_grad
+    assert not features[0].rows[0].requires_grad
     assert not any(p.requires_grad for name, p in engine.vlm.model.named_parameters() if "vision_tower" in name)
 
 
@@ -167,7 +167,7 @@ def test_a_batch_of_one_image_costs_its_distinct_prefixes(engine):
 def test_agreement_is_rounding_for_shown_families(engine):
     batch = [Branch((VIEWS[0],), (1, *[IMAGE] * IMAGE_TOKENS, 10), (answer, EOS)) for answer in (20, 21, 22)]
     engine.form = "packed"
-    agreement = engine.settle(batch, longest=20, strict=True, message=pytest.fail)
+    agreement = engine.settle(batch, strict=True, message=pytest.fail)
     assert agreement.logprob < 1e-4
     assert agreement.gradient < 1e-4
     assert engine.form == "packed"
@@ -178,7 +178,7 @@ def _unshown(strict):
     engine = Engine(vlm, FeatureStore(vlm, read_view), max_tokens=4096)
     batch = [Branch((VIEWS[0],), (1, *[IMAGE] * IMAGE_TOKENS, 10), (answer, EOS)) for answer in (20, 21)]
     said = []
-    engine.settle(batch, longest=20, strict=strict, message=said.append)
+    engine.settle(batch, strict=strict, message=said.append)
     values = engine.logprobs(batch).values
     np.testing.assert_allclose(
         values.detach(), torch.cat([plainly(vlm, item) for item in batch]).detach(), rtol=1e-5, atol=1e-5
@@ -212,7 +212,7 @@ def _settled_with_attention_that(monkeypatch, forward):
 
     monkeypatch.setattr(layer, "forward", replaced.__get__(layer))
     said = []
-    engine.settle(batch, longest=20, strict=False, message=said.append)
+    engine.settle(batch, strict=False, message=said.append)
     assert len(said) == 1
     return engine, said[0]
 
@@ -233,12 +233,6 @@ def test_a_model_that_lets_packed_answers_see_each_other_is_caught_and_computed_
     )
     assert engine.form == "plain"
     assert "prefix sharing is off: packed and plain log-probs differ by" in said
-
-
-def test_a_sliding_window_shorter_than_the_sequences_is_refused():
-    config = small_model("mistral", sliding_window=16).base.config.text_config
-    assert "slides over 16 tokens" in trie_refusal(config, longest=17)
-    assert trie_refusal(config, longest=16) == ""
 
 
 def test_one_token_weight_zero_gives_no_gradient_and_ln_2_at_the_reference(engine):

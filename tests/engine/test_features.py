@@ -25,9 +25,15 @@ def views(tmp_path):
 
 
 def encoded(vlm):
-    """Features of all views from pixels, in one batch."""
+    """Features of all views from pixels, by the stock code, in one batch."""
+    pixels = torch.cat([vlm.inputs(read_view(view))["pixel_values"] for view in VIEWS])
     with torch.no_grad():
-        return vlm.project(vlm.tower_features([read_view(view) for view in VIEWS]))
+        return torch.stack(vlm.base.get_image_features(pixels, return_dict=True).pooler_output)
+
+
+def rows(features):
+    """[views, image tokens, hidden] of what a store gives."""
+    return torch.stack([one.rows[0] for one in features])
 
 
 def counted(reads):
@@ -39,8 +45,9 @@ def test_features_are_the_models_own_wherever_they_are_kept(vlm, views, tmp_path
     store = FeatureStore(vlm, counted([]), folder=tmp_path / "features", place=place, identity="w")
     store.preload(views)
     expected = encoded(vlm)
-    torch.testing.assert_close(store([views[2], views[0], views[2]]), expected[[2, 0, 2]])
-    assert not store(views).requires_grad
+    torch.testing.assert_close(rows(store([views[2], views[0], views[2]])), expected[[2, 0, 2]])
+    assert not rows(store(views)).requires_grad
+    assert store(views)[0].size == (28, 28)
 
 
 @pytest.mark.parametrize(("place", "times"), [("memory", 3), ("disk", 3), ("recompute", 6)])
@@ -82,15 +89,15 @@ def test_with_a_trained_projector_the_towers_output_is_kept_and_the_projector_ge
     reads: list[Path] = []
     store = FeatureStore(vlm, counted(reads), folder=tmp_path / "f", place=place, identity="w")
     store.preload(views)
-    before = store(views)
+    before = rows(store(views))
     before.sum().backward()
     weight = next(vlm.model.model.multi_modal_projector.parameters())
     assert weight.grad is not None
     assert float(weight.grad.abs().max()) > 0
     assert all(parameter.grad is None for parameter in vlm.model.model.vision_tower.parameters())
     weight.data.mul_(2.0)
-    assert not torch.allclose(store(views), before)
-    torch.testing.assert_close(store(views), encoded(vlm))
+    assert not torch.allclose(rows(store(views)), before)
+    torch.testing.assert_close(rows(store(views)), encoded(vlm))
     assert (len(reads) == 3) == (place != "recompute")
 
 
@@ -101,7 +108,7 @@ def test_with_a_trained_tower_every_view_is_encoded_once_per_call(vlm, views):
     store = FeatureStore(vlm, counted(reads))
     store.preload(views)
     assert reads == []
-    store([*views, views[0]]).sum().backward()
+    rows(store([*views, views[0]])).sum().backward()
     assert len(reads) == 3
     patches = vlm.model.model.vision_tower.get_parameter("embeddings.patch_embedding.weight")
     assert float(patches.grad.abs().max()) > 0

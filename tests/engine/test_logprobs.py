@@ -28,7 +28,7 @@ def branch(vlm, view, question, answer):
 def plain(vlm, item):
     """log pi(answer + EOS | image, question) from pixels, one sequence, the stock forward."""
     ids = torch.tensor([[*item.prompt, *item.response]])
-    logits = vlm.model(input_ids=ids, pixel_values=vlm.pixel_values([IMAGES[item.views[0]]])).logits[0]
+    logits = vlm.model(input_ids=ids, pixel_values=vlm.inputs(IMAGES[item.views[0]])["pixel_values"]).logits[0]
     logprobs = logits.log_softmax(-1)
     start = len(item.prompt)
     return [logprobs[start + t - 1, token].item() for t, token in enumerate(item.response)]

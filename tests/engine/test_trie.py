@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmedpo.engine.bins import fill_bins
 from mmedpo.engine.branches import Branch
-from mmedpo.engine.layout import branch_symbols, dense_visibility, lay_out
+from mmedpo.engine.layout import branch_symbols, lay_out, visibility
 from mmedpo.engine.trie import Trie
 from mmedpo.errors import TrainingError
 
@@ -77,34 +77,76 @@ def branches(draw):
     return Branch(tuple(views), tuple(prompt), (*draw(words), 2))
 
 
-def conversation(layout, columns):
-    """What a reader of these columns sees: (symbol, depth) in order of depth."""
-    return [(int(layout.symbols[c]), int(layout.depth[c])) for c in columns]
+def describe(branch):
+    """Columns of each view's tokens."""
+    placeholders = np.flatnonzero(np.array(branch.prompt) == IMAGE)
+    return list(placeholders.reshape(-1, TOKENS))
 
 
-@given(st.lists(branches(), min_size=1, max_size=8, unique=True), st.sampled_from([0.0, 3.0, 1e9]))
-def test_in_a_layout_every_target_sees_exactly_its_own_conversation(batch, pairs_per_token):
-    layout = lay_out(batch, IMAGE, TOKENS, pairs_per_token)
-    sequences, views = branch_symbols(batch, IMAGE, TOKENS)
-    assert list(layout.views) == views
-    visible = dense_visibility(layout)
-    seen = 0
-    for number, (branch, sequence) in enumerate(zip(batch, sequences, strict=True)):
-        parents = layout.parent[layout.branch == number]
+def every_visibility(layout, window=None):
+    every = np.arange(layout.columns)
+    return visibility(layout, every, every, window)
+
+
+def read(layout):
+    """What stands in every column: a text token, or (view, offset) of an image token."""
+    text = [int(token) for token in layout.ids]
+    for number, column in enumerate(np.flatnonzero(layout.ids == IMAGE)):
+        text[column] = (layout.pictures[number // TOKENS], number % TOKENS)
+    return text
+
+
+def written(branch):
+    """The same of a branch without its last token, by definition."""
+    text = [*branch.prompt, *branch.response[:-1]]
+    for view, columns in zip(branch.views, describe(branch), strict=True):
+        for offset, column in enumerate(columns):
+            text[column] = (view, offset)
+    return text
+
+
+def sees(branch, query, key, window, both_ways):
+    """Whether one token of a row sees another, by definition."""
+    images = [set(columns.tolist()) for columns in describe(branch)]
+    blocks = {"nothing": [], "images": images, "prompt": [set(range(len(branch.prompt)))]}[both_ways]
+    together = any(query in block and key in block for block in blocks)
+    return together or (key <= query and (window is None or query - key < window))
+
+
+@given(
+    st.lists(branches(), min_size=1, max_size=8, unique=True),
+    st.sampled_from([0.0, 3.0, 1e9]),
+    st.sampled_from([None, 1, 3, 6]),
+    st.sampled_from(["nothing", "images", "prompt"]),
+)
+def test_in_a_layout_every_token_sees_exactly_what_it_sees_in_its_own_row(batch, pairs_per_token, window, both_ways):
+    layout = lay_out(batch, describe, pairs_per_token, both_ways)
+    visible, text = every_visibility(layout, window), read(layout)
+    for number, branch in enumerate(batch):
+        columns = layout.columns_of[number]
+        assert [text[column] for column in columns] == written(branch)
+        assert layout.depth[columns].tolist() == list(range(len(columns)))
         assert layout.target[layout.branch == number].tolist() == list(branch.response)
-        for step, parent in enumerate(parents):
-            length = len(branch.prompt) + step
-            columns = np.flatnonzero(visible[parent])
-            expected = [(int(symbol), depth) for depth, symbol in enumerate(sequence[:length])]
-            assert conversation(layout, columns) == expected
-            seen += 1
-    assert seen == len(layout.target)
+        assert layout.parent[layout.branch == number].tolist() == columns[len(branch.prompt) - 1 :].tolist()
+        for query, column in enumerate(columns):
+            expected = [k for k in range(len(columns)) if sees(branch, query, k, window, both_ways)]
+            assert np.flatnonzero(visible[column]).tolist() == sorted(columns[expected].tolist())
+
+
+@given(st.lists(branches(), min_size=1, max_size=8, unique=True))
+def test_what_sees_its_whole_prompt_is_shared_only_between_answers_to_that_prompt(batch):
+    shared, _ = branch_symbols(batch, describe, whole=True)
+    trie = Trie()
+    for sequence in shared:
+        trie.insert(sequence)
+    prompts = {(branch.views, branch.prompt) for branch in batch}
+    assert len(trie.roots) == len(prompts)
 
 
 @given(st.lists(branches(), min_size=1, max_size=8, unique=True), st.sampled_from([0.0, 3.0, 1e9]))
 def test_trees_cover_every_column_and_groups_see_only_their_trunk_and_themselves(batch, pairs_per_token):
-    layout = lay_out(batch, IMAGE, TOKENS, pairs_per_token)
-    visible = dense_visibility(layout)
+    layout = lay_out(batch, describe, pairs_per_token)
+    visible = every_visibility(layout)
     covered = []
     for tree in layout.trees:
         trunk = range(tree.trunk.start, tree.trunk.start + tree.trunk.length)
@@ -122,9 +164,9 @@ def test_trees_cover_every_column_and_groups_see_only_their_trunk_and_themselves
 @given(st.lists(branches(), min_size=1, max_size=8, unique=True))
 def test_where_tokens_are_dear_nothing_is_repeated(batch):
     trie = Trie()
-    for sequence in branch_symbols(batch, IMAGE, TOKENS)[0]:
+    for sequence in branch_symbols(batch, describe)[0]:
         trie.insert(sequence)
-    assert lay_out(batch, IMAGE, TOKENS, pairs_per_token=1e9).columns == trie.tokens
+    assert lay_out(batch, describe, pairs_per_token=1e9).columns == trie.tokens
 
 
 def test_two_images_behind_one_opening_become_two_trees():
@@ -133,7 +175,7 @@ def test_two_images_behind_one_opening_become_two_trees():
         for view in "ab"
         for answer in (7, 8)
     ]
-    layout = lay_out(batch, IMAGE, TOKENS, pairs_per_token=100.0)
+    layout = lay_out(batch, describe, pairs_per_token=100.0)
     assert len(layout.trees) == 2
     assert [tree.trunk.length for tree in layout.trees] == [35, 35]
     assert layout.columns == 2 * (35 + 2 * 2)

@@ -1,8 +1,7 @@
-"""Intervals that cover, differences that are antisymmetric, tests with known p-values."""
+"""Intervals that cover, differences that are antisymmetric, p-values that agree with them."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
@@ -13,13 +12,13 @@ from hypothesis import strategies as st
 from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.statistics import (
     holm,
-    mcnemar_exact,
     mean_interval,
     paired_difference,
     paired_difference_over_seeds,
 )
 
 values = st.lists(st.floats(0, 1), min_size=6, max_size=6)
+DRAWS = 10_000
 CLUSTERS = {f"q{n}": f"image{n // 2}" for n in range(6)}
 
 
@@ -59,11 +58,11 @@ def test_two_images_by_hand() -> None:
     a = {"q0": 1.0, "q1": 0.0, "q2": 0.0, "q3": 0.0}
     b = dict.fromkeys(a, 0.0)
     clusters = {"q0": "x", "q1": "y", "q2": "y", "q3": "y"}
-    interval = paired_difference(a, b, clusters, seed=0)
+    interval = paired_difference(a, b, clusters, samples=DRAWS, seed=0)
     assert (interval.estimate, interval.low, interval.high) == (0.25, 0.0, 1.0)
     assert (interval.n_items, interval.n_clusters, interval.n_seeds) == (4, 2, 1)
     # Level 0.2, widened for 2 images, cuts at Phi(-sqrt(2) * 0.325) = 0.32: inside the middle value's half.
-    narrow = paired_difference(a, b, clusters, level=0.2, seed=0)
+    narrow = paired_difference(a, b, clusters, level=0.2, samples=DRAWS, seed=0)
     assert (narrow.low, narrow.high) == (0.25, 0.25)
 
 
@@ -72,8 +71,8 @@ def test_correlated_questions_widen_the_interval() -> None:
     per_image = rng.integers(0, 2, 40)
     a = {f"q{n}": float(per_image[n // 10]) for n in range(400)}
     b = dict.fromkeys(a, 0.5)
-    by_image = paired_difference(a, b, {f"q{n}": str(n // 10) for n in range(400)}, seed=0)
-    by_question = paired_difference(a, b, {f"q{n}": str(n) for n in range(400)}, seed=0)
+    by_image = paired_difference(a, b, {f"q{n}": str(n // 10) for n in range(400)}, samples=DRAWS, seed=0)
+    by_question = paired_difference(a, b, {f"q{n}": str(n) for n in range(400)}, samples=DRAWS, seed=0)
     # Ten copies of every answer: the standard error grows by sqrt(10).
     assert (by_image.high - by_image.low) / (by_question.high - by_question.low) == pytest.approx(10**0.5, rel=0.1)
 
@@ -116,7 +115,9 @@ def test_the_two_way_interval_covers_a_fresh_training_seed_too() -> None:
 
 def test_one_run_is_the_plain_paired_difference() -> None:
     a, b = named([1, 0, 1, 1, 0, 1]), named([0, 0, 1, 0, 0, 1])
-    assert paired_difference_over_seeds([(a, b)], CLUSTERS, seed=5) == paired_difference(a, b, CLUSTERS, seed=5)
+    assert paired_difference_over_seeds([(a, b)], CLUSTERS, samples=DRAWS, seed=5) == paired_difference(
+        a, b, CLUSTERS, samples=DRAWS, seed=5
+    )
 
 
 def test_ten_thousand_resamples_depend_on_their_seed_alone() -> None:
@@ -124,9 +125,9 @@ def test_ten_thousand_resamples_depend_on_their_seed_alone() -> None:
     a = {str(n): float(value) for n, value in enumerate(rng.integers(0, 2, 2000))}
     b = {str(n): float(value) for n, value in enumerate(rng.integers(0, 2, 2000))}
     clusters = {str(n): str(n % 300) for n in range(2000)}
-    first = paired_difference(a, b, clusters, seed=9)
-    assert first == paired_difference(a, b, clusters, seed=9)
-    assert first != paired_difference(a, b, clusters, seed=10)
+    first = paired_difference(a, b, clusters, samples=DRAWS, seed=9)
+    assert first == paired_difference(a, b, clusters, samples=DRAWS, seed=9)
+    assert first != paired_difference(a, b, clusters, samples=DRAWS, seed=10)
 
 
 @pytest.mark.parametrize(
@@ -143,39 +144,18 @@ def test_faulty_input_is_refused(
     a: dict[str, float], b: dict[str, float], clusters: dict[str, str], message: str
 ) -> None:
     with pytest.raises(EvaluationError, match=message):
-        paired_difference(a, b, clusters, seed=0)
+        paired_difference(a, b, clusters, samples=DRAWS, seed=0)
 
 
 def test_seeds_over_different_items_are_refused() -> None:
     a, b = named([1, 0, 1, 1, 0, 1]), named([0, 0, 1, 0, 0, 1])
     short = {key: value for key, value in a.items() if key != "q5"}
     with pytest.raises(EvaluationError, match="run 1 and run 2 differ in 1 item"):
-        paired_difference_over_seeds([(a, b), (short, short)], CLUSTERS, seed=0)
+        paired_difference_over_seeds([(a, b), (short, short)], CLUSTERS, samples=DRAWS, seed=0)
     with pytest.raises(EvaluationError, match="no runs"):
-        paired_difference_over_seeds([], CLUSTERS, seed=0)
+        paired_difference_over_seeds([], CLUSTERS, samples=DRAWS, seed=0)
     with pytest.raises(EvaluationError, match="level"):
-        paired_difference(a, b, CLUSTERS, level=95, seed=0)
-
-
-def test_mcnemar_by_hand() -> None:
-    a, b = named([1, 1, 1, 1, 1, 0]), named([0, 0, 0, 0, 0, 0])
-    # 5 disagreements, all one way: 2 * (1/2)^5.
-    result = mcnemar_exact(a, b)
-    assert (result.only_a, result.only_b, result.p_value) == (5, 0, 0.0625)
-    assert mcnemar_exact(b, a).p_value == 0.0625
-    assert mcnemar_exact(a, a).p_value == 1.0
-    # 4 against 1: 2 * (1 + 5) / 32.
-    assert mcnemar_exact(a, named([0, 0, 0, 0, 1, 1])).p_value == pytest.approx(0.375)
-    with pytest.raises(EvaluationError, match="0 or 1, got 0.5"):
-        mcnemar_exact(named([0.5]), named([1]))
-
-
-def test_mcnemar_agrees_with_the_binomial_test() -> None:
-    binomtest = import_module("scipy.stats").binomtest
-    for only_a, only_b in ((0, 1), (3, 9), (12, 12), (700, 640)):
-        a = named([1.0] * only_a + [0.0] * only_b)
-        b = named([0.0] * only_a + [1.0] * only_b)
-        assert mcnemar_exact(a, b).p_value == pytest.approx(binomtest(only_a, only_a + only_b).pvalue)
+        paired_difference(a, b, CLUSTERS, level=95, samples=DRAWS, seed=0)
 
 
 def test_holm_by_hand() -> None:
@@ -194,3 +174,42 @@ def test_holm_keeps_the_order_and_lies_between_raw_and_bonferroni(p_values: dict
         assert value <= adjusted[name] <= min(1.0, len(p_values) * value) + 1e-12
     ranked = sorted(p_values, key=lambda name: p_values[name])
     assert all(adjusted[x] <= adjusted[y] for x, y in pairwise(ranked))
+
+
+def test_the_tails_of_five_images_by_hand() -> None:
+    # Five images of one question, differences 0, 0, 0, 0, 1: a resample's mean is k / 5 with k ~ Binomial(5, 1/5),
+    # P(k >= 3) = 0.0579. The nominal cut of level 0.85, 0.075, would end at 2/5. The expanded one is
+    # Phi(-sqrt(5/4) * t_4(0.925)) = Phi(-1.1180 * 1.7782) = Phi(-1.9881) = 0.0234 and ends at 3/5.
+    a, b = named([0, 0, 0, 0, 1]), named([0] * 5)
+    clusters = {item: item for item in a}
+    wide = paired_difference(a, b, clusters, samples=100_000, level=0.85, seed=0)
+    assert (wide.low, wide.high) == (0.0, pytest.approx(0.6))
+
+
+def test_the_p_value_of_two_images_by_hand() -> None:
+    # Resamples of (1, 0): 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4. At or below 0 lie 1/4; Phi^-1(0.25) = -0.6745,
+    # over sqrt(2) = -0.4769; t_1 is Cauchy: 2 * (1/2 - atan(0.4769) / pi) = 0.7168.
+    a, b = {"q0": 1.0, "q1": 0.0}, {"q0": 0.0, "q1": 0.0}
+    interval = paired_difference(a, b, {"q0": "x", "q1": "y"}, samples=100_000, seed=0)
+    assert interval.p_value == pytest.approx(0.7168, abs=0.005)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(-3, 3), min_size=4, max_size=12), st.sampled_from([0.8, 0.9, 0.95]))
+def test_the_p_value_and_the_interval_say_the_same(differences: list[int], level: float) -> None:
+    a = named([float(value) for value in differences])
+    clusters = {item: item for item in a}
+    found = paired_difference(a, dict.fromkeys(a, 0.0), clusters, samples=2_000, level=level, seed=0)
+    assert 0 < found.p_value <= 1
+    # The estimate itself counts as a resample, and quantiles interpolate: within one resample they may differ.
+    if found.p_value < 0.98 * (1 - level):
+        assert found.low > 0 or found.high < 0
+    if found.p_value > 1.02 * (1 - level):
+        assert found.low <= 0 <= found.high
+
+
+def test_models_that_never_differ_have_the_largest_p_value_and_none_is_zero() -> None:
+    same = paired_difference(named([1, 0, 1, 1, 0, 1]), named([1, 0, 1, 1, 0, 1]), CLUSTERS, samples=200, seed=0)
+    assert same.p_value == 1.0
+    apart = paired_difference(named([1.0] * 6), named([0.0] * 6), CLUSTERS, samples=200, seed=0)
+    assert 0 < apart.p_value < 0.2

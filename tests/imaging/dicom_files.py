@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 
@@ -39,3 +43,24 @@ def dicom_bytes(dataset: FileDataset) -> bytes:
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def raw_dicom_bytes(dataset: FileDataset) -> bytes:
+    """The file, explicit little endian, with raw elements exactly as they are, however wrong."""
+    return b"\0" * 128 + b"DICM" + _elements(dataset.file_meta) + _elements(dataset)
+
+
+def _elements(dataset: Any) -> bytes:
+    out = DicomBytesIO()
+    out.is_little_endian, out.is_implicit_VR = True, False
+    for tag in sorted(dataset.keys()):
+        element = dataset.get_item(tag)
+        if isinstance(element, RawDataElement):
+            kind, size = str(element.VR), len(element.value or b"")
+            long = kind in ("OB", "OF", "OW", "UN", "SQ")
+            out.write(struct.pack("<HH", tag.group, tag.elem) + kind.encode() + (b"\0\0" if long else b""))
+            out.write(struct.pack("<I" if long else "<H", size) + (element.value or b""))
+        else:
+            element.VR = "OW" if " or " in element.VR else element.VR
+            write_data_element(out, element)
+    return out.getvalue()

@@ -159,7 +159,7 @@ def test_deidentified_copy_holds_allowed_tags_only_and_the_same_picture(tmp_path
     dataset.ViewCodeSequence = Sequence([item])
     content = bytearray(dicom_bytes(dataset))
     content[:6] = b"Secret"
-    copy, name = deidentify(bytes(content), "salt")
+    copy, name, _ = deidentify(bytes(content), "salt")
     assert b"ecret" not in copy
     assert b"ecret" not in name.encode()
     assert b"20200131" not in copy
@@ -168,8 +168,8 @@ def test_deidentified_copy_holds_allowed_tags_only_and_the_same_picture(tmp_path
     assert (seen.Modality, seen.PatientSex, seen.PatientIdentityRemoved) == ("CR", "F", "YES")
     assert seen.ViewCodeSequence[0].CodeMeaning == "postero-anterior"
     np.testing.assert_array_equal(_read(tmp_path, copy), _read(tmp_path, bytes(content)))
-    again, _ = deidentify(bytes(content), "salt")
-    other, _ = deidentify(bytes(content), "another salt")
+    again, *_ = deidentify(bytes(content), "salt")
+    other, *_ = deidentify(bytes(content), "another salt")
     assert again == copy
     assert dcmread(io.BytesIO(other)).PatientID != seen.PatientID
 
@@ -179,7 +179,7 @@ def test_deidentifying_refuses_burned_in_text_and_no_salt() -> None:
         deidentify(dicom_bytes(dicom_dataset(RAMP, BurnedInAnnotation="YES")), "salt")
     with pytest.raises(ImageError, match="salt"):
         deidentify(dicom_bytes(dicom_dataset(RAMP)), "")
-    with pytest.raises(ImageError, match="no readable DICOM"):
+    with pytest.raises(ImageError, match="cut off or damaged"):
         deidentify(b"\0" * 128 + b"DICM" + b"junk" * 10, "salt")
 
 
@@ -211,7 +211,7 @@ class TestRealFiles:
     def test_no_identifier_of_a_sample_survives(self, shared_data: Path) -> None:
         for file in sorted((shared_data / "dicom").glob("*.dcm")):
             source = dcmread(file)
-            copy, _ = deidentify(file.read_bytes(), "salt")
+            copy, *_ = deidentify(file.read_bytes(), "salt")
             for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "SOPInstanceUID", "InstitutionName"):
                 value = str(source.get(keyword, ""))
                 assert len(value) < 4 or value.encode() not in copy, (file.name, keyword)

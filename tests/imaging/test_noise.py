@@ -16,8 +16,8 @@ from mmedpo.imaging.noise import (
     inside_of_patient,
     noise_image,
     noised_share,
-    signal_share,
 )
+from mmedpo.imaging.noises.diffusion import signal_share
 from mmedpo.records import Box, NoiseSpec
 
 GREY = np.full((64, 64), 128, dtype=np.uint8)
@@ -249,6 +249,17 @@ def test_elsewhere_stays_inside_the_body_or_gives_up() -> None:
         assert moved is not None
         assert body[moved > 0.1].all()
     assert elsewhere_heatmap(heat, 0, body & (heat > 0)) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_elsewhere_does_not_touch_the_faint_rim_of_the_lesion(seed: int) -> None:
+    # A core of 1.0 in a wide rim of 0.15, just beside the midline: the mirror image of the rim would overlap it.
+    heat = np.zeros((60, 60), dtype=np.float32)
+    heat[15:35, 18:33] = 0.15
+    heat[20:30, 22:28] = 1.0
+    moved = elsewhere_heatmap(heat, seed)
+    assert moved is not None
+    assert not ((moved >= 0.15) & (heat >= 0.15)).any()
 
 
 def test_a_faint_scatter_does_not_keep_the_lesion_from_being_placed() -> None:

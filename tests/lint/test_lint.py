@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,14 @@ def test_zero_missing_and_constant_weights() -> None:
 
 def test_own_weight_counts_more_than_the_score() -> None:
     assert _lint([_row(0, score=0.0, weight=1.0), _row(1, weight=0.0), _row(2)])["zero-weight"].rows == (1,)
+
+
+@pytest.mark.parametrize("bound", [0.75, 1.25], ids=["lower", "upper"])
+def test_weights_that_pile_up_on_either_bound_are_seen(bound: float) -> None:
+    other = 2.0 - bound
+    rows = [_row(n, score=None, weight=bound if n < 6 else other if n == 6 else 1.0) for n in range(10)]
+    finding = _lint(rows)["weights-on-a-bound-file"]
+    assert (finding.count, finding.of, finding.numbers["value"]) == (6, 10, bound)
 
 
 def test_weights_on_a_bound() -> None:
@@ -361,6 +370,51 @@ def test_a_mended_table_has_no_error_left_and_mending_again_changes_nothing(rows
 def test_answer_behind_a_leaked_prompt(text: str, meant: str | None) -> None:
     assert leaked_prompt(text)
     assert without_prompt(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is an effusion. This contradicts the original description of clear lungs.",
+        "The heart is large, in contradiction to the reference.",
+        "Left lung. It differs from the actual finding.",
+        "This response overlooks the effusion.",
+        "Here is a clinically plausible answer: right lung.",
+        "Right lung (an incorrect statement).",
+        "Reasoning: the truth denies it.",
+        "A mass. The question asks for the organ.",
+        "The answer is factually incorrect.",
+        "As a medical judge I choose the second.",
+        "Right lung instead of the correct left lung.",
+    ],
+)
+def test_talk_of_answers_is_found(text: str) -> None:
+    assert leaked_prompt(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The original mass has grown; no change from the original study.",
+        "Different from the left lung, the right is clear.",
+        "Unlike the left lung the right is hazy.",
+        "Good response to treatment. The answer is the left lung.",
+        "The findings are inconsistent with pneumonia.",
+        "The true lumen is patent, the false lumen is not.",
+        "The correct side is the left one.",
+        "The report describes a mass.",
+    ],
+)
+def test_talk_of_images_is_no_talk_of_answers(text: str) -> None:
+    assert leaked_prompt(text) is None
+
+
+def test_released_and_original_answers_hold_no_other_talk(shared_data: Path) -> None:
+    questions = json.loads((shared_data / "vqa_rad/VQA_RAD_Dataset_Public.json").read_text(encoding="utf-8"))
+    assert [q["answer"] for q in questions if leaked_prompt(str(q["answer"]))] == []
+    (file,) = (shared_data / "mmedpo_vqa_rad_prefs").glob("*.json")
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    assert sum(leaked_prompt(row["conversations"][1]["value"]) is not None for row in rows) == 28
 
 
 def test_numbers_of_a_report_are_plain() -> None:

@@ -19,17 +19,17 @@ QUESTIONS = ["is there a nodule?", "a much longer question about the mass in the
 
 @pytest.fixture
 def features(small_vlm):
-    return small_vlm.project(small_vlm.tower_features([IMAGE]))
+    return small_vlm.encode([IMAGE])
 
 
 def test_greedy_equals_step_by_step_argmax(small_vlm, features):
-    batch = generate_answers(small_vlm, QUESTIONS, features.expand(3, -1, -1), Decoding(6))
+    batch = generate_answers(small_vlm, QUESTIONS, features * 3, Decoding(6))
     for question, answer in zip(QUESTIONS, batch, strict=True):
         ids, generated = small_vlm.prompt_ids(question), []
         for _ in range(6):
-            logits = small_vlm.model(
-                input_ids=torch.tensor([[*ids, *generated]]), pixel_values=small_vlm.pixel_values([IMAGE])
-            ).logits[0, -1]
+            logits = small_vlm.model(input_ids=torch.tensor([[*ids, *generated]]), **small_vlm.inputs(IMAGE)).logits[
+                0, -1
+            ]
             token = int(logits.argmax())
             if token == small_vlm.tokenizer.eos_token_id:
                 break
@@ -39,26 +39,26 @@ def test_greedy_equals_step_by_step_argmax(small_vlm, features):
 
 def test_a_sample_does_not_depend_on_its_neighbours(small_vlm, features):
     decoding = Decoding(5, temperature=1.0, top_p=0.9)
-    together = generate_answers(small_vlm, QUESTIONS, features.expand(3, -1, -1), decoding, [11, 12, 13])
+    together = generate_answers(small_vlm, QUESTIONS, features * 3, decoding, [11, 12, 13])
     alone = [
         generate_answers(small_vlm, [question], features, decoding, [seed])[0]
         for question, seed in zip(QUESTIONS, [11, 12, 13], strict=True)
     ]
     assert together == alone
-    other = generate_answers(small_vlm, QUESTIONS, features.expand(3, -1, -1), decoding, [21, 22, 23])
+    other = generate_answers(small_vlm, QUESTIONS, features * 3, decoding, [21, 22, 23])
     assert other != together
 
 
 def test_samples_follow_the_softmax(small_vlm, features):
     n, temperature = 600, 0.25
     ids = torch.tensor([small_vlm.prompt_ids("AP?")])
-    logits = small_vlm.model(input_ids=ids, pixel_values=small_vlm.pixel_values([IMAGE])).logits[0, -1]
+    logits = small_vlm.model(input_ids=ids, **small_vlm.inputs(IMAGE)).logits[0, -1]
     probabilities = (logits / temperature).softmax(-1)
     likely = int(probabilities.argmax())
     share = probabilities[likely].item()
     assert 0.02 < share < 0.98, "the test needs a distribution that is neither flat nor certain"
     answers = generate_answers(
-        small_vlm, ["AP?"] * n, features.expand(n, -1, -1), Decoding(1, temperature=temperature), list(range(n))
+        small_vlm, ["AP?"] * n, features * n, Decoding(1, temperature=temperature), list(range(n))
     )
     found = Counter(answer.text for answer in answers)[small_vlm.decode([likely])] / n
     assert abs(found - share) < 4 * (share * (1 - share) / n) ** 0.5 + 0.02

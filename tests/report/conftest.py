@@ -11,8 +11,18 @@ from PIL import Image
 
 from mmedpo.records import Drop, ImageRef, NoiseSpec, PreferencePair, Turn
 from mmedpo.report import content as c
-from mmedpo.report import count_drops
 from mmedpo.report import speakers as sp
+from mmedpo.report.sections.calls import Calls
+from mmedpo.report.sections.curation import ConflictRow, Curation, CurationCount, LengthRow
+from mmedpo.report.sections.drops import Drops, StageWarning, count_drops
+from mmedpo.report.sections.groundings import Groundings, GroundingSample
+from mmedpo.report.sections.pairs import Pairs, PairSample
+from mmedpo.report.sections.predictions import ModelAnswer, Predictions, PredictionSample
+from mmedpo.report.sections.reliance import Reliance, RelianceRow
+from mmedpo.report.sections.reproduce import Reproduce
+from mmedpo.report.sections.results import Arm, Results
+from mmedpo.report.sections.scores import Scores, ScoreSource
+from mmedpo.report.sections.training import CurveMarker, CurvePanel, CurveSeries, Training
 
 
 def radiograph(seed: int, *, lesion: bool = False, noise: bool = False, overlay: bool = False) -> bytes:
@@ -71,7 +81,7 @@ def head() -> c.Head:
     )
 
 
-def results() -> c.Results:
+def results() -> Results:
     metrics = tuple(
         c.Metric(key=f"{name}/{split}", name=f"{name} {what}", split=split, protocol="strict", n=n)
         for split, n_closed, n_open in (("test", 318, 282), ("test-balanced", 240, 200))
@@ -83,16 +93,14 @@ def results() -> c.Results:
         "dpo": (0.022, 0.031, 0.019, 0.012),
         "tuned": (0.051, 0.044, 0.048, 0.021),
     }
-    arms = [
-        c.Arm(name="base", values={key: interval(value, 0.05) for key, value in base.items()}, note="before tuning")
-    ]
+    arms = [Arm(name="base", values={key: interval(value, 0.05) for key, value in base.items()}, note="before tuning")]
     comparisons = []
     for arm, deltas in gains.items():
         values = dict(zip(base, deltas, strict=True))
         cells = {key: interval(base[key] + delta, 0.05) for key, delta in values.items()}
         if arm == "dpo":
             del cells["open/test-balanced"]
-        arms.append(c.Arm(name=arm, values=cells))
+        arms.append(Arm(name=arm, values=cells))
         for key, delta in values.items():
             half = 0.0265 if key.startswith("closed") else 0.034
             missing = arm == "dpo" and key == "open/test-balanced"
@@ -100,6 +108,7 @@ def results() -> c.Results:
                 c.Comparison(
                     metric=key,
                     arm=arm,
+                    baseline="base",
                     before=base[key],
                     after=None if missing else base[key] + delta,
                     difference=c.Interval() if missing else interval(delta, half),
@@ -111,6 +120,8 @@ def results() -> c.Results:
     by_error = tuple(
         c.Comparison(
             metric="closed/test-balanced",
+            arm="tuned",
+            baseline="base",
             error_type=kind,
             before=0.6,
             after=0.6 + delta,
@@ -119,7 +130,7 @@ def results() -> c.Results:
         )
         for i, (kind, delta) in enumerate(kinds.items())
     )
-    return c.Results(
+    return Results(
         metrics=metrics,
         arms=tuple(arms),
         comparisons=tuple(comparisons),
@@ -129,7 +140,7 @@ def results() -> c.Results:
     )
 
 
-def training() -> c.Training:
+def training() -> Training:
     steps = range(0, 1200, 4)
     generator = np.random.default_rng([3])
     loss = tuple((float(s), 0.45 + 0.25 * math.exp(-s / 250) + float(generator.normal(0, 0.02))) for s in steps)
@@ -138,35 +149,35 @@ def training() -> c.Training:
     chosen = tuple((float(s), -4.1 + 0.9 * (1 - math.exp(-s / 300)) - max(0, s - 800) * 0.001) for s in probe)
     rejected = tuple((float(s), -6.0 - 2.2 * s / 1200) for s in probe)
     accuracy = tuple((float(s), None if s == 300 else 0.61 + 0.05 * math.sin(s / 500)) for s in probe)
-    return c.Training(
+    return Training(
         panels=(
-            c.CurvePanel(
-                title="Training loss", y_label="batch mean, nats", series=(c.CurveSeries(name="loss", points=loss),)
+            CurvePanel(
+                title="Training loss", y_label="batch mean, nats", series=(CurveSeries(name="loss", points=loss),)
             ),
-            c.CurvePanel(
+            CurvePanel(
                 title="Validation probe",
                 y_label="mean log π, nats",
                 series=(
-                    c.CurveSeries(name="log π(y_w)", points=chosen),
-                    c.CurveSeries(name="log π(y_l)", points=rejected),
+                    CurveSeries(name="log π(y_w)", points=chosen),
+                    CurveSeries(name="log π(y_l)", points=rejected),
                 ),
             ),
-            c.CurvePanel(
+            CurvePanel(
                 title="Generation probe",
                 y_label="closed accuracy",
-                series=(c.CurveSeries(name="accuracy", points=accuracy),),
+                series=(CurveSeries(name="accuracy", points=accuracy),),
             ),
-            c.CurvePanel(title="Learning rate", series=(c.CurveSeries(name="lr", points=rate),)),
+            CurvePanel(title="Learning rate", series=(CurveSeries(name="lr", points=rate),)),
         ),
         markers=(
-            c.CurveMarker(step=800, label="best checkpoint, step 800", kind="best"),
-            c.CurveMarker(step=1150, label="collapse warning", kind="collapse"),
+            CurveMarker(step=800, label="best checkpoint, step 800", kind="best"),
+            CurveMarker(step=1150, label="collapse warning", kind="collapse"),
         ),
         notes=("The adapter written to the run is that of step 800, chosen on the validation probe.",),
     )
 
 
-def scores() -> c.Scores:
+def scores() -> Scores:
     generator = np.random.default_rng([5])
     raw = [round(float(x), 1) for x in np.clip(generator.normal(0.62, 0.2, 400), 0, 1)]
     weights = [float(np.clip(1 + 0.316 * (s - 0.62) / 0.2, 0.75, 1.25)) for s in raw]
@@ -202,10 +213,10 @@ def scores() -> c.Scores:
         Turn(pair_id="q17/text", agent="med42-8b", round=2, position=4, score=0.9, agreed=True, reason="Agreed."),
         Turn(pair_id="q17/text", agent="med42-70b", round=2, position=5, score=0.9, agreed=True, reason="No change."),
     )
-    return c.Scores(
+    return Scores(
         mode="rescale to mean 1, variance 0.1, clipped to [0.75, 1.25], statistics per source",
         sources=(
-            c.ScoreSource(
+            ScoreSource(
                 source="debate (text pairs)",
                 scores=(*raw, None, None, None),
                 weights=tuple(weights),
@@ -214,7 +225,7 @@ def scores() -> c.Scores:
                 at_lower=0.22,
                 at_upper=0.24,
             ),
-            c.ScoreSource(
+            ScoreSource(
                 source="annotation confidence (visual pairs)",
                 scores=tuple(tool),
                 weights=tuple(0.75 + 0.5 * t for t in tool),
@@ -226,7 +237,7 @@ def scores() -> c.Scores:
             ),
         ),
         debates=(
-            c.Debate(
+            sp.Debate(
                 pair_id="q17/text",
                 question="Which side is the pneumothorax on?",
                 chosen="It is on the right side.",
@@ -263,7 +274,7 @@ def pair(kind: str, index: int) -> PreferencePair:
     )
 
 
-def predictions() -> tuple[c.PredictionSample, ...]:
+def predictions() -> tuple[PredictionSample, ...]:
     rows = [
         ("Is there an effusion?", "no", ("yes", False), ("no", True), "presence"),
         ("Which side is the opacity on?", "right", ("left", False), ("right", True), "side"),
@@ -277,7 +288,7 @@ def predictions() -> tuple[c.PredictionSample, ...]:
         ),
     ]
     return tuple(
-        c.PredictionSample(
+        PredictionSample(
             example_id=f"phantom-{900 + i}",
             question=question,
             answer=answer,
@@ -285,10 +296,8 @@ def predictions() -> tuple[c.PredictionSample, ...]:
             error_type=kind,
             image=radiograph(i, lesion=True),
             answers=(
-                c.ModelAnswer(model="base", text=base[0], right=base[1], score=None if base[1] is not None else 0.33),
-                c.ModelAnswer(
-                    model="tuned", text=tuned[0], right=tuned[1], score=None if tuned[1] is not None else 0.83
-                ),
+                ModelAnswer(model="base", text=base[0], right=base[1], score=None if base[1] is not None else 0.33),
+                ModelAnswer(model="tuned", text=tuned[0], right=tuned[1], score=None if tuned[1] is not None else 0.83),
             ),
         )
         for i, (question, answer, base, tuned, kind) in enumerate(rows)
@@ -309,95 +318,114 @@ def rich() -> c.ReportContent:
             "The model is tiny (3.1 M parameters) and the radiographs are generated: nothing here is clinical.",
             "One training seed: the intervals hold sampling of test questions, not the variance of training.",
         ),
-        warnings=(c.StageWarning(stage="score", message="3 of 403 pairs are unscored and do not train."),),
-        drops=count_drops(drops),
-        results=results(),
-        reliance=c.Reliance(
-            rows=(
-                c.RelianceRow(model="base", lesion=interval(0.31, 0.09), elsewhere=interval(0.22, 0.08), n=190),
-                c.RelianceRow(model="tuned", lesion=interval(0.84, 0.12), elsewhere=interval(0.19, 0.07), n=190),
+        parts={
+            "drops": Drops(
+                warnings=(StageWarning(stage="score", message="3 of 403 pairs are unscored and do not train."),),
+                drops=count_drops(drops),
             ),
-            contrast=c.Comparison(metric="reliance", before=0.09, after=0.65, difference=interval(0.56, 0.13)),
-        ),
-        training=training(),
-        curation=c.Curation(
-            counts=(
-                c.CurationCount(label="picked from samples", count=604),
-                c.CurationCount(label="injected by the judge", count=208),
-                c.CurationCount(label="dropped", count=61, note="no sample conflicts"),
-                c.CurationCount(label="reviewed by people", count=None),
-            ),
-            judges=(
-                sp.JudgeRow(
-                    judge="chat:gpt",
-                    models=(sp.ReasonCount(reason="gpt-4o-2024-08-06", count=873),),
-                    questions=873,
-                    picked=604,
-                    injected=208,
-                    dropped=61,
-                    reasons=(sp.ReasonCount(reason="same-polarity", count=61),),
-                    per_question=sp.Effort(calls=1.25, input_tokens=912.4, output_tokens=61.0),
+            "results": results(),
+            "reliance": Reliance(
+                rows=(
+                    RelianceRow(model="base", lesion=interval(0.31, 0.09), elsewhere=interval(0.22, 0.08), n=190),
+                    RelianceRow(model="tuned", lesion=interval(0.84, 0.12), elsewhere=interval(0.19, 0.07), n=190),
+                ),
+                contrast=c.Comparison(
+                    metric="reliance",
+                    arm="tuned",
+                    baseline="base",
+                    before=0.09,
+                    after=0.65,
+                    difference=interval(0.56, 0.13),
                 ),
             ),
-            lengths=(
-                c.LengthRow(group="picked", n=604, chosen_words=2.1, rejected_words=2.4, rejected_longer=0.31),
-                c.LengthRow(group="injected", n=208, chosen_words=2.2, rejected_words=9.7, rejected_longer=0.94),
+            "training": training(),
+            "curation": Curation(
+                counts=(
+                    CurationCount(label="picked from samples", count=604),
+                    CurationCount(label="injected by the judge", count=208),
+                    CurationCount(label="dropped", count=61, note="no sample conflicts"),
+                    CurationCount(label="reviewed by people", count=None),
+                ),
+                judges=(
+                    sp.JudgeRow(
+                        judge="chat:gpt",
+                        models=(sp.ReasonCount(reason="gpt-4o-2024-08-06", count=873),),
+                        questions=873,
+                        picked=604,
+                        injected=208,
+                        dropped=61,
+                        reasons=(sp.ReasonCount(reason="same-polarity", count=61),),
+                        per_question=sp.Effort(calls=1.25, input_tokens=912.4, output_tokens=61.0),
+                    ),
+                ),
+                lengths=(
+                    LengthRow(group="picked", n=604, chosen_words=2.1, rejected_words=2.4, rejected_longer=0.31),
+                    LengthRow(group="injected", n=208, chosen_words=2.2, rejected_words=9.7, rejected_longer=0.94),
+                ),
+                conflicts=(
+                    ConflictRow(error_type="presence", n=320, picked=260, injected=60, conflict=interval(0.91, 0.02)),
+                    ConflictRow(error_type="side", n=180, picked=150, injected=30, conflict=c.Interval(value=0.95)),
+                    ConflictRow(error_type="zone", n=112),
+                ),
             ),
-            conflicts=(
-                c.ConflictRow(error_type="presence", n=320, picked=260, injected=60, conflict=interval(0.91, 0.02)),
-                c.ConflictRow(error_type="side", n=180, picked=150, injected=30, conflict=c.Interval(value=0.95)),
-                c.ConflictRow(error_type="zone", n=112),
+            "scores": scores(),
+            "calls": Calls(
+                costs=(
+                    sp.CallCost(
+                        endpoint="gpt", calls=1091, attempts=1102, input_tokens=796_525, output_tokens=53_253, usd=2.52
+                    ),
+                    sp.CallCost(endpoint="med42", calls=4, attempts=4, input_tokens=1_600, output_tokens=120),
+                ),
+                note="Calls this run paid for.",
             ),
-        ),
-        scores=scores(),
-        calls=(
-            sp.CallCost(
-                endpoint="gpt", calls=1091, attempts=1102, input_tokens=796_525, output_tokens=53_253, usd=2.52
+            "groundings": Groundings(
+                samples=tuple(
+                    GroundingSample(
+                        name=f"phantom-{i:05d}",
+                        clean=radiograph(i, lesion=True),
+                        overlay=radiograph(i, lesion=True, overlay=True),
+                        noised=None if i == 3 else radiograph(i, lesion=True, noise=True),
+                        tool="annotation",
+                        label="opacity",
+                        confidence=None if i == 3 else 0.7 + 0.05 * i,
+                        calibrated=True,
+                        step=None if i == 3 else 500,
+                        region="lesion",
+                        kind="diffusion",
+                        reason="no lesion marked, so no noised view" if i == 3 else "",
+                    )
+                    for i in range(4)
+                ),
+                note="4 of 790 visual pairs, drawn with seed 0.",
             ),
-            sp.CallCost(endpoint="med42", calls=4, attempts=4, input_tokens=1_600, output_tokens=120),
-        ),
-        calls_note="Calls this run paid for.",
-        groundings=tuple(
-            c.GroundingSample(
-                name=f"phantom-{i:05d}",
-                clean=radiograph(i, lesion=True),
-                overlay=radiograph(i, lesion=True, overlay=True),
-                noised=None if i == 3 else radiograph(i, lesion=True, noise=True),
-                tool="annotation",
-                label="opacity",
-                confidence=None if i == 3 else 0.7 + 0.05 * i,
-                calibrated=True,
-                step=None if i == 3 else 500,
-                region="lesion",
-                kind="diffusion",
-                reason="no lesion marked, so no noised view" if i == 3 else "",
-            )
-            for i in range(4)
-        ),
-        groundings_note="4 of 790 visual pairs, drawn with seed 0.",
-        pairs=tuple(
-            c.PairSample(
-                pair=pair(kind, i),
-                image=radiograph(i, lesion=True),
-                rejected_image=radiograph(i, lesion=True, noise=True) if kind == "visual" else None,
-                wrong="Names the wrong lung and the wrong zone, and adds a fracture." if kind == "text" else "",
-            )
-            for i, kind in enumerate(("text", "visual", "visual", "text"))
-        ),
-        pairs_note="4 of 1,602 pairs, drawn with seed 0.",
-        predictions=predictions(),
-        predictions_note="4 of 440 questions of test-balanced, drawn with seed 0 among those where the answers differ.",
-        reproduce=c.Reproduce(
-            commands=(
-                "mmedpo run phantom/mmedpo --set train.seed=0 --out runs/phantom-mmedpo-seed0",
-                "mmedpo report runs/phantom-mmedpo-seed0",
+            "pairs": Pairs(
+                samples=tuple(
+                    PairSample(
+                        pair=pair(kind, i),
+                        image=radiograph(i, lesion=True),
+                        rejected_image=radiograph(i, lesion=True, noise=True) if kind == "visual" else None,
+                        wrong="Names the wrong lung and the wrong zone, and adds a fracture." if kind == "text" else "",
+                    )
+                    for i, kind in enumerate(("text", "visual", "visual", "text"))
+                ),
+                note="4 of 1,602 pairs, drawn with seed 0.",
             ),
-            config="dataset: phantom\ntrain:\n  beta: 0.1\n  learning_rate: 1.0e-6\n",
-            hashes=(
-                c.Fact(label="examples.parquet", value="9f2c" * 16),
-                c.Fact(label="pairs.parquet", value="01ab" * 16),
+            "predictions": Predictions(
+                samples=predictions(),
+                note="4 of 440 questions of test-balanced, drawn with seed 0 among those where the answers differ.",
             ),
-        ),
+            "reproduce": Reproduce(
+                commands=(
+                    "mmedpo run phantom/mmedpo --set train.seed=0 --out runs/phantom-mmedpo-seed0",
+                    "mmedpo report runs/phantom-mmedpo-seed0",
+                ),
+                config="dataset: phantom\ntrain:\n  beta: 0.1\n  learning_rate: 1.0e-6\n",
+                hashes=(
+                    c.Fact(label="examples.parquet", value="9f2c" * 16),
+                    c.Fact(label="pairs.parquet", value="01ab" * 16),
+                ),
+            ),
+        },
     )
 
 

@@ -22,11 +22,13 @@ from mmedpo.records import (
     Example,
     Grounding,
     ImageRef,
+    ItemScore,
     MetricSummary,
     NoiseSpec,
     Prediction,
     PreferencePair,
-    ReliancePart,
+    ProbePart,
+    ProbeSummary,
     SourceWeights,
     SplitScores,
     Summary,
@@ -128,16 +130,17 @@ def evaluation(with_reliance: bool = True) -> Evaluation:
     tuned = summary("tuned", closed_accuracy=0.75, closed_majority_baseline=0.55, yes_rate=0.5, yes_rate_reference=0.4)
     released = {"base": summary("base", closed_accuracy=0.61), "tuned": summary("tuned", closed_accuracy=0.84)}
     change: dict[str, Any] = {
-        "metric": "closed_accuracy", "base": 0.5, "tuned": 0.75, "difference": 0.25, "low": 0.1, "high": 0.4,
-        "questions": 12, "images": 12,
+        "metric": "closed_accuracy", "model": "tuned", "against": "base", "before": 0.5, "after": 0.75,
+        "difference": 0.25, "low": 0.1, "high": 0.4, "p_value": 0.01, "p_adjusted": 0.02, "questions": 12, "images": 12,
     }  # fmt: skip
-    reliance = {
+    reliance: dict[tuple[str, ...], float] = {
         ("base", "lesion"): 0.3, ("base", "elsewhere"): 0.2, ("base", "contrast"): 0.1,
         ("tuned", "lesion"): 0.9, ("tuned", "elsewhere"): 0.1, ("tuned", "contrast"): 0.8,
-        ("tuned-base", "lesion"): 0.6, ("tuned-base", "elsewhere"): -0.1, ("tuned-base", "contrast"): 0.7,
+        ("tuned", "lesion", "base"): 0.6, ("tuned", "elsewhere", "base"): -0.1, ("tuned", "contrast", "base"): 0.7,
     }  # fmt: skip
     return Evaluation(
         protocol="strict",
+        models=("base", "tuned"),
         splits=(
             SplitScores(
                 split="test-balanced", summaries={"base": base, "tuned": tuned}, other_protocols={"released": released}
@@ -146,16 +149,30 @@ def evaluation(with_reliance: bool = True) -> Evaluation:
         ),
         differences=(
             Difference(split="test-balanced", **change),
-            Difference(split="test", **{**change, "low": -0.1}),
+            Difference(split="test", **{**change, "low": -0.1, "p_value": 0.2, "p_adjusted": 0.2}),
         ),
         by_error_type=(Difference(split="test-balanced", error_type="presence", **change),),
-        reliance=tuple(
-            ReliancePart(model=m, region=r, mean=mean, low=mean - 0.05, high=mean + 0.05, questions=9)
-            for (m, r), mean in reliance.items()
-            if with_reliance
-        ),
+        probes=(_reliance(reliance),) if with_reliance else (),
         bootstrap_samples=10_000,
     )
+
+
+def _reliance(means: dict[tuple[str, ...], float]) -> ProbeSummary:
+    return ProbeSummary(
+        probe="lesion-reliance",
+        title="Lesion reliance",
+        unit="nats",
+        headline="contrast",
+        about="fall of log pi(y_w) with the lesion noised minus elsewhere noised",
+        split="test-balanced",
+        parts=tuple(
+            ProbePart(
+                quantity=quantity, model=model, against="".join(against), mean=mean, low=mean - 0.05,
+                high=mean + 0.05, questions=9, p_adjusted=0.03 if against else None,
+            )
+            for (model, quantity, *against), mean in means.items()
+        ),
+    )  # fmt: skip
 
 
 def preference_log() -> list[dict[str, float]]:
@@ -190,6 +207,23 @@ def write_predictions(run: Run, tests: list[Example], base: list[str], tuned: li
             for e, t in zip(tests, answers, strict=True)
         ]
         run.write(f"predictions/{model}.parquet", Prediction, rows)
+    run.write(
+        "scores.parquet",
+        ItemScore,
+        [
+            _scored(example, model, said)
+            for model, answers in (("base", base), ("tuned", tuned))
+            for example, said in zip(tests, answers, strict=True)
+        ],
+    )
+
+
+def _scored(example: Example, model: str, said: str) -> ItemScore:
+    return ItemScore(
+        example_id=example.example_id, split=example.split, model=model, protocol="strict",
+        answer_type=example.answer_type, error_type=example.error_type, image_sha256=example.image.sha256,
+        values={"closed_accuracy": float(said == example.answer)},
+    )  # fmt: skip
 
 
 def full_run(path: Path) -> Run:

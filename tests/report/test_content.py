@@ -7,12 +7,15 @@ from pydantic import ValidationError
 
 from mmedpo.records import Drop
 from mmedpo.report import content as c
-from mmedpo.report import count_drops
+from mmedpo.report.sections.drops import count_drops
+from mmedpo.report.sections.groundings import GroundingSample
+from mmedpo.report.sections.results import Arm, Results
+from mmedpo.report.sections.training import CurveSeries
 
 
 def test_a_number_that_is_not_finite_is_not_measured() -> None:
     assert c.Interval(value=float("nan"), low=float("-inf"), high=1.0).value is None
-    assert c.CurveSeries(name="loss", points=((0.0, 1.0), (1.0, float("nan")))).points[1] == (1.0, None)
+    assert CurveSeries(name="loss", points=((0.0, 1.0), (1.0, float("nan")))).points[1] == (1.0, None)
 
 
 def test_bounds_in_the_wrong_order_are_refused() -> None:
@@ -22,21 +25,21 @@ def test_bounds_in_the_wrong_order_are_refused() -> None:
 
 def test_a_value_under_an_unknown_metric_is_refused_instead_of_vanishing() -> None:
     with pytest.raises(ValidationError, match=r"\['acuracy'\] are not among \['accuracy'\]"):
-        c.Results(
+        Results(
             metrics=(c.Metric(key="accuracy", name="accuracy"),),
-            arms=(c.Arm(name="base", values={"acuracy": c.Interval(value=0.5)}),),
+            arms=(Arm(name="base", values={"acuracy": c.Interval(value=0.5)}),),
         )
 
 
 def test_two_metrics_with_one_key_are_refused() -> None:
     metric = c.Metric(key="accuracy", name="accuracy")
     with pytest.raises(ValidationError, match="not unique"):
-        c.Results(metrics=(metric, metric))
+        Results(metrics=(metric, metric))
 
 
 def test_only_png_and_jpeg_are_embedded() -> None:
     with pytest.raises(ValidationError, match="PNG or JPEG"):
-        c.GroundingSample(name="x", clean=b"<svg onload='alert(1)'>")
+        GroundingSample(name="x", clean=b"<svg onload='alert(1)'>")
 
 
 def test_drops_are_counted_by_stage_and_reason_with_their_first_items() -> None:

@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmedpo.config import RunSettings, ScoreSettings, TrainSettings, load_settings
+from mmedpo.config import RunSettings, ScoreSettings, TrainSettings, check_names, load_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.records import Example, PreferencePair, Turn
 from mmedpo.records.looks import best_step
 from mmedpo.report.content import ReportContent
 from mmedpo.report.gather import report_content, write_report
-from mmedpo.report.numbers import results, weighting
+from mmedpo.report.head import objective, trained, weighting
 from mmedpo.report.panel import consensus
-from mmedpo.report.samples import proportional
+from mmedpo.report.sections.predictions import proportional
+from mmedpo.report.sections.results import results
 from mmedpo.run import Run
 from mmedpo.score.debate import Case, Opinion, debate
 from report.finished_run import empty_run, evaluation, full_run, imported_run, page, preference_log, turns, visual_pair
@@ -38,9 +39,9 @@ def content(full: Run) -> ReportContent:
 
 def test_the_report_opens_with_the_first_split_and_its_interval(full: Run) -> None:
     text = page(full)
-    verdict = "Closed accuracy on test-balanced rose from 50.0 to 75.0 (+25.0, 95 % interval +10.0 to +40.0)."
-    assert verdict in text
-    assert "no difference shown in closed accuracy on test:" not in text, "only the first split is the headline"
+    assert "On test-balanced, closed accuracy rose. The extra drop" in text
+    assert "closed accuracy, % 50.0 75.0 +25.0 +10.0 to +40.0 0.020" in text
+    assert "no difference shown in closed accuracy" not in text, "only the first split is the headline"
     assert text.index("The model is tiny.") < text.index("Two images are equal.") < text.index("Results")
     assert "2026-03-14 09:12 UTC" in text
     assert "phantom, 18 questions on 18 images" in text
@@ -60,14 +61,14 @@ def test_metrics_nobody_measured_are_absent() -> None:
 
 
 def test_drops_are_counted_by_stage_and_reason(content: ReportContent) -> None:
-    assert [(drop.stage, drop.reason, drop.count) for drop in content.drops] == [
+    assert [(drop.stage, drop.reason, drop.count) for drop in content.parts["drops"].drops] == [
         ("ground", "tool-not-applicable", 3),
         ("score", "unscored", 1),
     ]
 
 
 def test_warnings_name_stage_and_number(content: ReportContent) -> None:
-    assert [(warning.stage, warning.message) for warning in content.warnings] == [
+    assert [(warning.stage, warning.message) for warning in content.parts["drops"].warnings] == [
         ("score", "visual weights: all 2 scores are equal"),
         ("evaluate", "test-balanced: 2 answers of base could not be scored (empty-reference)"),
         ("evaluate", "test: 2 answers of base could not be scored (empty-reference)"),
@@ -81,9 +82,9 @@ def test_a_length_shortcut_is_warned_of_only_where_the_loss_compares(tmp_path: P
         "curate",
         "the rejected answer is the longer one in 100 % of the text pairs: a model can win by being short",
     )
-    assert told not in [(warning.stage, warning.message) for warning in report_content(run).warnings]
+    assert told not in [(warning.stage, warning.message) for warning in report_content(run).parts["drops"].warnings]
     run.settings = run.settings.model_copy(update={"train": TrainSettings()})
-    assert told in [(warning.stage, warning.message) for warning in report_content(run).warnings]
+    assert told in [(warning.stage, warning.message) for warning in report_content(run).parts["drops"].warnings]
 
 
 def test_mostly_written_answers_are_warned_of(tmp_path: Path) -> None:
@@ -91,29 +92,28 @@ def test_mostly_written_answers_are_warned_of(tmp_path: Path) -> None:
     pairs = run.read("pairs.parquet", PreferencePair)
     written = [pair.model_copy(update={"origin": "injected"}) if pair.kind == "text" else pair for pair in pairs[1:]]
     run.write("pairs.parquet", PreferencePair, [pairs[0], *written])
-    (warning, *_) = report_content(run).warnings
+    (warning, *_) = report_content(run).parts["drops"].warnings
     assert warning.stage == "curate"
     assert warning.message.startswith("3 of 4 rejected answers were written by the judge")
 
 
 def test_reliance_shows_both_models_and_their_contrast(content: ReportContent) -> None:
-    assert content.reliance is not None
-    assert content.reliance.contrast is not None
-    assert [(row.model, row.lesion.value, row.elsewhere.value) for row in content.reliance.rows] == [
+    assert [(row.model, row.lesion.value, row.elsewhere.value) for row in content.parts["reliance"].rows] == [
         ("base", 0.3, 0.2),
         ("tuned", 0.9, 0.1),
     ]
-    contrast = content.reliance.contrast
+    contrast = content.parts["reliance"].contrast
     assert (contrast.before, contrast.after, contrast.difference.value) == (0.1, 0.8, 0.7)
 
 
 def test_training_marks_the_kept_adapter_and_draws_what_was_logged(content: ReportContent) -> None:
-    assert content.training is not None
-    assert [(marker.step, marker.kind) for marker in content.training.markers] == [(20, "best")]
-    panels = {panel.title: {line.name: line.points for line in panel.series} for panel in content.training.panels}
+    assert [(marker.step, marker.kind) for marker in content.parts["training"].markers] == [(20, "best")]
+    panels = {
+        panel.title: {line.name: line.points for line in panel.series} for panel in content.parts["training"].panels
+    }
     assert panels["Validation probe"]["score"][2] == (20, 0.47)
     assert set(panels["Implicit rewards"]) == {"chosen", "rejected"}
-    facts = {fact.label: fact.value for fact in content.training.facts}
+    facts = {fact.label: fact.value for fact in content.parts["training"].facts}
     assert facts["Validation probe, %"] == "40.0 at the start, 47.0 at step 20"
 
 
@@ -124,37 +124,37 @@ def test_a_collapsed_training_is_told_and_no_adapter_is_claimed(tmp_path: Path) 
     fallen = {"probe_score": 0.2, "probe_logprob_per_token": -4.0, "step": 50}
     run.file("train/log.json").write_text(json.dumps([*preference_log(), fallen]))
     content = report_content(run)
-    assert [warning.message for warning in content.warnings] == [
+    assert [warning.message for warning in content.parts["drops"].warnings] == [
         "training stopped at step 50 without an adapter: it collapsed or was interrupted",
         "the validation probe ended at 20.0 %, below its start of 40.0 % (best: 47.0 % at step 20): "
         "the learning rate is too high or training too long",
     ]
-    assert content.training is not None
-    assert [(marker.step, marker.kind) for marker in content.training.markers] == [(20, "best"), (50, "collapse")]
-    assert content.training.notes == ("Training did not finish, so this run has no adapter.",)
+    assert [(marker.step, marker.kind) for marker in content.parts["training"].markers] == [
+        (20, "best"),
+        (50, "collapse"),
+    ]
+    assert content.parts["training"].notes == ("Training did not finish, so this run has no adapter.",)
 
 
 def test_curation_counts_outcomes_lengths_and_conflicts(content: ReportContent) -> None:
-    assert content.curation is not None
-    counts = {item.label: item.count for item in content.curation.counts}
+    counts = {item.label: item.count for item in content.parts["curation"].counts}
     assert counts == {"text pairs": 4, "visual pairs": 2, "answers sampled": 18}
-    (judge,) = content.curation.judges
+    (judge,) = content.parts["curation"].judges
     assert (judge.judge, judge.picked, judge.injected, judge.dropped) == ("contradiction", 4, 1, 1)
     # Chosen is "yes"; rejected has 1, 1 and 4 words (picked) and 4 words (injected).
-    lengths = {row.group: (row.n, row.rejected_words, row.rejected_longer) for row in content.curation.lengths}
+    lengths = {row.group: (row.n, row.rejected_words, row.rejected_longer) for row in content.parts["curation"].lengths}
     assert lengths == {
         "picked": (3, 2.0, pytest.approx(1 / 3)),
         "injected": (1, 4.0, 1.0),
         "all text pairs": (4, 2.5, 0.5),
     }
-    (conflict,) = content.curation.conflicts
+    (conflict,) = content.parts["curation"].conflicts
     assert (conflict.error_type, conflict.n, conflict.picked, conflict.injected) == ("presence", 5, 4, 1)
     assert conflict.conflict.value == pytest.approx(0.8)
 
 
 def test_an_unscored_pair_is_counted_among_the_scores_but_has_no_weight(content: ReportContent) -> None:
-    assert content.scores is not None
-    text, visual = content.scores.sources
+    text, visual = content.parts["scores"].sources
     assert text.scores == (0.3, 0.9, 0.6, 0.5, None)
     assert text.weights == (0.75, 1.25, 1.0, 0.9)
     assert (text.at_lower, text.at_upper, text.lower, text.upper) == (0.25, 0.25, 0.75, 1.25)
@@ -163,8 +163,7 @@ def test_an_unscored_pair_is_counted_among_the_scores_but_has_no_weight(content:
 
 
 def test_some_debates_are_shown_in_full(content: ReportContent) -> None:
-    assert content.scores is not None
-    shown = {debate.pair_id: debate for debate in content.scores.debates}
+    shown = {debate.pair_id: debate for debate in content.parts["scores"].debates}
     longest, highest = shown["q2/text"] if "q2/text" in shown else shown["q4/text"], shown["q1/text"]
     assert len(longest.turns) == 15
     assert highest.outcome == "consensus in round 2 (shown as the highest score)"
@@ -174,47 +173,48 @@ def test_some_debates_are_shown_in_full(content: ReportContent) -> None:
 
 
 def test_groundings_show_pictures_or_say_why_not(content: ReportContent, full: Run) -> None:
-    rows = {row.name: row for row in content.groundings}
+    rows = {row.name: row for row in content.parts["groundings"].samples}
     assert set(rows) == {"images/0.png", "images/1.png"}
     assert rows["images/0.png"].noised is not None
     assert rows["images/0.png"].clean != rows["images/0.png"].overlay
     assert (rows["images/0.png"].step, rows["images/0.png"].region) == (700, "lesion")
     assert rows["images/1.png"].noised is None
     assert "missing" in rows["images/1.png"].reason
-    assert content.groundings_note == (
+    assert content.parts["groundings"].note == (
         "2 of 2 training images with a heatmap, drawn with seed 7. 1 more have none and give no visual pair."
     )
 
 
 def test_pairs_are_mixed_and_carry_the_judges_reason(content: ReportContent) -> None:
-    assert content.pairs_note == "4 of 4 text pairs and 2 of 2 visual pairs, drawn with seed 7."
-    assert [sample.pair.kind for sample in content.pairs][:4] == ["text", "visual", "text", "visual"]
-    reasons = {sample.pair.pair_id: sample.wrong for sample in content.pairs}
+    assert content.parts["pairs"].note == "4 of 4 text pairs and 2 of 2 visual pairs, drawn with seed 7."
+    assert [sample.pair.kind for sample in content.parts["pairs"].samples][:4] == ["text", "visual", "text", "visual"]
+    reasons = {sample.pair.pair_id: sample.wrong for sample in content.parts["pairs"].samples}
     assert reasons["q3/text"] == "judge: injected for q3"
     assert not reasons["q0/visual"]
 
 
 def test_predictions_keep_the_proportion_of_gains_and_losses(content: ReportContent) -> None:
-    changes = [tuple(answer.right for answer in sample.answers) for sample in content.predictions]
+    changes = [tuple(answer.right for answer in sample.answers) for sample in content.parts["predictions"].samples]
     assert changes == [(False, True)] * 4 + [(True, False)] * 2 + [(True, True)] * 2
-    assert content.predictions_note.startswith(
+    assert content.parts["predictions"].note.startswith(
         "Of 12 questions of test-balanced, the tuned model scores higher on 4, lower on 2 and the same on 6. "
         "Shown: 4 gains, 2 losses, 2 without change, drawn with seed 7 with gains and losses in about this proportion."
     )
 
 
 def test_hashes_and_configuration_are_enough_to_run_it_again(content: ReportContent, full: Run, tmp_path: Path) -> None:
-    assert content.reproduce is not None
-    assert content.reproduce.commands == ("mmedpo run by-hand/config.resolved.yaml --name by-hand-again",)
+    assert content.parts["reproduce"].commands == ("mmedpo run by-hand/config.resolved.yaml --name by-hand-again",)
     recipe = tmp_path / "again.yaml"
-    recipe.write_text(content.reproduce.config)
-    assert load_settings(recipe) == full.settings
-    assert [(fact.label, fact.value) for fact in content.reproduce.hashes] == [("curated.parquet (curate)", "ab" * 32)]
+    recipe.write_text(content.parts["reproduce"].config)
+    assert load_settings(recipe) == check_names(full.settings)
+    assert [(fact.label, fact.value) for fact in content.parts["reproduce"].hashes] == [
+        ("curated.parquet (curate)", "ab" * 32)
+    ]
 
 
 def test_an_unchanged_shipped_recipe_is_named(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "seed-3", load_settings("phantom-mmedpo", ["seed=3"]))
-    reproduce = report_content(run).reproduce
+    reproduce = report_content(run).parts["reproduce"]
     assert reproduce is not None
     assert reproduce.commands == ("mmedpo run phantom-mmedpo --name seed-3-again --set seed=3",)
 
@@ -236,11 +236,12 @@ def test_an_imported_text_only_sft_run_shows_only_what_it_has(tmp_path: Path) ->
     assert "none, every pair weighs 1 and no score is used" in text
     assert "4 of 4 text pairs, drawn with seed 0." in text
     content = report_content(run)
-    assert [(warning.stage, warning.message) for warning in content.warnings][:1] == [
+    assert [(warning.stage, warning.message) for warning in content.parts["drops"].warnings][:1] == [
         ("train", "no look at the validation probe was better than the start: expect no gain"),
     ]
-    assert content.curation is not None
-    assert [(item.label, item.count, item.note) for item in content.curation.counts] == [("text pairs", 4, "imported")]
+    assert [(item.label, item.count, item.note) for item in content.parts["curation"].counts] == [
+        ("text pairs", 4, "imported")
+    ]
 
 
 def test_a_run_without_anything_claims_nothing(tmp_path: Path) -> None:
@@ -252,9 +253,9 @@ def test_a_moved_dataset_costs_the_pictures_not_the_report(tmp_path: Path) -> No
     run = full_run(tmp_path / "moved")
     run.file("data").rename(tmp_path / "elsewhere")
     content = report_content(run)
-    assert all(sample.image is None for sample in content.predictions)
-    assert all("missing" in row.reason for row in content.groundings)
-    assert "rose from 50.0 to 75.0" in page(run)
+    assert all(sample.image is None for sample in content.parts["predictions"].samples)
+    assert all("missing" in row.reason for row in content.parts["groundings"].samples)
+    assert "closed accuracy rose" in page(run)
 
 
 def test_pictures_never_come_from_outside_the_run(tmp_path: Path) -> None:
@@ -263,7 +264,7 @@ def test_pictures_never_come_from_outside_the_run(tmp_path: Path) -> None:
     source = run.read("examples.parquet", Example)[0]
     stolen = visual_pair(source, 1.0).model_copy(update={"rejected_image_path": "../secret.png"})
     run.write("pairs.parquet", PreferencePair, [stolen])
-    (sample,) = report_content(run).pairs
+    (sample,) = report_content(run).parts["pairs"].samples
     assert sample.rejected_image is None
     assert "outside" in sample.wrong
 
@@ -351,14 +352,12 @@ def test_a_report_needs_no_torch() -> None:
 )
 def test_the_objective_is_told_as_it_was(train, said):
     from mmedpo.config import TrainSettings
-    from mmedpo.report.numbers import objective
 
     assert objective(TrainSettings.model_validate(train)) == said
 
 
 def test_what_was_trained_is_told_as_it_was():
     from mmedpo.config import TrainSettings
-    from mmedpo.report.numbers import trained
 
     assert trained(TrainSettings()) == "LoRA r = 128, alpha = 256, on the language model"
     full = TrainSettings.model_validate({"tune": "full", "parts": ["language_model", "projector"]})

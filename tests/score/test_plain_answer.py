@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmedpo.lint.text import leaked_prompt
 from mmedpo.score.agents import rubric as rubric_agents
 from mmedpo.score.agents.rubric import rubric_agents as agents
 from mmedpo.score.debate import Case, debate
@@ -35,4 +36,6 @@ def test_released_pairs_keep_their_scores(shared_data: Path, monkeypatch: pytest
     plain = final_scores(cases)
     rubric_agents._read.cache_clear()
     changed = [case for case, with_it, without in zip(cases, cleaned, plain, strict=True) if with_it != without]
-    assert changed == []
+    # Three truths hold the judge's own prompt ("-Candidate Answer1: No ..."); they are cleaned as any talk is.
+    assert [case for case in changed if leaked_prompt(case.truth) is None] == []
+    assert len(changed) <= 3

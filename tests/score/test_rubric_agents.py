@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmedpo.clinical.scorer_talk import plain_answer
 from mmedpo.registry import lookup
 from mmedpo.score.agents.rubric import (
     InternistRubric,
@@ -14,7 +15,6 @@ from mmedpo.score.agents.rubric import (
     rubric_agents,
 )
 from mmedpo.score.debate import Agent, Case, debate
-from mmedpo.score.plain_answer import plain_answer
 from score.held_out_attacks import HELD_OUT
 
 INJECTIONS = (

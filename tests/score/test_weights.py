@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmedpo.errors import ScoringError
+from mmedpo.errors import ConfigError, ScoringError
 from mmedpo.records import ImageRef, PreferencePair
 from mmedpo.score.weights import DEFAULTS, clinical_weights, weigh_pairs
 
@@ -91,7 +91,6 @@ def test_unclipped_rescale_has_the_promised_mean_and_variance(scores: list[float
         ({"scores": []}, "no scores"),
         ({"scores": [0.5, 8.0]}, "outside"),
         ({"scores": [float("nan")]}, "outside"),
-        ({"scores": [0.5], "mode": "softmax"}, "allowed: rescale"),
         ({"scores": [0.5], "sigma": 0.0}, "sigma"),
         ({"scores": [0.5], "lower": 1.5}, "bounds"),
     ],
@@ -99,6 +98,11 @@ def test_unclipped_rescale_has_the_promised_mean_and_variance(scores: list[float
 def test_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ScoringError, match=message):
         clinical_weights(**arguments)  # type: ignore[arg-type]
+
+
+def test_an_unknown_weighting_is_refused_and_the_near_one_is_named() -> None:
+    with pytest.raises(ConfigError, match="unknown weighting 'rescal'; did you mean 'rescale'[?] known: literal, raw"):
+        clinical_weights([0.5], "rescal")
 
 
 def test_statistics_are_taken_per_source() -> None:

@@ -122,11 +122,14 @@ def test_raising_the_preferred_or_lowering_the_other_never_raises_the_loss(loss,
     [
         ({"loss": "nll", "beta": 0.5}, "beta has no effect on loss 'nll', which uses no options; remove it"),
         ({"loss": "ipo", "delta": 1.0}, "delta has no effect on loss 'ipo', which uses beta; remove it"),
-        ({"loss": "sigmiod"}, "unknown loss 'sigmiod'; known: anchor, hinge, ipo, nll, robust, sigmoid, softmax"),
+        (
+            {"loss": "sigmiod"},
+            "unknown loss 'sigmiod'; did you mean 'sigmoid'[?] known: anchor, hinge, ipo",
+        ),
     ],
 )
 def test_an_option_or_loss_that_is_not_there_is_refused(term, line):
-    with pytest.raises(ConfigError, match=line.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match=line):
         objective(term)
 
 

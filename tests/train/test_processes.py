@@ -14,9 +14,14 @@ from safetensors.torch import load_file
 TESTS = Path(__file__).resolve().parents[1]
 
 
+def _path() -> str:
+    """The tests, and whatever this process itself was told to import from."""
+    return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def run(*arguments: str, processes: int = 1, cwd: Path = TESTS) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(
         [sys.executable, *launcher, "-m", *arguments],
         env=environment,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmedpo import terminal
 from mmedpo.cli.preferences import DatasetOption, FormatOption, ImagesOption, RootOption, SplitOption, read_dataset
 
 if TYPE_CHECKING:
@@ -151,12 +152,12 @@ def _log_of(cleaned: Path) -> Path:
 
 
 def _print_report(report: LintReport) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(
-        title=f"{report.file}: {report.rows} rows of {report.format} (rows are counted from 0)", title_justify="left"
+        title=f"{escape(report.file)}: {report.rows} rows of {report.format} (rows are counted from 0)",
+        title_justify="left",
     )
     table.add_column("severity", no_wrap=True)
     table.add_column("count", justify="right", no_wrap=True)
@@ -172,12 +173,12 @@ def _print_report(report: LintReport) -> None:
             f"[bold]{finding.check}[/]\n{escape(finding.message)}{shown}",
             "" if finding.action == "none" else finding.action,
         )
-    console = Console()
+    console = terminal.console()
     if report.findings:
         console.print(table)
         console.print("every row of one check, in full: --rows CHECK; the whole report: --json", style="dim")
     else:
-        console.print(f"{report.file}: {report.rows} rows of {report.format}, nothing found")
+        console.print(f"{report.file}: {report.rows} rows of {report.format}, nothing found", markup=False)
     for check, needs in report.skipped.items():
         console.print(f"not checked: {check}, needs {needs}", style="dim", markup=False)
     counts = [(level, sum(f.severity == level for f in report.findings)) for level in _STYLE]

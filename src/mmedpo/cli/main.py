@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from typing import Any
 
@@ -11,6 +10,7 @@ import typer
 
 from mmedpo.cli import calls, deidentify, demo, lint, preferences, reproduce, runs, tiny
 from mmedpo.cli import ground as ground_commands
+from mmedpo.terminal import rewrite, safe_streams, shortened
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
@@ -43,37 +43,40 @@ app.add_typer(ground_commands.app, name="ground")
 
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point: user errors end in one clear line and a non-zero exit, everything else keeps its traceback."""
+    with safe_streams():
+        return _main(arguments)
+
+
+def _main(arguments: list[str] | None) -> Any:
     from mmedpo.errors import MMedPOError, Paused
 
     # Nothing is ever downloaded: models and data come from local folders.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # The colours of usage errors would be spelled out, for a message may quote what is no colour.
+    os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     # Our own progress lines are enough.
     os.environ.setdefault("TQDM_DISABLE", "1")
     # Deprecations inside the libraries are for us to read in the tests, not for users.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it tolerates in an image is no news for the user
     try:
         return app(arguments, standalone_mode=True)
     except Paused as pause:
-        _last_line(str(pause))
+        rewrite(str(pause))
         return 0
     except MMedPOError as error:
-        _last_line(f"error: {' '.join(str(error).split())}")
+        rewrite(shortened(f"error: {error}"))
         raise SystemExit(2) from None
     except OSError as error:
         from mmedpo.run.disk import refused, why
 
         if not refused(error):
             raise
-        _last_line(f"error: {error.filename or 'a file'} cannot be used: {why(error)}; mend that and run again")
+        rewrite(shortened(f"error: {error.filename or 'a file'} cannot be used: {why(error)}; mend that and run again"))
         raise SystemExit(2) from None
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
-            _last_line("stopped; run the same command again to go on where it stopped")
+            rewrite("stopped; run the same command again to go on where it stopped")
         raise
-
-
-def _last_line(text: str) -> None:
-    """A line of its own, also where an unfinished progress line stands on the terminal."""
-    print(f"\r\x1b[2K{text}" if sys.stderr.isatty() else text, file=sys.stderr)

@@ -133,9 +133,9 @@ def read_dataset(name: str, root: Path | None, split: str, reporter: Reporter) -
     Raises:
         ConfigError: one of the three without the others it needs.
     """
-    from mmedpo.data.dataset import DatasetSettings
+    from mmedpo.config import DataSettings
+    from mmedpo.data.dataset import DatasetSettings, make_dataset
     from mmedpo.errors import ConfigError
-    from mmedpo.registry import lookup
 
     if not name:
         if root is not None or split:
@@ -143,7 +143,7 @@ def read_dataset(name: str, root: Path | None, split: str, reporter: Reporter) -
         return [], {}
     if root is None:
         raise ConfigError(f"--dataset {name} needs --root: its folder as downloaded")
-    dataset = lookup("dataset", name)()
+    dataset = make_dataset(DataSettings(dataset=name))
     reading = dataset.read(root.expanduser(), DatasetSettings(split=split), reporter.track(f"reading {name}"))
     for note in reading.notes:
         reporter.message(note)

@@ -158,7 +158,7 @@ def evaluate(folder: RunFolder) -> None:
 
 
 def report(folder: RunFolder) -> None:
-    """Write the report of an evaluated run.
+    """Write the report of a run: evaluated, or as far as it came.
 
     Example: mmedpo report runs/phantom-mmedpo
     """

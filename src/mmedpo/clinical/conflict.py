@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact
-from mmedpo.clinical.vocabulary import DEVICES, FOCAL, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.findings import DEVICES, FOCAL, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.vocabulary import PARTS
 from mmedpo.records import ErrorType
 
 WEIGHTS: dict[str, float] = {
@@ -95,11 +96,11 @@ def _polarity(truth: Facts, other: Facts) -> list[Conflict]:
 def _findings(truth: Facts, other: Facts) -> list[Conflict]:
     found: list[Conflict] = []
     for fact in truth.findings:
-        found += _one_finding(fact, other)
+        found += _one_finding(fact, truth, other)
     return found + _normality(truth, other) + _unnamed(truth, other)
 
 
-def _one_finding(fact: FindingFact, other: Facts) -> list[Conflict]:
+def _one_finding(fact: FindingFact, truth: Facts, other: Facts) -> list[Conflict]:
     same = [g for g in other.findings if g.name == fact.name]
     opposite = [g for g in same if g.present != fact.present and _overlap(g.sides, fact.sides)]
     agreeing = [g for g in same if g.present == fact.present]
@@ -113,7 +114,9 @@ def _one_finding(fact: FindingFact, other: Facts) -> list[Conflict]:
         ]
     if fact.name == LUNG_ABNORMALITY and not fact.present:
         claimed = sorted(
-            g.name for g in other.findings if g.present and g.name in LUNG_FINDINGS and _overlap(g.sides, fact.sides)
+            g.name
+            for g in other.findings
+            if g.present and g.name in LUNG_FINDINGS - truth.uncertain and _overlap(g.sides, fact.sides)
         )
         return (
             [Conflict(WEIGHTS["presence"], "presence", f"the lungs are clear, the answer claims {claimed[0]}")]
@@ -150,18 +153,19 @@ def _normality(truth: Facts, other: Facts) -> list[Conflict]:
         return [Conflict(WEIGHTS["normality"], "abnormality", f"truth has {missed[0]}, the answer calls it normal")]
     denied = any(f.name == LUNG_ABNORMALITY and not f.present for f in other.findings)
     lung = sorted(truth.present & LUNG_FINDINGS)
-    if denied and lung and not other.present & LUNG_FINDINGS:
+    if denied and lung and not (other.present | other.uncertain) & LUNG_FINDINGS:
         return [Conflict(WEIGHTS["presence"], "presence", f"truth has {lung[0]}, the answer calls the lungs clear")]
     return []
 
 
 def _unnamed(truth: Facts, other: Facts) -> list[Conflict]:
     """Findings of the answer that the truth does not state."""
-    known = {f.name for f in truth.findings}
-    extra = sorted(n for n in other.present - known if not any(related(n, k) for k in truth.present))
+    extra = sorted(
+        n for n in other.present - truth.named if not any(related(n, k) for k in truth.present | truth.uncertain)
+    )
     if not extra or not truth.findings or truth.normal:
         return []
-    missing = sorted(truth.present - {f.name for f in other.findings if f.present})
+    missing = sorted(truth.present - other.present - other.uncertain)
     if missing:
         return [Conflict(WEIGHTS["finding"], "abnormality", f"{extra[0]} instead of {missing[0]}")]
     return [Conflict(WEIGHTS["added finding"], "presence", f"{extra[0]} is not in the truth")]
@@ -170,7 +174,7 @@ def _unnamed(truth: Facts, other: Facts) -> list[Conflict]:
 def _values(truth: Facts, other: Facts) -> list[Conflict]:
     found: list[Conflict | None] = []
     if not truth.present & other.present:  # otherwise place and size were compared finding by finding
-        found.append(_differ("side", "side", truth.sides, other.sides))
+        found.append(_differ("side", "side", *_places(truth, other)))
         found += [_differ("zone", "zone", a, b) for a, b in _by_axis(truth.zones, other.zones)]
         found.append(_differ("count", "count", truth.counts, other.counts))
         found.append(_differ("size", "size", truth.sizes, other.sizes))
@@ -190,6 +194,13 @@ def _values(truth: Facts, other: Facts) -> list[Conflict]:
     return [c for c in found if c]
 
 
+def _places(truth: Facts, other: Facts) -> tuple[frozenset[str], frozenset[str]]:
+    """Sides to compare; a direction stands against a direction, and for the side of an answer that has no other."""
+    if truth.directions and other.directions:
+        return truth.directions, other.directions
+    return truth.sides or truth.directions, other.sides or other.directions
+
+
 def _denials(truth: Facts, other: Facts) -> list[Conflict]:
     """Values the truth affirms and the answer denies: "not in the frontal lobe"."""
     kinds: list[tuple[ErrorType, frozenset[str], frozenset[str]]] = [
@@ -201,6 +212,9 @@ def _denials(truth: Facts, other: Facts) -> list[Conflict]:
         ("attribute", truth.attributes, other.attributes),
     ]
     found: list[Conflict] = []
+    moved = sorted(v for v in truth.directions - other.directions if f"direction:{v}" in other.denied)
+    if moved:
+        found.append(Conflict(WEIGHTS["side"], "side", f"side: the answer denies {moved[0]}"))
     for kind, mine, theirs in kinds:
         denied = sorted(v for v in mine - theirs if f"{kind}:{v}" in other.denied)
         if denied:
@@ -209,28 +223,10 @@ def _denials(truth: Facts, other: Facts) -> list[Conflict]:
     return found
 
 
-_PARTS = {
-    "chest": {"lung", "heart", "mediastinum", "rib", "aorta", "hilum", "trachea", "diaphragm", "clavicle"},
-    "abdomen": {
-        "liver",
-        "spleen",
-        "pancreas",
-        "kidney",
-        "stomach",
-        "small bowel",
-        "colon",
-        "appendix",
-        "gallbladder",
-        "bladder",
-        "adrenal gland",
-    },
-}
-
-
 def _organs(a: frozenset[str], b: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Organ sets to compare; empty where one names the region the other lies in."""
     for x, y in ((a, b), (b, a)):
-        if any(_PARTS.get(region, set()) & y for region in x):
+        if any(PARTS.get(region, frozenset()) & y for region in x):
             return frozenset(), frozenset()
     return (a, b) if not a & b else (frozenset(), frozenset())
 
@@ -276,7 +272,7 @@ def _comparable(truth: Facts, other: Facts) -> bool:
     """True when some aspect is stated by both."""
     return bool(
         (truth.findings and other.findings)
-        or (truth.sides and other.sides)
+        or all(_places(truth, other))
         or (truth.organs and other.organs)
         or (truth.sizes and other.sizes)
         or (truth.counts and other.counts)
@@ -288,7 +284,11 @@ def _comparable(truth: Facts, other: Facts) -> bool:
 
 
 def _words(truth: Facts, other: Facts) -> list[Conflict]:
-    if not truth.unknown and _comparable(truth, other):
+    if (not truth.unknown and _comparable(truth, other)) or truth.unsettled:
+        return []
+    agreed = {(f.name, f.present) for f in truth.findings} & {(f.name, f.present) for f in other.findings}
+    in_other_words = bool(agreed) and other.unknown <= truth.content and other.organs <= truth.organs
+    if in_other_words or other.content <= truth.content:  # saying less is no contradiction
         return []
     if not truth.content or not other.content or len(truth.content) > _LONGEST_FALLBACK or truth.polarity is not None:
         return []

@@ -8,86 +8,55 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from mmedpo.clinical.assertion import Clause, Mention, Status, clauses, frame, joins
+from mmedpo.clinical.cues import Category
+from mmedpo.clinical.findings import FOCAL
 from mmedpo.clinical.lexicon import Match, find_terms, is_yes_no_question, words
-from mmedpo.clinical.negation import Clause, clauses, joins
-from mmedpo.clinical.vocabulary import FOCAL
 from mmedpo.records import ErrorType
 
 LUNG_ABNORMALITY = "lung abnormality"
 """Pseudo-finding that "the lungs are clear" denies."""
+
+SETTLED: frozenset[Status] = frozenset({"present", "absent", "resolved"})
+"""What says yes or no of a finding now."""
 
 _OPENING = re.compile(r"^\W*(yes|no)\b(\W*)(\w*)", re.IGNORECASE)
 _SUBJECTS = frozenset(["there", "it", "the", "this", "that", "they", "these", "i", "we"])
 _MEASURE = re.compile(r"(\d+(?:\.\d+)?)\s*-?\s*(cm|mm)\b", re.IGNORECASE)
 _LEVEL = re.compile(r"\b(?:[TLCS]\d{1,2}|\d{1,2}(?:st|nd|rd|th))\b", re.IGNORECASE)
 _STOP_WORDS = frozenset(
-    [
-        "zone",
-        "lobe",
-        "region",
-        "area",
-        "side",
-        "a",
-        "an",
-        "the",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "it",
-        "its",
-        "this",
-        "that",
-        "there",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "for",
-        "with",
-        "and",
-        "or",
-        "by",
-        "as",
-        "from",
-        "has",
-        "have",
-        "i",
-        "we",
-        "image",
-        "picture",
-        "scan",
-        "patient",
-        "seen",
-        "shows",
-        "show",
-        "appears",
-        "appear",
-        "located",
-        "likely",
-        "due",
-        "which",
-    ]
-)
+    ["zone", "lobe", "region", "area", "side", "a", "an", "the", "is", "are", "was", "were", "be", "been", "it", "its",
+     "this", "that", "there", "of", "in", "on", "at", "to", "for", "with", "and", "or", "by", "as", "from", "has",
+     "have", "i", "we", "image", "picture", "scan", "patient", "seen", "shows", "show", "appears", "appear", "located",
+     "likely", "due", "which"]
+)  # fmt: skip
 _WHOLE_IMAGE = frozenset({"chest", "head", "abdomen"})
 _NOT_A_STATE = frozenset(["evidence", "sign", "signs", "indication", "view", "image", "evident"])
 _NOT_A_COUNT = frozenset(["of", "side", "lung", "another"])
+_MOVES = re.compile(
+    r"(?:shift|deviat|displac|push|rotat|mov|cross|pull|turn|tilt|herniat|bow|deflect|migrat|drift|retract)\w*"
+)
+_TOWARDS = frozenset(["to", "toward", "towards", "from", "the", "patient", "s"])
+_ALTERNATIVES = frozenset(["or", "versus", "vs", "nor"])
+_OPPOSITE: dict[Status, Status] = {"present": "absent", "absent": "present", "resolved": "present"}
+_BARE = frozenset(
+    ["present", "seen", "on", "in", "at", "the", "side", "lung", "is", "only", "but", "none", "not", "one", "there",
+     "also", "hemithorax", "no", "visible", "noted", "absent", "a", "and"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class FindingFact:
-    """One finding, stated as present or as absent."""
+    """One finding and what is said of it."""
 
     name: str
     """Canonical name of the finding."""
-    present: bool
-    """False when denied."""
+    status: Status
+    """Whether it is there."""
     sides: frozenset[str] = frozenset()
     """Subset of {left, right}; bilateral is both; empty when not said."""
     zones: frozenset[str] = frozenset()
@@ -96,6 +65,11 @@ class FindingFact:
     """Subset of {small, moderate, large}."""
     counts: frozenset[str] = frozenset()
     """Numbers as digits, or `multiple`."""
+
+    @property
+    def present(self) -> bool:
+        """Stated as present now."""
+        return self.status == "present"
 
 
 @dataclass(frozen=True)
@@ -111,7 +85,9 @@ class Facts:
     polarity_inferred: bool = False
     """True when the polarity follows from the statement, not from the word yes or no."""
     findings: tuple[FindingFact, ...] = ()
-    """Findings stated by the answer, and by the question where a yes or no settles them."""
+    """Findings said to be there or not, by the answer, and by the question where a yes or no settles them."""
+    unsettled: tuple[FindingFact, ...] = ()
+    """Findings that are named without being asserted or denied: uncertain, historical, unknown."""
     sides: frozenset[str] = frozenset()
     zones: frozenset[str] = frozenset()
     organs: frozenset[str] = frozenset()
@@ -129,6 +105,8 @@ class Facts:
     """Denied values as `kind:value`, e.g. `zone:brain-part=frontal` in "not in the frontal lobe"."""
     levels: frozenset[str] = frozenset()
     """Vertebral levels and ordinals: `t5`, `4th`."""
+    directions: frozenset[str] = frozenset()
+    """Sides that something moves to ("shifted to the left"); they are no finding's side."""
     content: frozenset[str] = frozenset()
     """Content words without plural s, for answers the lexicon does not know."""
     unknown: frozenset[str] = frozenset()
@@ -140,17 +118,20 @@ class Facts:
         return frozenset(f.name for f in self.findings if f.present and f.name not in ("abnormality", LUNG_ABNORMALITY))
 
     @property
+    def named(self) -> frozenset[str]:
+        """Names of all findings the answer speaks of, whatever it says of them."""
+        return frozenset(f.name for f in (*self.findings, *self.unsettled))
+
+    @property
+    def uncertain(self) -> frozenset[str]:
+        """Names of the findings that are hedged."""
+        return frozenset(f.name for f in self.unsettled if f.status == "uncertain")
+
+    @property
     def normal(self) -> bool:
         """True when the image as a whole is called normal and no finding is stated beside it."""
-        return any(f.name == "abnormality" and not f.present for f in self.findings) and not self.present
-
-
-@dataclass(frozen=True)
-class _Mention:
-    match: Match
-    denied: bool
-    member: int
-    """Number of the coordination member: modifiers bind to findings of the same member."""
+        denied = any(f.name == "abnormality" and not f.present for f in self.findings)
+        return denied and not self.present and not self.uncertain
 
 
 def extract_facts(text: str, question: str = "", error_type: ErrorType = "other") -> Facts:
@@ -161,15 +142,24 @@ def extract_facts(text: str, question: str = "", error_type: ErrorType = "other"
         question: the question; needed for what a bare "yes" or "no" settles.
         error_type: what the question asks for.
     """
-    polarity, body = _opening(text, question)
-    facts = replace(_statement(body, error_type), text=text)
+    polarity, body = _opening(_unquoted(text, question), question)
+    facts = replace(_statement(body, error_type, frame(question)), text=text)
     if polarity is None and is_yes_no_question(question):
-        polarity = _follows(facts, _statement(question, error_type), body)
+        polarity = _follows(facts, _statement(question.rstrip("? "), error_type), body)
         facts = replace(facts, polarity_inferred=polarity is not None)
     facts = replace(facts, polarity=polarity)
     if polarity is not None and is_yes_no_question(question):
-        facts = replace(facts, findings=_settled(facts, _statement(question, error_type), polarity))
+        facts = replace(facts, findings=_settled(facts, _statement(question.rstrip("? "), error_type), polarity))
     return facts
+
+
+def _unquoted(text: str, question: str) -> str:
+    """An answer that repeats its question is read without it."""
+    asked = question.strip()
+    if not asked or asked.casefold() not in text.casefold():
+        return text
+    rest = re.sub(rf"(?:question\s*:\s*)?{re.escape(asked)}", " ", text, flags=re.IGNORECASE).strip()
+    return rest if words(rest) else text
 
 
 def _opening(text: str, question: str) -> tuple[bool | None, str]:
@@ -178,6 +168,8 @@ def _opening(text: str, question: str) -> tuple[bool | None, str]:
     if not m:
         return None, text
     polarity = m.group(1).lower() == "yes"
+    if ":" in m.group(2) and m.group(3).lower() not in _SUBJECTS:  # "No: effusion, pneumothorax" is a heading
+        return None, text
     opens = not m.group(3) or m.group(3).lower() in _SUBJECTS or any(c in m.group(2) for c in ",.;:-")
     if opens:
         return polarity, text[m.end(2) :]
@@ -185,18 +177,19 @@ def _opening(text: str, question: str) -> tuple[bool | None, str]:
 
 
 @lru_cache(maxsize=8192)
-def _statement(text: str, asked: ErrorType) -> Facts:
+def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozenset()) -> Facts:
     findings: list[FindingFact] = []
     values: dict[str, set[str]] = {}
-    for clause in clauses(text):
-        mentions = _mentions(clause)
-        findings += _findings(mentions)
-        findings += _states(clause, mentions)
-        for kind, name in _values(clause, mentions, asked):
+    for clause in clauses(text, framed):
+        bound = _bound(clause)
+        found = [*_findings(bound), *_states(clause)]
+        findings += found or _elliptic(clause, findings)
+        for kind, name in _values(clause, asked):
             values.setdefault(kind, set()).add(name)
-        if not any(m.match.term.kind == "finding" for m in mentions):
-            flipped = [replace(m, denied=not m.denied) for m in mentions]
-            values.setdefault("denied", set()).update(f"{k}:{n}" for k, n in _values(clause, flipped, asked))
+        if not any(m.match.term.kind == "finding" for m in clause.mentions):
+            turned = tuple(replace(m, status=_OPPOSITE.get(m.status, "unknown")) for m in clause.mentions)
+            denied = _values(replace(clause, mentions=turned), asked)
+            values.setdefault("denied", set()).update(f"{k}:{n}" for k, n in denied)
     if "sequence" in values:
         values.setdefault("modality", set()).add("mri")
     sequences = {f"sequence={name}" for name in values.get("sequence", ())}
@@ -204,10 +197,12 @@ def _statement(text: str, asked: ErrorType) -> Facts:
     def get(kind: str) -> frozenset[str]:
         return frozenset(values.get(kind, ()))
 
+    every = tuple(dict.fromkeys(findings))
     return Facts(
-        text=text, asked=asked, findings=tuple(dict.fromkeys(findings)), sides=get("side"), zones=get("zone"),
-        organs=get("organ"), sizes=get("size"), counts=get("count"), modalities=get("modality"), planes=get("plane"),
-        attributes=get("attribute") | sequences, denied=get("denied"),
+        text=text, asked=asked, findings=tuple(f for f in every if f.status in SETTLED),
+        unsettled=tuple(f for f in every if f.status not in SETTLED), directions=get("direction"),
+        sides=get("side"), zones=get("zone"), organs=get("organ"), sizes=get("size"), counts=get("count"),
+        modalities=get("modality"), planes=get("plane"), attributes=get("attribute") | sequences, denied=get("denied"),
         measures_mm=frozenset(round(float(n) * (10 if u.lower() == "cm" else 1), 3) for n, u in _MEASURE.findall(text)),
         levels=frozenset(m.lower() for m in _LEVEL.findall(text)) - values.get("sequence", set()),
         content=content_words(text),
@@ -220,50 +215,81 @@ def content_words(text: str) -> frozenset[str]:
     return frozenset(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words(text) if w not in _STOP_WORDS)
 
 
-def _mentions(clause: Clause) -> list[_Mention]:
-    if not clause.tokens:
-        return []
-    start, end = clause.tokens[0].start, clause.tokens[-1].end
-    matches = [replace(m, start=m.start + start, end=m.end + start) for m in find_terms(clause.text[start:end])]
-    findings = [m for m in matches if m.term.kind == "finding"]
-    cuts = [_cut(clause, a, b) for a, b in itertools.pairwise(findings)]
-    return [_Mention(m, _denied(clause, m), sum(m.first >= cut for cut in cuts)) for m in matches]
+@dataclass(frozen=True)
+class _Bound:
+    """A term with the number of its coordination member: modifiers belong to the findings of their own member."""
+
+    mention: Mention
+    member: int
+    moved: bool
+    """A side that something moves to."""
 
 
-def _denied(clause: Clause, match: Match) -> bool:
-    """Denied as a whole; the "without" of "without contrast" belongs to the term and denies nothing."""
-    if match.form.text.startswith(("without", "non")):
-        return match.first > 0 and clause.denied[match.first - 1]
-    return clause.denied[match.first] or clause.denied[match.last]
-
-
-def _cut(clause: Clause, a: Match, b: Match) -> int:
-    """First word of the coordination member that holds finding b, a being the finding before it."""
-    between = range(a.last + 1, b.first + 1)
-    joiners = [i for i in between if joins(clause.text, clause.tokens, i)]
-    return joiners[-1] if joiners else a.last + 1
-
-
-def _findings(mentions: list[_Mention]) -> list[FindingFact]:
-    found: list[FindingFact] = []
-    for mention in mentions:
-        if mention.match.term.kind != "finding":
+def _bound(clause: Clause) -> list[_Bound]:
+    findings = [m.match for m in clause.mentions if m.match.term.kind == "finding"]
+    cuts = []
+    for a, b in itertools.pairwise(findings):
+        between = range(a.last + 1, b.first + 1)
+        if any(clause.tokens[i].text in _ALTERNATIVES for i in between) and not _sided(clause, a, b):
             continue
-        near = [m for m in mentions if m.member == mention.member]
-        found.append(
-            FindingFact(
-                name=mention.match.term.name,
-                present=not mention.denied,
-                sides=_names(near, "side"),
-                zones=_names(near, "zone"),
-                sizes=_names(near, "size"),
-                counts=_names(near, "count"),
+        joiners = [i for i in between if joins(clause.tokens, i)]
+        cuts.append(joiners[-1] if joiners else a.last + 1)
+    return [_Bound(m, sum(m.match.first >= cut for cut in cuts), _is_moved(clause, m)) for m in clause.mentions]
+
+
+def _sided(clause: Clause, *findings: Match) -> bool:
+    """Both of two alternatives have a side of their own: "left effusion or right pneumothorax"."""
+    sides = [m.match for m in clause.mentions if m.match.term.kind == "side"]
+    return sum(any(s.last == f.first - 1 for s in sides) for f in findings) == len(findings)
+
+
+def _is_moved(clause: Clause, mention: Mention) -> bool:
+    """The side names a direction: "shifted to the left", "left mediastinal shift" is read as its place."""
+    if mention.match.term.kind != "side":
+        return False
+    i = mention.match.first - 1
+    if i < 0 or clause.tokens[i].text not in _TOWARDS:
+        return False
+    while i >= 0 and clause.tokens[i].text in _TOWARDS:
+        i -= 1
+    if i >= 0 and clause.tokens[i].text in ("due", "secondary", "owing", "related", "next", "adjacent"):
+        return False
+    towards = any(t.text in ("to", "toward", "towards", "from") for t in clause.tokens[i + 1 : mention.match.first])
+    return towards and any(_MOVES.fullmatch(t.text) for t in clause.tokens[: i + 1])
+
+
+def _findings(bound: list[_Bound]) -> list[FindingFact]:
+    found: list[FindingFact] = []
+    for one in bound:
+        if one.mention.match.term.kind == "finding":
+            near = [b.mention for b in bound if b.member == one.member and not b.moved]
+            found.append(
+                FindingFact(
+                    name=one.mention.match.term.name,
+                    status=one.mention.status,
+                    sides=_names(near, "side"),
+                    zones=_names(near, "zone"),
+                    sizes=_names(near, "size"),
+                    counts=_names(near, "count"),
+                )
             )
-        )
     return found
 
 
-def _names(mentions: list[_Mention], kind: str) -> frozenset[str]:
+def _elliptic(clause: Clause, before: list[FindingFact]) -> list[FindingFact]:
+    """ "..., but present on the right": the finding before, on another side."""
+    sides = [m for m in clause.mentions if m.match.term.kind == "side"]
+    spoken = any(t.text in ("present", "seen", "one", "none", "not", "absent") for t in clause.tokens)
+    bare = all(
+        t.text in _BARE or not t.text.isalnum() or any(m.match.first <= i <= m.match.last for m in clause.mentions)
+        for i, t in enumerate(clause.tokens)
+    )
+    if not before or not sides or not spoken or not bare:
+        return []
+    return [FindingFact(before[-1].name, sides[0].status, sides=_names(sides, "side"))]
+
+
+def _names(mentions: Sequence[Mention], kind: str) -> frozenset[str]:
     terms = [m.match.term for m in mentions if m.match.term.kind == kind]
     if kind == "side":
         return frozenset(s for t in terms for s in _sides(t.name))
@@ -276,46 +302,52 @@ def _sides(name: str) -> tuple[str, ...]:
     return ("left", "right") if name == "bilateral" else (name,)
 
 
-def _states(clause: Clause, mentions: list[_Mention]) -> list[FindingFact]:
+def _states(clause: Clause) -> list[FindingFact]:
     """Findings that are said without their name: "the heart is enlarged", "the lungs are clear"."""
-    organs = {m.match.term.name for m in mentions if m.match.term.kind == "organ"}
+    organs = {m.match.term.name for m in clause.mentions if m.match.term.kind == "organ"}
     found: list[FindingFact] = []
-    for mention in mentions:
-        term = mention.match.term
+    for mention in clause.mentions:
+        term, turned = mention.match.term, _OPPOSITE.get(mention.status, mention.status)
         if term.kind != "attribute":
             continue
-        if term.name == "enlarged" and "heart" in organs:
-            found.append(FindingFact("cardiomegaly", not mention.denied))
-        if term.name != "normal" or _follower(clause, mention) in _NOT_A_STATE:
+        no_growth = mention.match.form.text == "larger" and mention.status == "absent"  # "no larger than before"
+        if term.name == "enlarged" and "heart" in organs and not no_growth:
+            found.append(FindingFact("cardiomegaly", mention.status))
+        compared = clause.tokens[max(mention.match.first - 1, 0)].text == "than"
+        if term.name != "normal" or compared or _follower(clause, mention) in _NOT_A_STATE:
             continue
         if "heart" in organs:
-            found.append(FindingFact("cardiomegaly", mention.denied))
+            found.append(FindingFact("cardiomegaly", turned))
         if "lung" in organs:
-            found.append(FindingFact(LUNG_ABNORMALITY, mention.denied, sides=_names(mentions, "side")))
-        if organs <= _WHOLE_IMAGE and not any(m.match.term.kind == "finding" for m in mentions):
-            found.append(FindingFact("abnormality", mention.denied))
+            found.append(FindingFact(LUNG_ABNORMALITY, turned, sides=_names(clause.mentions, "side")))
+        if organs <= _WHOLE_IMAGE and not any(m.match.term.kind == "finding" for m in clause.mentions):
+            found.append(FindingFact("abnormality", turned))
     return found
 
 
-def _follower(clause: Clause, mention: _Mention) -> str:
+def _follower(clause: Clause, mention: Mention) -> str:
     i = mention.match.last + 1
     return clause.tokens[i].text if i < len(clause.tokens) else ""
 
 
-def _values(clause: Clause, mentions: list[_Mention], asked: ErrorType) -> list[tuple[str, str]]:
+def _values(clause: Clause, asked: ErrorType) -> list[tuple[str, str]]:
     """Affirmed (kind, value) pairs. A denied finding keeps its place and size to itself."""
     found: list[tuple[str, str]] = []
-    has_finding = any(m.match.term.kind == "finding" for m in mentions)
-    for mention in mentions:
+    told = [m.status in SETTLED for m in clause.mentions if m.match.term.kind == "finding"]
+    has_finding, open_only = bool(told), bool(told) and not any(told)
+    for mention in clause.mentions:
         term = mention.match.term
-        if mention.denied or term.kind == "finding":
+        if mention.status in ("absent", "resolved", "unknown") or term.kind == "finding":
             continue
+        if open_only and term.kind in ("side", "zone", "size", "count"):
+            continue  # the place of what may not be there
         if term.kind == "count":
-            bare = len(clause.tokens) <= 2
+            bare = sum(t.text.isalnum() for t in clause.tokens) <= 2
             if _follower(clause, mention) in _NOT_A_COUNT or not (bare or has_finding or asked == "count"):
                 continue
         if term.kind == "side":
-            found += [("side", s) for s in _sides(term.name)]
+            kind = "direction" if _is_moved(clause, mention) else "side"
+            found += [(kind, s) for s in _sides(term.name)]
         elif term.kind in ("zone", "plane", "attribute"):
             found.append((term.kind, f"{term.group}={term.name}"))
         else:
@@ -325,14 +357,20 @@ def _values(clause: Clause, mentions: list[_Mention], asked: ErrorType) -> list[
 
 def _settled(facts: Facts, asked: Facts, polarity: bool) -> tuple[FindingFact, ...]:
     """The findings of the answer, with those of the question where the answer does not restate them."""
-    stated = {f.name for f in facts.findings}
-    extra = [replace(f, present=f.present == polarity) for f in asked.findings if f.name not in stated]
+    extra = [
+        replace(f, status="present" if f.present == polarity else "absent")
+        for f in asked.findings
+        if f.name not in facts.named
+    ]
     return facts.findings + tuple(extra)
 
 
 def _follows(facts: Facts, asked: Facts, body: str) -> bool | None:
     """Polarity that a statement implies for a yes/no question; None when it does not settle it."""
+    open_names = {f.name for f in facts.unsettled}
     for q in asked.findings:
+        if q.name in open_names or (q.name in ("abnormality", "lesion") and open_names and not facts.findings):
+            return None
         for f in facts.findings:
             if f.name == q.name or (q.name == "lesion" and f.name in FOCAL):
                 if f.present and q.present and q.sides and f.sides and not q.sides & f.sides:
@@ -342,6 +380,8 @@ def _follows(facts: Facts, asked: Facts, body: str) -> bool | None:
             return q.present
         if q.name != "abnormality" and facts.normal:
             return not q.present
+    if asked.directions and facts.directions:
+        return bool(asked.directions & facts.directions)
     pairs = [(asked.planes, facts.planes), (asked.modalities, facts.modalities), (asked.attributes, facts.attributes)]
     for mine, theirs in pairs:
         for axis in {v.split("=")[0] for v in mine if "=" in v} or {""}:
@@ -357,4 +397,4 @@ def _echoes(asked: Facts, facts: Facts, body: str) -> bool | None:
     shared = asked.content & facts.content
     if not asked.content or len(shared) < max(1, round(0.6 * len(asked.content))):
         return None
-    return not any(any(clause.denied) for clause in clauses(body))
+    return not any(clause.negated for clause in clauses(body))

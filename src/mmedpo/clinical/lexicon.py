@@ -14,12 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from mmedpo.clinical.vocabulary import (
-    ATTRIBUTES,
-    FINDINGS,
-    GENERIC_FINDINGS,
-    OTHER_TERMS,
-)
+from mmedpo.clinical.findings import FINDINGS, GENERIC_FINDINGS
+from mmedpo.clinical.vocabulary import ATTRIBUTES, OTHER_TERMS
 
 TermKind = Literal["finding", "side", "zone", "organ", "size", "count", "modality", "sequence", "plane", "attribute"]
 
@@ -136,9 +132,9 @@ def pluralize(noun: str) -> str:
 def forms() -> tuple[Form, ...]:
     """Every written form of every term, singular before plural, preferred spelling first."""
     found: list[Form] = []
-    for name, (regions, countable, spellings) in FINDINGS.items():
-        term = Term(name, "finding", "finding", regions, countable)
-        found += _spell(term, spellings, plural=True)
+    for name, finding in FINDINGS.items():
+        term = Term(name, "finding", "finding", finding.regions, finding.countable)
+        found += _spell(term, finding.spellings, plural=True)
     for name, spellings in GENERIC_FINDINGS.items():
         found += _spell(Term(name, "finding", "generic"), spellings, plural=True)
     for (kind, group), terms in OTHER_TERMS.items():

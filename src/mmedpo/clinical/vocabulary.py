@@ -1,211 +1,12 @@
 """The vocabulary itself, as data: edit here, the code in `lexicon` reads it.
 
 Spellings are lower case; the first is the preferred one; a trailing `*` marks a form that is plural
-already. Regular plurals of findings and organs are made by rule.
+already. Regular plurals of organs are made by rule. Findings have a table of their own (`findings`).
 """
 
 from __future__ import annotations
 
 from typing import Literal
-
-FINDINGS: dict[str, tuple[tuple[str, ...], bool, tuple[str, ...]]] = {
-    # name: (regions, countable, spellings)
-    "opacity": (
-        ("chest",),
-        True,
-        (
-            "opacity",
-            "consolidation",
-            "infiltrate",
-            "airspace disease",
-            "lung opacity",
-            "opacification",
-            "hazy",
-            "opacified",
-            "infiltration",
-            "airspace opacity",
-            "white out",
-        ),
-    ),
-    "nodule": (("chest",), True, ("nodule", "lung nodule", "pulmonary nodule", "nodular opacity")),
-    "mass": (("chest", "abdomen", "head"), True, ("mass", "lung mass", "mass lesion", "soft tissue mass")),
-    "pleural effusion": (
-        ("chest",),
-        True,
-        (
-            "pleural effusion",
-            "effusion",
-            "pleural fluid",
-            "blunted costophrenic angle",
-            "blunting of the costophrenic angle",
-            "blunting of costophrenic angle",
-        ),
-    ),
-    "pericardial effusion": (("chest",), True, ("pericardial effusion",)),
-    "pneumothorax": (("chest",), True, ("pneumothorax", "pneumothoraces*", "collapsed lung")),
-    "hydropneumothorax": (("chest",), True, ("hydropneumothorax",)),
-    "cardiomegaly": (
-        ("chest",),
-        False,
-        (
-            "cardiomegaly",
-            "enlarged heart",
-            "heart enlargement",
-            "cardiac enlargement",
-            "enlarged cardiac silhouette",
-            "enlarged heart size",
-        ),
-    ),
-    "atelectasis": (
-        ("chest",),
-        False,
-        ("atelectasis", "volume loss", "atelectatic change", "lung collapse", "atelectatic"),
-    ),
-    "fracture": (
-        ("chest",),
-        True,
-        ("rib fracture", "fracture", "fractured", "broken rib", "fractured rib", "bone fracture"),
-    ),
-    "pacemaker": (("chest",), True, ("pacemaker", "cardiac device", "cardiac pacemaker", "implanted device", "icd")),
-    "catheter": (("chest",), True, ("catheter", "central line", "picc line", "central venous catheter")),
-    "surgical hardware": (
-        ("chest",),
-        False,
-        ("sternal wires*", "sternotomy wires*", "surgical clips*", "surgical clip"),
-    ),
-    "pneumonia": (("chest",), False, ("pneumonia", "lung infection")),
-    "pulmonary edema": (("chest",), False, ("pulmonary edema", "pulmonary oedema", "vascular congestion")),
-    "emphysema": (("chest",), False, ("emphysema", "copd", "hyperinflation", "hyperinflated")),
-    "bronchiectasis": (("chest",), False, ("bronchiectasis",)),
-    "pulmonary fibrosis": (("chest",), False, ("pulmonary fibrosis", "fibrosis", "interstitial lung disease")),
-    "tuberculosis": (("chest",), False, ("tuberculosis",)),
-    "free air": (("abdomen",), False, ("free air", "pneumoperitoneum", "extraluminal air")),
-    "edema": (("head",), False, ("edema", "oedema", "cerebral edema", "swelling", "edematous")),
-    "hemorrhage": (
-        ("head",),
-        True,
-        (
-            "hemorrhage",
-            "haemorrhage",
-            "bleed",
-            "hematoma",
-            "bleeding",
-            "hemorrhagic",
-            "subdural hematoma",
-            "intracranial hemorrhage",
-            "cerebral hemorrhage",
-        ),
-    ),
-    "infarct": (
-        ("head",),
-        True,
-        (
-            "infarct",
-            "infarction",
-            "stroke",
-            "ischemia",
-            "infarcted",
-            "ischemic stroke",
-            "cerebral infarction",
-            "ischemic",
-        ),
-    ),
-    "tumor": (
-        ("head", "abdomen"),
-        True,
-        ("tumor", "tumour", "neoplasm", "cancer", "malignancy", "carcinoma", "glioma", "brain tumor"),
-    ),
-    "metastasis": (("head", "abdomen"), True, ("metastasis", "metastatic disease", "metastatic")),
-    "hydrocephalus": (("head",), False, ("hydrocephalus", "enlarged ventricles*", "dilated ventricles*")),
-    "atrophy": (("head",), False, ("atrophy", "atrophied", "brain atrophy", "cortical atrophy")),
-    "multiple sclerosis": (("head",), False, ("multiple sclerosis", "ms plaques*", "demyelination")),
-    "aneurysm": (("head", "abdomen"), True, ("aneurysm",)),
-    "sinusitis": (("head",), False, ("sinusitis",)),
-    "abscess": (("abdomen", "head"), True, ("abscess", "abcess")),
-    "cyst": (("abdomen",), True, ("cyst", "kidney cyst", "renal cyst")),
-    "gallstone": (("abdomen",), True, ("gallstone", "cholelithiasis")),
-    "kidney stone": (("abdomen",), True, ("kidney stone", "nephrolithiasis", "renal stone")),
-    "appendicitis": (("abdomen",), False, ("appendicitis",)),
-    "diverticulitis": (("abdomen",), False, ("diverticulitis",)),
-    "pancreatitis": (("abdomen",), False, ("pancreatitis",)),
-    "cirrhosis": (("abdomen",), False, ("cirrhosis", "cirrhotic liver")),
-    "ascites": (("abdomen",), False, ("ascites",)),
-    "hydronephrosis": (("abdomen",), False, ("hydronephrosis",)),
-    "fat stranding": (("abdomen",), False, ("fat stranding", "stranding")),
-    "bowel obstruction": (("abdomen",), True, ("bowel obstruction", "small bowel obstruction", "obstruction")),
-    "hernia": (("abdomen",), True, ("hernia", "hiatal hernia")),
-    "lymphadenopathy": (("abdomen", "chest"), False, ("lymphadenopathy", "enlarged lymph nodes*", "adenopathy")),
-    "calcification": (
-        ("abdomen", "chest", "head"),
-        True,
-        ("calcification", "calcified", "atherosclerotic calcification"),
-    ),
-    "mediastinal shift": (("chest",), True, ("mediastinal shift", "tracheal deviation", "mediastinal widening")),
-    "midline shift": (("head",), True, ("midline shift",)),
-    "scoliosis": (("chest",), False, ("scoliosis",)),
-}
-"""Findings that name a thing seen; of two different ones at most one is the answer."""
-
-GENERIC_FINDINGS: dict[str, tuple[str, ...]] = {
-    "abnormality": (
-        "abnormality",
-        "abnormal",
-        "pathology",
-        "pathological",
-        "wrong",
-        "anomaly",
-        "disease",
-        "abnormal finding",
-    ),
-    "lung abnormality": ("lung abnormality", "lung disease"),
-    "lesion": ("lesion", "focal lesion", "cystic lesion"),
-}
-"""Words that name no particular finding: they exclude nothing but a statement of normality."""
-
-LUNG_FINDINGS = frozenset(
-    {
-        "opacity",
-        "nodule",
-        "mass",
-        "atelectasis",
-        "pneumonia",
-        "pulmonary edema",
-        "emphysema",
-        "bronchiectasis",
-        "pulmonary fibrosis",
-        "tuberculosis",
-    }
-)
-"""What "the lungs are clear" rules out."""
-
-DEVICES = frozenset({"pacemaker", "catheter", "surgical hardware"})
-"""Man-made things: "no abnormality" does not rule them out."""
-
-FOCAL = frozenset(
-    {"nodule", "mass", "tumor", "metastasis", "abscess", "cyst", "infarct", "hemorrhage", "calcification"}
-)
-
-RELATED: tuple[frozenset[str], ...] = (
-    frozenset({"opacity", "pneumonia"}),
-    frozenset({"opacity", "atelectasis"}),
-    frozenset({"opacity", "tuberculosis"}),
-    frozenset({"opacity", "pulmonary edema"}),
-    frozenset({"opacity", "pulmonary fibrosis"}),
-    frozenset({"pneumonia", "tuberculosis"}),
-    frozenset({"edema", "pulmonary edema"}),
-    frozenset({"mass", "tumor"}),
-    frozenset({"mass", "metastasis"}),
-    frozenset({"mass", "abscess"}),
-    frozenset({"tumor", "metastasis"}),
-    frozenset({"nodule", "metastasis"}),
-    frozenset({"hydropneumothorax", "pneumothorax"}),
-    frozenset({"hydropneumothorax", "pleural effusion"}),
-    frozenset({"fat stranding", "edema"}),
-    frozenset({"fat stranding", "appendicitis"}),
-    frozenset({"fat stranding", "diverticulitis"}),
-    frozenset({"fat stranding", "pancreatitis"}),
-)
-"""Pairs of which one does not exclude the other: naming the second for the first is no clear contradiction."""
 
 _Kind = Literal["side", "zone", "organ", "size", "count", "modality", "sequence", "plane"]
 
@@ -213,7 +14,17 @@ OTHER_TERMS: dict[tuple[_Kind, str], dict[str, tuple[str, ...]]] = {
     ("side", "side"): {
         "left": ("left", "left sided", "leftsided", "l"),
         "right": ("right", "right sided", "rightsided", "r"),
-        "bilateral": ("bilateral", "both", "bilaterally", "both sides", "left and right", "right and left"),
+        "bilateral": (
+            "bilateral",
+            "both",
+            "bilaterally",
+            "both sides",
+            "left and right",
+            "right and left",
+            "bibasilar",
+            "bibasal",
+            "biapical",
+        ),
     },
     ("zone", "height"): {
         "upper": ("upper", "apical", "apex", "apices*"),
@@ -250,7 +61,7 @@ OTHER_TERMS: dict[tuple[_Kind, str], dict[str, tuple[str, ...]]] = {
     },
     ("organ", "chest-organ"): {
         "lung": ("lung", "lung field", "pulmonary", "respiratory system"),
-        "heart": ("heart", "cardiac", "cardiac silhouette"),
+        "heart": ("heart", "cardiac", "cardiac silhouette", "cardiomediastinal", "cardiomediastinal silhouette"),
         "mediastinum": ("mediastinum", "mediastinal"),
         "diaphragm": ("diaphragm", "hemidiaphragm"),
         "trachea": ("trachea", "tracheal"),
@@ -369,6 +180,7 @@ ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
     "alignment": {"midline": ("midline",), "deviated": ("deviated", "shifted")},
     "material": {"air": ("air", "gas"), "fluid": ("fluid",), "fat": ("fat", "adipose tissue", "fatty tissue")},
     "process": {"medical process": ("medical process",), "physical injury": ("physical injury", "trauma")},
+    "effect": {"mass effect": ("mass effect",)},
     "germ": {"viral": ("viral",), "bacterial": ("bacterial",), "parasitic": ("parasitic",)},
     "bleed": {"subarachnoid": ("subarachnoid",), "subdural": ("subdural",), "epidural": ("epidural",)},
     "enhancement": {"enhancing": ("ring enhancing", "enhancing"), "non-enhancing": ("non enhancing", "nonenhancing")},
@@ -378,3 +190,14 @@ ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
     "shape": {"round": ("round", "rounded", "circular"), "elliptical": ("elliptical", "oval", "ovoid")},
 }
 """Axes of description; the poles of one axis exclude each other."""
+
+PARTS: dict[str, frozenset[str]] = {
+    "chest": frozenset(
+        {"lung", "heart", "mediastinum", "rib", "aorta", "hilum", "trachea", "diaphragm", "clavicle"}
+    ),
+    "abdomen": frozenset(
+        {"liver", "spleen", "pancreas", "kidney", "stomach", "small bowel", "colon", "appendix", "gallbladder",
+         "bladder", "adrenal gland"}
+    ),
+}  # fmt: skip
+"""Organs of a body region: naming the one for the other is no contradiction."""

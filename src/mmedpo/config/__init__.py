@@ -6,21 +6,24 @@ settings are refused, and so is a setting that would have no effect.
 
 from mmedpo.config.chat import ChatSettings, EndpointSettings, Structured, endpoint_of
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings, NoiseSettings
-from mmedpo.config.data import DataSettings, PhantomSettings, ReportSettings, SlakeSettings, TableSettings
+from mmedpo.config.data import DatasetSettings, DataSettings
 from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.config.lint import LintSettings
-from mmedpo.config.loading import dump_settings, load_settings, validate_settings
+from mmedpo.config.loading import dump_settings, load_settings, stored_settings, validate_settings
 from mmedpo.config.model import FinetuneSettings, ModelSettings
+from mmedpo.config.names import check_names, own_settings, speaker
 from mmedpo.config.run import RunSettings
-from mmedpo.config.score import ScoreSettings, Unscored, WeightMode
+from mmedpo.config.score import UNWEIGHTED, ScoreSettings, Unscored
 from mmedpo.config.train import Grouping, LoraSettings, Part, TermSettings, TrainSettings, WatchSettings
 
 __all__ = [
+    "UNWEIGHTED",
     "ChatSettings",
     "CurateSettings",
     "DataSettings",
+    "DatasetSettings",
     "EndpointSettings",
     "EngineSettings",
     "EvaluateSettings",
@@ -35,21 +38,20 @@ __all__ = [
     "NoiseSettings",
     "Packing",
     "Part",
-    "PhantomSettings",
-    "ReportSettings",
     "RunSettings",
     "ScoreSettings",
     "Settings",
-    "SlakeSettings",
     "Structured",
-    "TableSettings",
     "TermSettings",
     "TrainSettings",
     "Unscored",
     "WatchSettings",
-    "WeightMode",
+    "check_names",
     "dump_settings",
     "endpoint_of",
     "load_settings",
+    "own_settings",
+    "speaker",
+    "stored_settings",
     "validate_settings",
 ]

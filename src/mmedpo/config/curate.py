@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mmedpo.config.groups import Settings, UserPath, refuse_set
-from mmedpo.records import NoiseKind, NoiseRegion, PairKind
+from mmedpo.config.groups import Named, Settings, UserPath, refuse_set
+from mmedpo.records import NoiseRegion, PairKind
 
 
 class GroundSettings(Settings):
     """The visual tool T."""
 
-    tool: str = "patch-probe"
+    tool: Annotated[str, Named("grounder", also=("none",))] = "patch-probe"
     """Registered name, or `none`: text pairs only."""
     probe: str = "phantom"
     """Coefficients of the patch probe: `phantom`, `chest-xray`, or a JSON file of `mmedpo ground fit`."""
@@ -34,22 +34,14 @@ class GroundSettings(Settings):
 class NoiseSettings(Settings):
     """How the rejected image of a visual pair is made (Eq. 2 and its ablations)."""
 
-    kind: NoiseKind = "diffusion"
-    """`diffusion` is the paper."""
+    kind: Annotated[str, Named("noise")] = "diffusion"
+    """Registered name; `diffusion` is the paper. See `mmedpo.imaging.noises`."""
     region: NoiseRegion = "lesion"
     """`global` is the ablation of the paper's Table 4."""
     step: int = Field(700, ge=0, le=999)
     """k; the paper does not give it. At 700 the schedule keeps 35 % of the signal's variance."""
     schedule: Literal["povid-sigmoid"] = "povid-sigmoid"
     """The 1000 factors xi; the paper does not give it, this is the lineage's (POVID)."""
-
-    @model_validator(mode="after")
-    def _no_idle_settings(self) -> Self:
-        if self.kind != "diffusion":
-            refuse_set(self, {"step", "schedule"}, "curate.noise", f"curate.noise.kind is {self.kind!r}")
-        if self.kind == "crop":
-            refuse_set(self, {"region"}, "curate.noise", "a crop concerns the whole image")
-        return self
 
 
 class CurateSettings(Settings):
@@ -65,8 +57,9 @@ class CurateSettings(Settings):
     """Nucleus of the sampling."""
     max_new_tokens: int = Field(96, ge=1)
     """Length limit of a candidate; a cut one is never picked."""
-    judge: str = "contradiction"
-    """Registered name of the judge that picks the clearest hallucination or writes one."""
+    judge: Annotated[str, Named("judge", speaks=True)] = "contradiction"
+    """Registered name of the judge that picks the clearest hallucination or writes one; `NAME:ENDPOINT` for one that
+    asks a language model."""
     noise: NoiseSettings = NoiseSettings()
     """Noise of the visual pairs."""
 
@@ -87,7 +80,7 @@ class ImportSettings(Settings):
 
     path: UserPath
     """The preference file."""
-    format: str = ""
+    format: Annotated[str, Named("preference-format", also=("",))] = ""
     """Registered name of its layout; empty: told from the columns of its rows."""
     image_root: UserPath | None = None
     """Folder of the images the file names; None: the folder the dataset's own images lie in."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from mmedpo.config.groups import Settings
-from mmedpo.records import AnswerType, Protocol
+from pydantic import Field, field_validator
+
+from mmedpo.config.groups import Named, Settings
+from mmedpo.records import AnswerType
+
+SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}}
+"""Probes of every run; lesion reliance on 80 images with annotated lesions."""
 
 
 class EvaluateSettings(Settings):
@@ -13,8 +19,8 @@ class EvaluateSettings(Settings):
 
     splits: tuple[str, ...] = Field(("test-balanced", "test"), min_length=1)
     """Splits that are scored; the first is the headline."""
-    protocol: Protocol = "strict"
-    """Scoring protocol of the headline; every table names it."""
+    protocol: Annotated[str, Named("protocol")] = "strict"
+    """Registered scoring protocol of the headline; every table names it."""
     max_new_tokens: int = Field(96, ge=1)
     """Length limit of an answer."""
     batch_size: int = Field(96, ge=1)
@@ -22,6 +28,18 @@ class EvaluateSettings(Settings):
     answer_types: tuple[AnswerType, ...] = Field(("closed", "open", "report"), min_length=1)
     """Which questions are asked."""
     bootstrap_samples: int = Field(10_000, ge=100)
-    """Resamples of the paired bootstrap over images."""
-    reliance_images: int = Field(80, ge=0)
-    """Images for the lesion-reliance probe (needs annotated lesions); 0 leaves it out."""
+    """Resamples behind every interval: of the paired bootstrap over images, and over seeds in a study."""
+    probes: dict[str, dict[str, Any] | None] = Field(default_factory=dict, validate_default=True)
+    """Probe -> its settings, e.g. `lesion-reliance: {images: 20}`; null leaves out one that ships."""
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _with_shipped(cls, given: Any) -> Any:
+        """A recipe that adds a probe keeps the others, one that changes a setting of a probe keeps its others."""
+        if not isinstance(given, Mapping):
+            return given
+        changed = {
+            name: {**SHIPPED_PROBES.get(name, {}), **own} if isinstance(own, Mapping) else own
+            for name, own in given.items()
+        }
+        return {**SHIPPED_PROBES, **changed}

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from mmedpo.registry import Kind
 
 
 class Settings(BaseModel):
     """A frozen group of settings; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Named(NamedTuple):
+    """Marks a setting whose value is the name of a registered piece: `Annotated[str, Named("protocol")]`."""
+
+    kind: Kind
+    """What is named."""
+    also: tuple[str, ...] = ()
+    """Further values, which name no piece, e.g. `none`."""
+    speaks: bool = False
+    """True: a piece that asks a language model is named with its endpoint, `NAME:ENDPOINT`."""
 
 
 def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: set[str] | None = None) -> None:

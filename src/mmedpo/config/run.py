@@ -13,7 +13,7 @@ from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
-from mmedpo.config.score import ScoreSettings
+from mmedpo.config.score import UNWEIGHTED, ScoreSettings
 from mmedpo.config.train import TrainSettings
 
 
@@ -49,15 +49,19 @@ class RunSettings(Settings):
         if self.preferences is not None:
             reason = "pairs are imported (preferences.path)"
             refuse_set(self, {"curate", "ground"}, "", reason)
-            refuse_set(self.score, {"agents", "rounds"}, "score", reason)
+            if self.score.rescore is None:
+                kept = f"{reason} and keep their scores: give score.rescore=missing or all with it"
+                refuse_set(self.score, {"agents", "rounds"}, "score", kept)
         elif self.ground.tool == "none" and "visual" in self.curate.kinds:
             raise ValueError("curate.kinds asks for visual pairs but ground.tool is 'none'; set curate.kinds=[text]")
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
         if "vision_tower" in self.train.parts:
             refuse_set(self.engine, {"features"}, "engine", "the vision tower is trained (train.parts)")
-        if self.preferences is None and "text" not in self.curate.kinds:
-            refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+        if self.preferences is None:
+            refuse_set(self.score, {"rescore"}, "score", "no pairs are imported, and all that are made here are scored")
+            if "text" not in self.curate.kinds:
+                refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
         if self.rounds > 1:
             self._check_rounds()
         self._check_endpoints()
@@ -70,14 +74,19 @@ class RunSettings(Settings):
         if self.train.method != "preference" or self.train.tune != "lora":
             raise ValueError(f"rounds={self.rounds} needs train.method=preference and train.tune=lora")
 
+    @property
+    def debates(self) -> bool:
+        """Whether the score stage holds debates: over pairs that are made here, or over imported ones where asked."""
+        if self.score.weights == UNWEIGHTED:
+            return False
+        return "text" in self.curate.kinds if self.preferences is None else self.score.rescore is not None
+
     def used_endpoints(self, stage: Literal["curate", "score"]) -> tuple[str, ...]:
         """Names of the endpoints a stage speaks to, in order, each once."""
-        if self.preferences is not None or "text" not in self.curate.kinds:
-            return ()
-        if stage == "curate":
-            names: tuple[str, ...] = (self.curate.judge,)
+        if stage == "score":
+            names = self.score.agents if self.debates else ()
         else:
-            names = self.score.agents if self.score.weights != "none" else ()
+            names = (self.curate.judge,) if self.preferences is None and "text" in self.curate.kinds else ()
         return tuple(dict.fromkeys(endpoint for name in names if (endpoint := endpoint_of(name))))
 
     def _check_endpoints(self) -> None:

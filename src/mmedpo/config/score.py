@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mmedpo.config.groups import Settings, refuse_set
+from mmedpo.config.groups import Named, Settings, refuse_set
 
-WeightMode = Literal["rescale", "zscore", "literal", "raw", "none"]
 Unscored = Literal["drop", "mu"]
+UNWEIGHTED = "none"
+"""The one value of `score.weights` that is no registered weighting: every pair weighs 1, and no score is needed."""
 
 
 class ScoreSettings(Settings):
     """Clinical relevance scores and weights (paper, section 3.2; METHOD section 2)."""
 
-    agents: tuple[str, ...] = Field(("rubric-radiologist", "rubric-internist", "rubric-language"), min_length=1)
-    """Registered names of the debating agents, in speaking order."""
+    agents: tuple[Annotated[str, Named("agent", speaks=True)], ...] = Field(
+        ("rubric-radiologist", "rubric-internist", "rubric-language"), min_length=1
+    )
+    """Registered names of the debating agents, in speaking order; `NAME:ENDPOINT` where it asks a language model."""
     rounds: int = Field(5, ge=1)
     """r, rounds without consensus after which the history is averaged."""
-    weights: WeightMode = "rescale"
-    """How a raw score becomes s'; see `mmedpo.score.weights`."""
+    rescore: Literal["missing", "all"] | None = None
+    """Imported text pairs that are debated: those whose score is `missing` (or invalid), or `all`, whatever score the
+    file gives; None: none, the scores of the file stand as they are."""
+    weights: Annotated[str, Named("weighting", also=(UNWEIGHTED,))] = "rescale"
+    """How a raw score becomes s': registered name, see `mmedpo.score.weightings`; `none`: it does not, all weigh 1."""
     mu: float = 1.0
     """Mean the scores are rescaled to."""
     sigma: float = Field(0.1**0.5, gt=0)
@@ -34,8 +40,8 @@ class ScoreSettings(Settings):
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
-        if self.weights in ("raw", "none"):
-            idle = {"mu", "sigma", "lower", "upper"}
+        if self.weights == UNWEIGHTED:
+            idle = {"mu", "sigma", "lower", "upper", "rescore"}
             refuse_set(self, idle, "score", f"score.weights is {self.weights!r}")
         if self.lower >= self.upper:
             raise ValueError(f"score.lower ({self.lower}) must be below score.upper ({self.upper})")

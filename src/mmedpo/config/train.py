@@ -45,7 +45,8 @@ class TermSettings(Settings):
     """One term of the objective: weight * mean over the pairs of loss (METHOD section 4)."""
 
     loss: str = "sigmoid"
-    """Registered name: sigmoid, ipo, hinge, robust, softmax; regularisers nll and anchor."""
+    """Registered name: sigmoid, ipo, hinge, robust, softmax; regularisers nll and anchor. It is looked up when a run
+    that trains starts, not when the recipe is read: losses load torch."""
     weight: float = Field(1.0, gt=0)
     """lambda, the share of this term."""
     beta: float | None = Field(None, gt=0)

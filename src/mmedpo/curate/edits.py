@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mmedpo.clinical.conflict import related
+from mmedpo.clinical.findings import DEVICES, FINDINGS
 from mmedpo.clinical.lexicon import NUMBER_WORDS, Form, Match, find_terms, forms
-from mmedpo.clinical.vocabulary import DEVICES
 from mmedpo.records import ErrorType
 
 _ACRONYMS = frozenset(
@@ -42,50 +42,8 @@ _PAIRED = frozenset({"lung", "rib", "kidney", "clavicle", "adrenal gland", "diap
 _RARE = frozenset({"pet"})
 """Never offered instead: nobody would take a radiograph for a PET image."""
 _LOBES = frozenset({"frontal", "temporal", "parietal", "occipital"})
-_SPREAD = frozenset(
-    {
-        "cardiomegaly",
-        "pulmonary edema",
-        "emphysema",
-        "pericardial effusion",
-        "scoliosis",
-        "mediastinal shift",
-        "bronchiectasis",
-        "pulmonary fibrosis",
-    }
-)
-_COMMON = frozenset(
-    {
-        "opacity",
-        "nodule",
-        "mass",
-        "pleural effusion",
-        "pneumothorax",
-        "atelectasis",
-        "fracture",
-        "pacemaker",
-        "cardiomegaly",
-        "hemorrhage",
-        "infarct",
-        "tumor",
-        "abscess",
-        "cyst",
-        "edema",
-        "hydrocephalus",
-        "gallstone",
-        "appendicitis",
-        "diverticulitis",
-        "ascites",
-        "aneurysm",
-        "metastasis",
-        "pneumonia",
-        "emphysema",
-        "pericardial effusion",
-        "hernia",
-        "cirrhosis",
-        "atrophy",
-    }
-)
+_SPREAD = frozenset(name for name, finding in FINDINGS.items() if finding.spread)
+_COMMON = frozenset(name for name, finding in FINDINGS.items() if finding.offered)
 _KINDS: dict[str, ErrorType] = {
     "side": "side",
     "zone": "zone",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mmedpo.grounding.stage import by_image, heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Example, Grounding, NoisedView, NoiseSpec
-from mmedpo.records.shapes import Pixels
 from mmedpo.run import Run
 from mmedpo.run.layout import GROUNDINGS, IMAGES
 from mmedpo.seeds import derive_seed
@@ -57,7 +56,7 @@ def _noise(run: Run, groundings: Mapping[str, Grounding], example: Example) -> N
     )
     noised = noise_image(read_image(run.image_root, example.image.path), heatmap_of(run, groundings[sha]), spec)
     name = f"{IMAGES}/{sha[:16]}.png"
-    write_bytes(run.work_folder / name, _png(noised))
+    write_bytes(run.work_folder / name, png_bytes(noised))
     return NoisedView(image_sha256=sha, noise=spec, path=run.relative(name))
 
 
@@ -74,11 +73,3 @@ def _no_view(run: Run, grounding: Grounding | None) -> str:
         # Both sides would show the same pixels: there is nothing to prefer.
         return "nothing-noised"
     return ""
-
-
-def _png(image: Pixels) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return buffer.getvalue()

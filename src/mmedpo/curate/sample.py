@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmedpo.config import CurateSettings
 from mmedpo.engine import FeatureStore
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.generation import Decoding, generate_answers
 from mmedpo.models.slots import load_slot
 from mmedpo.models.vlm import VisionLanguageModel
@@ -19,7 +19,7 @@ from mmedpo.seeds import derive_seed
 def sampler(run: Run) -> Callable[[Sequence[Example]], list[Candidate]]:
     """The model of the stage, loaded: answers a chunk of questions K times each."""
     vlm = load_slot(run.model)
-    features = FeatureStore(vlm, lambda path: read_image(path.parent, path.name))
+    features = FeatureStore(vlm, read_image_file)
     root, settings, seed = run.image_root, run.settings.curate, run.settings.seed
     return lambda examples: sample_candidates(vlm, examples, features, root, settings, seed)
 

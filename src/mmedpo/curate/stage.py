@@ -6,20 +6,19 @@ import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeGuard
 
 from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
-from mmedpo.config import RunSettings, endpoint_of
-from mmedpo.curate.judges.asking import AskedJudge
-from mmedpo.curate.judges.judge import Judge
+from mmedpo.config import RunSettings, speaker
+from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.stage import by_image
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Candidate, Drop, Example, Grounding, PreferencePair, Verdict
-from mmedpo.registry import lookup
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled
 from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, GROUNDINGS, HEATMAPS, IMAGES, VERDICTS
 from mmedpo.seeds import derive_seed
@@ -129,7 +128,7 @@ async def judging(
 async def _check_estimate(run: Run, examples: Sequence[Example], of_example: Mapping[str, Sequence[Candidate]]) -> None:
     async with open_chat(run, run.settings.used_endpoints("curate"), sends=False) as chat:
         judge = _judge_of(run, chat, examples)
-        if isinstance(judge, AskedJudge):
+        if _asks(judge):
             firsts = [
                 request for item in examples for request in judge.first_requests(item, of_example[item.example_id])
             ]
@@ -144,25 +143,19 @@ def _check_judge(run: Run) -> None:
     Raises:
         ConfigError: unknown judge, no endpoint where it needs one, one where it takes none, or one it cannot use.
     """
-    name = run.settings.curate.judge
-    base, endpoint = name.partition(":")[0], endpoint_of(name)
-    kind = lookup("judge", base)
-    if not (isinstance(kind, type) and issubclass(kind, AskedJudge)):
-        if endpoint:
-            raise ConfigError(f"curate.judge={name!r}: {base!r} asks no language model; set curate.judge={base}")
-    elif not endpoint:
-        raise ConfigError(
-            f"curate.judge={name!r} asks a language model; name its endpoint in chat.endpoints: "
-            f"curate.judge={base}:NAME"
-        )
-    elif reason := kind.unfit(endpoint, run.settings.chat.endpoints[endpoint]):
+    kind, endpoint = speaker("judge", run.settings.curate.judge, "curate.judge")
+    if endpoint and hasattr(kind, "unfit") and (reason := kind.unfit(endpoint, run.settings.chat.endpoints[endpoint])):
         raise ConfigError(reason)
+
+
+def _asks(judge: Judge) -> TypeGuard[JudgeByAsking]:
+    return bool(getattr(judge, "asks", False))
 
 
 def _judge_of(run: Run, chat: Chat, examples: Sequence[Example]) -> Judge:
     name = run.settings.curate.judge
-    kind = lookup("judge", name.partition(":")[0])
-    if endpoint := endpoint_of(name):
+    kind, endpoint = speaker("judge", name, "curate.judge")
+    if endpoint:
         asked: Judge = kind(chat.lines[endpoint], run.image_root, run.settings.chat.retries, name)
         return asked
     judge: Judge = kind()

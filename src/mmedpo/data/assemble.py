@@ -137,9 +137,7 @@ def _index(
             index = index_images(
                 folder,
                 wanted,
-                max_pixels=settings.max_pixels,
                 burned_in=data_use == "open" or settings.allow_burned_in,
-                workers=settings.workers,
                 progress=progress,
             )
             failures.update(index.failures)
@@ -173,7 +171,7 @@ def split_reading(
     if scheme == DISJOINT:
         fractions = dict(zip(("train", "validation", "test"), settings.fractions, strict=True))
         held = {} if redraw else {e.example_id: e.split for e in examples if e.split != "train"}
-        drawn = disjoint_split(examples, fractions, settings.seed, held=held)
+        drawn = disjoint_split(examples, fractions, settings.split_seed, held=held)
         notes = _kept(name, examples, drawn, held)
         wanted = [split for split, share in fractions.items() if share > 0] if not held else []
         examples = drawn

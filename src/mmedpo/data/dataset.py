@@ -15,13 +15,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from pydantic import Field
-
-from mmedpo.config import ReportSettings, SlakeSettings, TableSettings
+from mmedpo.config import DatasetSettings, DataSettings, own_settings
 from mmedpo.errors import DataError
-from mmedpo.imaging.images import MAX_PIXELS
-from mmedpo.records import Drop, Example, Record
+from mmedpo.records import Drop, Example
+from mmedpo.registry import lookup
 from mmedpo.storage.embedded import EmbeddedImages
+
+__all__ = [
+    "DataUse",
+    "Dataset",
+    "DatasetReading",
+    "DatasetSettings",
+    "InRun",
+    "Progress",
+    "as_text",
+    "embedded_images",
+    "find_entry",
+    "make_dataset",
+    "require_usable",
+]
 
 DataUse = Literal["open", "restricted"]
 """`restricted`: the licence or the law forbids that records leave the building (e.g. credentialed data)."""
@@ -31,33 +43,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-class DatasetSettings(Record):
-    """What a user may choose about reading any dataset."""
-
-    split: str = ""
-    """Name of the dataset's split scheme, e.g. `official`; empty for the dataset's default."""
-    seed: int = 0
-    """Seed of a drawn split."""
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    """Shares of train, validation and test in a drawn split; they sum to 1."""
-    min_usable: float = Field(default=0.5, ge=0, le=1)
-    """Smallest share of the records that must be usable: less means the wrong folder, not a few bad files."""
-    max_pixels: int = Field(default=MAX_PIXELS, gt=0)
-    """Largest image that is decoded, width x height."""
-    workers: int = Field(default=0, ge=0)
-    """Threads that decode images; 0 for one per core."""
-    allow_burned_in: bool = False
-    """Read DICOM files of restricted data that say text is burned into their pixels."""
-    extracted: Path | None = None
-    """Folder that images inside a table are written to; None for one that goes when the reading does."""
-    slake: SlakeSettings = SlakeSettings()
-    """Settings of SLAKE."""
-    reports: ReportSettings = ReportSettings()
-    """Settings of the datasets of reports."""
-    table: TableSettings = TableSettings()
-    """Settings of a table of one's own, and of LLaVA-Med question files."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +59,23 @@ class DatasetReading:
     """Where the images lay inside a table: the folder that all image paths are relative to; None: the dataset's."""
 
 
+class InRun(DatasetSettings):
+    """What a reader is told inside a run."""
+
+    extracted: Path
+    """Folder that images inside a table are written to."""
+
+
 class Dataset(Protocol):
-    """A registered dataset: `@register("dataset", NAME)` on a class without constructor arguments."""
+    """A registered dataset: `@register("dataset", NAME)` on a class.
+
+    The class may declare, as class attributes:
+
+    - `settings`, its own settings (a subclass of `mmedpo.config.Settings`): recipes give them as `data.NAME.*`,
+      and the class is made with them as its one argument; without, it is made without arguments.
+    - `group`, another name than its own for that group, e.g. where several datasets share their settings.
+    - `generated = True`: it needs no `data.root`, and writes its images into the folder it is told to read.
+    """
 
     name: str
     """Registered name."""
@@ -92,9 +92,21 @@ class Dataset(Protocol):
         ...
 
 
-def data_use(dataset: Dataset, table: TableSettings) -> DataUse:
-    """Whether the records may leave the building: the dataset's own word, or the user's for a table of his own."""
-    return "restricted" if table.restricted else dataset.data_use
+def make_dataset(data: DataSettings) -> Dataset:
+    """The dataset of a recipe, with its own settings.
+
+    Raises:
+        ConfigError: unknown, or a setting it does not know.
+    """
+    kind = lookup("dataset", data.dataset)
+    own = own_settings(kind, data)
+    dataset: Dataset = kind() if own is None else kind(own)
+    return dataset
+
+
+def embedded_images(settings: DatasetSettings) -> EmbeddedImages:
+    """Where a reader writes images that lie inside a table: into the run, else where they go with the reading."""
+    return EmbeddedImages(settings.extracted if isinstance(settings, InRun) else None)
 
 
 def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:
@@ -109,7 +121,7 @@ def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:
     if not root.is_dir():
         raise DataError(f"dataset folder {root} does not exist; it should hold {wanted}: correct the path or download")
     try:
-        entries = sorted(entry for entry in root.iterdir())
+        entries = sorted(root.iterdir())
     except OSError as error:
         raise DataError(f"dataset folder {root} cannot be listed ({error.strerror}); check its rights") from error
     for spelling in spellings:
@@ -150,7 +162,7 @@ def require_usable(reading: DatasetReading, root: Path, min_usable: float) -> Da
     if used == 0 or used < min_usable * total:
         raise DataError(
             f"{root}: {used} of {total} records are usable, needed are {min_usable:.0%} and at least one "
-            f"({reasons}{first}); complete the download or lower min_usable"
+            f"({reasons}{first}); complete the download or lower data.min_usable"
         )
     note = f"{len(reading.drops)} of {total} records were dropped: {reasons}"
     return replace(reading, notes=[*reading.notes, note])

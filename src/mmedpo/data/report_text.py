@@ -1,4 +1,4 @@
-"""Sections of a free-text radiology report. Pure.
+"""Sections of a free-text radiology report, and the settings of datasets that hold them. Pure.
 
 Headings are told by their form (capitals and a colon at the beginning of a line) and sorted by their words:
 those of the findings, of the impression, of the sections beside them (indication, comparison ...), and views
@@ -14,6 +14,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, NamedTuple
+
+from pydantic import Field
+
+from mmedpo.config import Settings
+
+
+class ReportSettings(Settings):
+    """`data.reports.*`: datasets of radiographs with reports."""
+
+    sections: tuple[Literal["findings", "impression"], ...] = Field(("findings", "impression"), min_length=1)
+    """Sections that make up the reference report, in this order; a report without any of them is left out."""
+    views: Literal["frontal", "first", "all"] = "frontal"
+    """Images of a study: the first frontal one (where the dataset says which; else the first), the first, or each."""
+    question: str = "Describe the findings and the impression of this chest radiograph."
+    """What is asked of every image."""
+
 
 Kind = Literal["findings", "impression", "views", "other", "unknown"]
 

@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmedpo.config import RunSettings
-from mmedpo.data.dataset import Dataset, DatasetSettings, data_use
-from mmedpo.data.readers.phantom import Phantom
+from mmedpo.data.dataset import DatasetSettings, InRun, make_dataset
 from mmedpo.errors import ConfigError, DataError
 from mmedpo.records import Drop, Example
-from mmedpo.registry import lookup
 from mmedpo.run import Run, Stage, picked
 from mmedpo.run.layout import DATA, DATA_NOTES, EXAMPLES
 from mmedpo.seeds import derive_seed
@@ -33,9 +31,8 @@ def stage(settings: RunSettings) -> Stage:
     if not root.is_dir():
         raise ConfigError(f"data.root={str(root)!r} is not a folder; give the dataset's folder as downloaded")
     # Names, sizes and times: cheap, and different when the data is.
-    return Stage(
-        "data", load_data, {**content, "files": stamp_path(root)}, writes=(EXAMPLES, DATA_NOTES), may_write=(DATA,)
-    )
+    content["files"] = stamp_path(root)
+    return Stage("data", load_data, content, writes=(EXAMPLES, DATA_NOTES), may_write=(DATA,))
 
 
 def load_data(run: Run) -> list[Example]:
@@ -47,23 +44,12 @@ def load_data(run: Run) -> list[Example]:
         DataError: the folder is missing or not the dataset, or too few training examples are usable.
     """
     settings = run.settings.data
-    kind = lookup("dataset", settings.dataset)
-    dataset: Dataset = Phantom(settings.phantom) if kind is Phantom else kind()
+    dataset = make_dataset(settings)
+    root = run.file(DATA) if settings.root is None else settings.root.expanduser()
     if settings.root is not None:
-        shutil.rmtree(run.file(DATA), ignore_errors=True)  # of a run that was killed here
-    reading = dataset.read(
-        run.file(DATA) if settings.root is None else settings.root.expanduser(),
-        DatasetSettings(
-            split=settings.split,
-            seed=settings.split_seed,
-            allow_burned_in=settings.allow_burned_in,
-            extracted=run.work_folder / DATA,
-            slake=settings.slake,
-            reports=settings.reports,
-            table=settings.table,
-        ),
-        run.track("reading images"),
-    )
+        shutil.rmtree(run.path / DATA, ignore_errors=True)  # of a run that was killed here
+    told = InRun(**settings.model_dump(include=set(DatasetSettings.model_fields)), extracted=run.work_folder / DATA)
+    reading = dataset.read(root, told, run.track("reading images"))
     examples, drops = reading.examples, list(reading.drops)
     if settings.max_train_examples is not None:
         examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)
@@ -77,7 +63,7 @@ def load_data(run: Run) -> list[Example]:
     for note in reading.notes:
         run.message(note)
     run.write(EXAMPLES, Example, examples)
-    content = {"notes": reading.notes, "questions": counts, "data_use": data_use(dataset, settings.table)}
+    content = {"notes": reading.notes, "questions": counts, "data_use": dataset.data_use}
     write_text(run.file(DATA_NOTES), json.dumps(content, indent=1))
     run.write_drops(drops)
     if reading.extracted is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmedpo.config import Settings
 from mmedpo.errors import DataError
 from mmedpo.storage.embedded import BadImage, EmbeddedImages, images_of
 from mmedpo.storage.paths import safe_join
@@ -18,6 +19,17 @@ from mmedpo.storage.splits import split_in, split_named
 
 _NOTES = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
 """What a saved dataset keeps about itself beside its tables."""
+
+
+class FileSettings(Settings):
+    """`data.table.*` of every dataset that is a table of questions."""
+
+    file: str = ""
+    """File or folder below data.root; empty: the only one there."""
+    images: str = ""
+    """Folder below data.root that image paths are relative to; empty: where the dataset has them, or data.root."""
+    restricted: bool = False
+    """True: the licence or the law forbids that these records leave the building."""
 
 
 class TableRow(NamedTuple):

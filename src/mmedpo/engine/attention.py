@@ -1,6 +1,7 @@
 """Attention over a layout, in the portable prefix-group form: slices and `scaled_dot_product_attention`, nothing else.
 
-A trunk attends causally, in one call. What grows from it attends in a few chunks of neighbouring
+A trunk attends causally, in one call (by a mask where its layers look back only so far, or where some
+of its tokens see each other both ways). What grows from it attends in a few chunks of neighbouring
 groups, each to the trunk and, by a mask, to itself: no query is compared with all other questions on
 the image, and a trunk's keys are not copied for every question either.
 
@@ -11,15 +12,14 @@ attention wherever that argument is not given (generation, plain sequences).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmedpo.engine.layout import Layout, Span, Tree, dense_visibility
+from mmedpo.engine.layout import Index, Layout, Span, Tree, visibility
 
 TRIE_ATTENTION = "mmedpo_trie"
 """Name of this attention in `transformers`."""
@@ -28,27 +28,48 @@ Heads = Tensor
 """[1, heads, columns, head size]: queries, keys or values."""
 
 
-class TrieAttention(NamedTuple):
-    """What attention needs to know of a layout, on the model's device."""
+class TrieAttention:
+    """What attention needs to know of a layout, on the model's device; one for all layers of a forward pass.
 
-    sizes: list[int]
-    """Columns of each piece, in order: a tree's trunk, then its chunks of groups, then the next tree's."""
-    masks: list[Tensor | None]
-    """For each piece: None for a trunk, which is causal; for a chunk [1, 1, chunk, trunk + chunk], 0 where a
-    query sees a key, else -inf."""
+    Args:
+        layout: of the columns.
+        device: the model's.
+        dtype: arithmetic type of the masks.
+    """
 
+    def __init__(self, layout: Layout, device: torch.device, dtype: torch.dtype) -> None:
+        self.layout, self.device, self.dtype = layout, device, dtype
+        self.pieces: list[tuple[Span, Span]] = []
+        """(trunk, piece) in order: a tree's trunk itself, then its chunks of groups, then the next tree's."""
+        for tree in layout.trees:
+            self.pieces += [(tree.trunk, piece) for piece in (tree.trunk, *_chunks(tree))]
+        self.sizes = [piece.length for _, piece in self.pieces]
+        """Columns of each piece."""
+        self._longest = int(layout.depth.max()) + 1
+        self._masks: dict[int | None, list[Tensor | None]] = {}
 
-def trie_attention(layout: Layout, device: torch.device, dtype: torch.dtype) -> TrieAttention:
-    """Prepares the attention of a layout; shared by all layers of one forward pass."""
-    sizes: list[int] = []
-    masks: list[Tensor | None] = []
-    for tree in layout.trees:
-        sizes.append(tree.trunk.length)
-        masks.append(None)
-        for chunk in _chunks(tree):
-            sizes.append(chunk.length)
-            masks.append(torch.from_numpy(_mask(layout, tree.trunk, chunk)).to(device, dtype))
-    return TrieAttention(sizes, masks)
+    def masks(self, window: int | None) -> list[Tensor | None]:
+        """For each piece: None for a trunk that is causal; else [1, 1, piece, keys], 0 where seen, else -inf.
+
+        Keys are the trunk's columns and, for a chunk, its own.
+
+        Args:
+            window: of the layer that asks; masks of a kind of layer are made once.
+        """
+        bound = window if window is not None and window < self._longest else None
+        if bound not in self._masks:
+            self._masks[bound] = [self._mask(trunk, piece, bound) for trunk, piece in self.pieces]
+        return self._masks[bound]
+
+    def _mask(self, trunk: Span, piece: Span, window: int | None) -> Tensor | None:
+        queries, keys = _columns(piece), _columns(trunk)
+        if piece != trunk:
+            keys = np.concatenate([keys, queries])
+        elif window is None and not self.layout.block[keys].any():
+            return None
+        hidden = ~visibility(self.layout, queries, keys, window)
+        mask = np.where(hidden, np.float32(-np.inf), np.float32(0.0))[None, None]
+        return torch.from_numpy(mask).to(self.device, self.dtype)
 
 
 def register_trie_attention() -> None:
@@ -69,32 +90,69 @@ def attention_forward(
     trie: TrieAttention | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """One layer's attention in the calling convention of `transformers`: [1, columns, heads, head size]."""
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
+    shared = query.shape[1] // key.shape[1]
     if trie is None:
+        if softcap is not None:
+            keys, values = repeat_kv(key, shared), repeat_kv(value, shared)
+            capped = capped_attention(query, keys, values, attention_mask, softcap, scaling, dropout)
+            return capped.transpose(1, 2).contiguous(), None
         result: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return result
-    shared = query.shape[1] // key.shape[1]
     pieces = (
         torch.split(heads, trie.sizes, dim=2) for heads in (query, repeat_kv(key, shared), repeat_kv(value, shared))
     )
     answers = []
-    for q, k, v, mask in zip(*pieces, trie.masks, strict=True):
-        if mask is None:
-            trunk = k, v
+    for (trunk, piece), q, k, v, mask in zip(trie.pieces, *pieces, trie.masks(sliding_window), strict=True):
+        if piece == trunk:
+            keys, values = k, v
         else:
-            k, v = (torch.cat(pair, dim=2) for pair in zip(trunk, (k, v), strict=True))
-        answers.append(
-            scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling
+            k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
+        if softcap is not None:
+            answers.append(capped_attention(q, k, v, mask, softcap, scaling, dropout))
+        else:
+            answers.append(
+                scaled_dot_product_attention(
+                    q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling
+                )
             )
-        )
     return torch.cat(answers, dim=2).transpose(1, 2), None
+
+
+def capped_attention(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    mask: Tensor | None,
+    softcap: float,
+    scaling: float | None,
+    dropout: float = 0.0,
+) -> Heads:
+    """Attention whose scores are squashed into (-softcap, softcap) before the mask (Gemma 2, section 2).
+
+    Args:
+        query: and key and value, as many heads each.
+        mask: boolean, True where seen; or added to the scores; None: causal, queries at the end of the keys.
+        softcap: the bound.
+        scaling: of the scores; None: one over the root of the head size.
+        dropout: probability.
+    """
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = softcap * torch.tanh(scores / softcap)
+    if mask is None:
+        mask = scores.new_ones(scores.shape[-2:], dtype=torch.bool).tril(scores.shape[-1] - scores.shape[-2])
+    mask = mask[..., : scores.shape[-1]]
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.nn.functional.dropout(weights, dropout) @ value
 
 
 def _chunks(tree: Tree) -> list[Span]:
@@ -111,8 +169,5 @@ def _chunks(tree: Tree) -> list[Span]:
     return chunks
 
 
-def _mask(layout: Layout, trunk: Span, chunk: Span) -> NDArray[np.float32]:
-    """[1, 1, chunk, trunk + chunk] 0 where a query of a chunk sees a column of its trunk or of the chunk."""
-    mask = np.zeros((1, 1, chunk.length, trunk.length + chunk.length), dtype=np.float32)
-    mask[0, 0, :, trunk.length :][~dense_visibility(layout, chunk)] = -np.inf
-    return mask
+def _columns(span: Span) -> Index:
+    return np.arange(span.start, span.start + span.length)

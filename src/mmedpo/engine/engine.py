@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,9 +21,16 @@ from mmedpo.engine.bins import fill_bins
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.features import FeatureStore
 from mmedpo.engine.layout import branch_symbols
-from mmedpo.engine.logprobs import TokenLogprobs, packed_logprobs, plain_logprobs
+from mmedpo.engine.logprobs import (
+    TokenLogprobs,
+    image_columns,
+    missing_inputs,
+    packed_logprobs,
+    pixel_logprobs,
+    plain_logprobs,
+)
+from mmedpo.engine.support import trie_refusal
 from mmedpo.errors import TrainingError
-from mmedpo.models.families import trie_refusal
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.progress import Advance
 
@@ -75,6 +83,7 @@ class Engine:
         self.max_tokens = max_tokens
         self.autocast = autocast
         self.form: Form = form
+        self._checked = False
         register_trie_attention()
         # Without the `trie` argument this is SDPA attention: generation and plain sequences do not change.
         vlm.base.set_attn_implementation({"text_config": TRIE_ATTENTION})
@@ -110,6 +119,8 @@ class Engine:
         """The same without gradients for any number of branches, on the CPU; each distinct one is computed once."""
         # Branches on one image, and to one question, stand together.
         distinct = sorted(dict.fromkeys(branches), key=lambda b: ([str(v) for v in b.views], b.prompt, b.response))
+        if distinct:
+            self.check_features(distinct[0])
         known: dict[Branch, Tensor] = {}
         for part in self.bins([[branch] for branch in distinct]):
             batch = [distinct[number] for number in part]
@@ -134,8 +145,8 @@ class Engine:
         if self.form == "plain":
             return self._plain_bins(units)
         flat = [branch for unit in units for branch in unit]
-        sequences, _ = branch_symbols(flat, self.vlm.image_token_id, self.vlm.image_tokens)
-        parts = iter(sequences)
+        whole = self.vlm.family.both_ways == "prompt"
+        parts = iter(branch_symbols(flat, partial(image_columns, self.vlm), whole=whole)[0])
         enough = ENOUGH_ON_CPU if self.vlm.device.type == "cpu" else None
         return fill_bins([[next(parts) for _ in unit] for unit in units], self.max_tokens, MAX_TOKENS, enough)
 
@@ -157,14 +168,40 @@ class Engine:
             bins[-1].append(number)
         return bins
 
-    def settle(
-        self, branches: Sequence[Branch], longest: int, *, strict: bool, message: Callable[[str], None]
-    ) -> Agreement | None:
+    @torch.no_grad()
+    def check_features(self, branch: Branch) -> None:
+        """Once per engine: a branch from its image's features against the same from pixels.
+
+        Packed and plain agree also where both lack an input that the model needs. From pixels the model
+        gets everything by its own code.
+
+        Raises:
+            TrainingError: they differ by more than rounding.
+        """
+        if self._checked:
+            return
+        left_out = missing_inputs(self.vlm, branch)
+        if left_out:
+            raise TrainingError(
+                f"{self.vlm.name!r} takes {', '.join(left_out)}, which its family {type(self.vlm.family).__name__!r} "
+                "does not give: results would be wrong without any error; use another checkpoint"
+            )
+        with self._arithmetic():
+            kept = self._ask("plain", [branch]).values
+            own = pixel_logprobs(self.vlm, branch, self.features).values
+        apart = Agreement(float((kept - own).abs().max()), 0.0)
+        if not apart.holds(self.autocast or self.vlm.base.dtype):
+            raise TrainingError(
+                f"{self.vlm.name!r}: log-probs from image features and from pixels differ by {apart.logprob:.2g} nats; "
+                f"family {type(self.vlm.family).__name__!r} leaves out an input of this model: use another checkpoint"
+            )
+        self._checked = True
+
+    def settle(self, branches: Sequence[Branch], *, strict: bool, message: Callable[[str], None]) -> Agreement | None:
         """Decides the form before a run relies on it: packed where it is exact, else dense, else plain.
 
         Args:
             branches: of the run's first batch, as many as one forward pass holds.
-            longest: tokens of the longest sequence to come.
             strict: stop instead of falling back.
             message: told, in one line, of a fallback.
 
@@ -172,12 +209,13 @@ class Engine:
             How far packed and plain were apart; None where packing was not tried.
 
         Raises:
-            TrainingError: packing does not hold and `strict` is set.
+            TrainingError: packing does not hold and `strict` is set, or features are not those of the pixels.
         """
+        self.check_features(branches[0])
         if self.form == "plain":
             return None
         agreement, said = None, ""
-        reason = trie_refusal(self.vlm.base.config.text_config, longest)
+        reason = trie_refusal(self.vlm.text_config)
         # A model may take a mask as it is and yet not hand our attention on to its layers.
         for form in ("packed", "dense") if not reason else ():
             self.form = form

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import psutil
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mmedpo.config import FeaturePlace
+from mmedpo.models.encoding import ImageFeatures, Kept, TowerOutput
 from mmedpo.models.vlm import UInt8Image, VisionLanguageModel
 from mmedpo.progress import Advance
 from mmedpo.storage.files import hash_path
@@ -32,7 +32,7 @@ SHARD = 64
 
 
 class FeatureStore:
-    """Projected image features of image files.
+    """Image features of image files.
 
     Args:
         vlm: the model; `vlm.trained` says which of its parts change, and so what can be kept.
@@ -55,13 +55,13 @@ class FeatureStore:
         self.folder = folder
         self.place = place
         self.identity = identity
-        self._kept: dict[Path, Tensor] = {}
+        self._kept: dict[Path, Kept] = {}
         self._shards: dict[Path, tuple[Any, int]] = {}
 
     def preload(self, views: Iterable[Path], advance: Advance | None = None) -> None:
         """Computes what can be kept of all views not yet known, and decides where to keep it."""
         wanted = [view for view in dict.fromkeys(views) if view not in self._kept and view not in self._shards]
-        if "vision_tower" in self.vlm.trained or not wanted:
+        if self.vlm.volatile or not wanted:
             return
         if self.place == "auto":
             self.place = self._choose(wanted)
@@ -74,36 +74,34 @@ class FeatureStore:
                 self._shards.update({view: (shard, row) for row, view in enumerate(part)})
             else:
                 # In the machine's memory: all views of a dataset would fill a GPU.
-                self._kept.update(zip(part, self._encode(part).cpu(), strict=True))
+                encoded = [one.map(Tensor.cpu) for one in self._encode(part)]
+                self._kept.update(zip(part, encoded, strict=True))
             if advance:
                 advance(start + len(part), len(wanted))
 
-    def __call__(self, views: Sequence[Path]) -> Tensor:
-        """Projected features [len(views), image tokens, hidden], in order; each distinct view is computed once."""
+    def __call__(self, views: Sequence[Path]) -> list[ImageFeatures]:
+        """Features the language model reads, in order; each distinct view is computed once."""
         distinct = list(dict.fromkeys(views))
         if self.place != "recompute":
             self.preload(distinct)
-        known = [self._frozen(view) for view in distinct if view in self._kept or view in self._shards]
-        frozen = torch.stack(known).to(self.vlm.device) if known else self._encode(distinct)
-        projected = self.vlm.project(frozen) if self.vlm.trained & {"projector", "vision_tower"} else frozen
-        row = {view: number for number, view in enumerate(distinct)}
-        return projected[[row[view] for view in views]]
+        unknown = [view for view in distinct if view not in self._kept and view not in self._shards]
+        fresh = dict(zip(unknown, self._encode(unknown), strict=True))
+        kept = [fresh[view] if view in fresh else self._frozen(view) for view in distinct]
+        finished = dict(zip(distinct, self.vlm.finish(kept), strict=True))
+        return [finished[view] for view in views]
 
-    def _frozen(self, view: Path) -> Tensor:
-        """What is kept of a view: projected features, or the tower's output where the projector is trained."""
+    def _frozen(self, view: Path) -> Kept:
+        """What is kept of a view: features, or the tower's output where the projector is trained."""
         if view in self._kept:
             return self._kept[view]
         file, row = self._shards[view]
-        return torch.as_tensor(file.get_slice("features")[row : row + 1][0])
+        mark = f"{row}."
+        tensors = {name.removeprefix(mark): file.get_tensor(name) for name in file.keys() if name.startswith(mark)}  # noqa: SIM118
+        return TowerOutput.of(tensors) if "pixels" in tensors else ImageFeatures.of(tensors)
 
-    def _encode(self, views: Sequence[Path]) -> Tensor:
+    def _encode(self, views: Sequence[Path]) -> list[Kept]:
         """The part of the way from pixels to features that comes before anything trained but the tower."""
-        images = [self.read(view) for view in views]
-        if "vision_tower" in self.vlm.trained:
-            return self.vlm.tower_features(images)
-        with torch.no_grad():
-            tower = self.vlm.tower_features(images)
-            return tower if "projector" in self.vlm.trained else self.vlm.project(tower)
+        return self.vlm.keep([self.read(view) for view in views])
 
     def _shard(self, views: Sequence[Path]) -> Any:
         """The file that holds these views, written when it is not there yet."""
@@ -115,7 +113,7 @@ class FeatureStore:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as partial:
-                save_file({"features": self._encode(views).cpu().contiguous()}, partial)
+                save_file(_named(self._encode(views)), partial)
         return safe_open(path, framework="pt")
 
     def _choose(self, views: Sequence[Path]) -> FeaturePlace:
@@ -136,26 +134,35 @@ class FeatureStore:
         started = time.perf_counter()
         sample = self._encode(views[:8])
         encoding = time.perf_counter() - started
-        size = sample[0].numel() * sample.element_size()
+        size = sum(value.nbytes for one in sample for value in one.tensors().values()) / len(sample)
         if size * len(views) <= MEMORY_SHARE * psutil.virtual_memory().available:
             return "memory"
         if self.folder is None:
             return "recompute"
         return "disk" if self._reading_seconds(self.folder, sample) < encoding else "recompute"
 
-    def _reading_seconds(self, folder: Path, sample: Tensor) -> float:
+    def _reading_seconds(self, folder: Path, sample: Sequence[Kept]) -> float:
         """Time to read the sample's features from disk (not from the system's page cache) to the device."""
         folder.mkdir(parents=True, exist_ok=True)
         trial = folder / ".trial.safetensors"
-        save_file({"features": sample.cpu().contiguous()}, trial)
+        save_file(_named(sample), trial)
         if hasattr(os, "posix_fadvise"):
             with trial.open("rb") as written:
                 os.fsync(written.fileno())
                 os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         started = time.perf_counter()
         with safe_open(trial, framework="pt") as file:
-            for row in range(len(sample)):
-                file.get_slice("features")[row : row + 1].to(self.vlm.device)
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                file.get_tensor(name).to(self.vlm.device)
         seconds = time.perf_counter() - started
         trial.unlink()
         return seconds
+
+
+def _named(kept: Sequence[Kept]) -> dict[str, Tensor]:
+    """Tensors of views by `number.name`, each with memory of its own, as a file wants them."""
+    return {
+        f"{row}.{name}": value.cpu().clone().contiguous()
+        for row, one in enumerate(kept)
+        for name, value in one.tensors().items()
+    }

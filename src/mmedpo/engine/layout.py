@@ -11,8 +11,8 @@ are two trees, because attention inside one big tree would cost more than repeat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.trie import Node, Symbols, Trie
-from mmedpo.errors import ModelError
+from mmedpo.models.family import BothWays
 
 Index = NDArray[np.int64]
+Describe = Callable[[Branch], Sequence[Index]]
+"""Columns of each view's tokens in a branch's prompt, view by view."""
 
 
 class Span(NamedTuple):
@@ -49,16 +51,20 @@ class Tree:
 class Layout:
     """Where every token of a batch of branches lies."""
 
-    symbols: Symbols
-    """[columns] text token id, or the symbol of an image token (negative)."""
+    ids: Index
+    """[columns] token ids, placeholders included."""
     depth: Index
-    """[columns] position of the token in its own conversation."""
+    """[columns] how many tokens of its own conversation come before."""
     end: Index
     """[columns] one past the last column that sees this one: column i sees j where j <= i < end[j]."""
+    block: Index
+    """[columns] number (> 0) of the block of columns that all see each other, 0 outside of any."""
     trees: tuple[Tree, ...]
     """In column order; together they cover every column."""
-    views: tuple[Path, ...]
-    """Distinct images; image symbol -(1 + view * image_tokens + offset)."""
+    pictures: tuple[Path, ...]
+    """Images in the order of their columns; one at the head of two trees comes twice."""
+    columns_of: tuple[Index, ...]
+    """For each branch, the columns of its prompt and its answer without the last token."""
     parent: Index
     """[targets] column that predicts a target token."""
     target: Index
@@ -69,59 +75,80 @@ class Layout:
     @property
     def columns(self) -> int:
         """Tokens of one forward pass."""
-        return len(self.symbols)
+        return len(self.ids)
 
-    @property
-    def image_columns(self) -> Index:
-        """Columns that hold an image token."""
-        return np.flatnonzero(self.symbols < 0)
+
+@dataclass(frozen=True)
+class Named:
+    """What the negative symbols of a batch stand for: entry n is of symbol -(1 + n)."""
+
+    ids: list[int] = field(default_factory=list)
+    """Token ids."""
+    first: set[int] = field(default_factory=set)
+    """Entries that begin something its tokens may see whole: an image, or a prompt."""
+    pictures: dict[int, Path] = field(default_factory=dict)
+    """Entries that begin an image."""
+
+    def add(self, ids: Index) -> int:
+        """Names tokens; returns the entry of the first."""
+        start = len(self.ids)
+        self.first.add(start)
+        self.ids.extend(ids.tolist())
+        return start
 
 
 def branch_symbols(
-    branches: Sequence[Branch], image_token_id: int, image_tokens: int
-) -> tuple[list[Symbols], list[Path]]:
-    """Every branch as symbols, without its last token (which predicts nothing), and the distinct views.
+    branches: Sequence[Branch], describe: Describe, *, whole: bool = False
+) -> tuple[list[Symbols], Named]:
+    """Every branch as symbols, without its last token (which predicts nothing).
 
-    Raises:
-        ModelError: a branch whose image placeholders are not `image_tokens` per view: a sequence was
-            truncated, or its template is wrong.
+    A text token is its own symbol; a token of an image gets a negative one that names image and offset.
+
+    Args:
+        branches: any number.
+        describe: gives the columns of each view's tokens in a branch's prompt.
+        whole: prompts see themselves whole: their symbols name the prompt and the place in it, so that
+            only answers to the same prompt share anything.
     """
-    number: dict[Path, int] = {}
+    named = Named()
+    known: dict[Path, int] = {}
     prompts: dict[tuple[tuple[Path, ...], tuple[int, ...]], Symbols] = {}
     sequences = []
     for branch in branches:
         key = (branch.views, branch.prompt)
         if key not in prompts:
             ids = np.array(branch.prompt, dtype=np.int64)
-            placeholders = np.flatnonzero(ids == image_token_id)
-            if len(placeholders) != len(branch.views) * image_tokens or image_token_id in branch.response:
-                raise ModelError(
-                    f"{len(placeholders)} image placeholders for {len(branch.views)} image(s) of {image_tokens} tokens "
-                    "each; a sequence was truncated or its template is wrong"
-                )
-            offsets = np.arange(image_tokens)
-            for i, view in enumerate(branch.views):
-                start = 1 + number.setdefault(view, len(number)) * image_tokens
-                ids[placeholders[i * image_tokens : (i + 1) * image_tokens]] = -(start + offsets)
+            spans = list(zip(branch.views, describe(branch), strict=True))
+            if whole:
+                start = named.add(ids)
+                named.pictures.update((start + int(columns[0]), view) for view, columns in spans)
+                ids = -(1 + start + np.arange(len(ids)))
+            for view, columns in () if whole else spans:
+                if view not in known:
+                    known[view] = named.add(ids[columns])
+                    named.pictures[known[view]] = view
+                ids[columns] = -(1 + known[view] + np.arange(len(columns)))
             prompts[key] = ids
         sequences.append(np.concatenate([prompts[key], np.array(branch.response[:-1], dtype=np.int64)]))
-    return sequences, list(number)
+    return sequences, named
 
 
-def lay_out(branches: Sequence[Branch], image_token_id: int, image_tokens: int, pairs_per_token: float) -> Layout:
+def lay_out(
+    branches: Sequence[Branch], describe: Describe, pairs_per_token: float, both_ways: BothWays = "nothing"
+) -> Layout:
     """Lays a batch of branches out as a forest.
 
     Args:
         branches: at least one, each with at least one prompt and one answer token.
-        image_token_id: id of the placeholder that image features replace.
-        image_tokens: placeholders per image.
+        describe: gives the columns of each view's tokens in a branch's prompt.
         pairs_per_token: how many query-key pairs of attention cost as much as passing one token
             through the linear layers; decides where repeating a short prefix beats sharing it.
+        both_ways: what a token sees beyond the causal.
     """
-    sequences, views = branch_symbols(branches, image_token_id, image_tokens)
     planner = _Planner(pairs_per_token)
     writer = _Writer()
     trie = Trie()
+    sequences, named = branch_symbols(branches, describe, whole=both_ways == "prompt")
     for sequence in sequences:
         trie.insert(sequence)
     for root in trie.roots.values():
@@ -133,23 +160,47 @@ def lay_out(branches: Sequence[Branch], image_token_id: int, image_tokens: int, 
         parents.append(columns[len(branch.prompt) - 1 :])
         targets.append(np.array(branch.response, dtype=np.int64))
         owners.append(np.full(len(branch.response), number, dtype=np.int64))
+    symbols = np.concatenate(writer.symbols)
+    pictures, block = _told_apart(symbols, named)
     return Layout(
-        symbols=np.concatenate(writer.symbols),
+        ids=np.where(symbols < 0, np.array([*named.ids, 0])[np.where(symbols < 0, -symbols - 1, -1)], symbols),
         depth=np.concatenate(writer.depth),
         end=np.concatenate(writer.end),
+        block=np.zeros_like(block) if both_ways == "nothing" else block,
         trees=tuple(writer.trees),
-        views=tuple(views),
+        pictures=pictures,
+        columns_of=tuple(writer.columns_of[number] for number in range(len(branches))),
         parent=np.concatenate(parents),
         target=np.concatenate(targets),
         branch=np.concatenate(owners),
     )
 
 
-def dense_visibility(layout: Layout, span: Span | None = None) -> NDArray[np.bool_]:
-    """[query, key] True where a column sees another one, over all columns or inside a span."""
-    start, length = span or Span(0, layout.columns)
-    column = np.arange(start, start + length)
-    return (column[None, :] <= column[:, None]) & (column[:, None] < layout.end[None, start : start + length])
+def _told_apart(symbols: Symbols, named: Named) -> tuple[tuple[Path, ...], Index]:
+    """Images in column order, and [columns] numbers of what the named columns belong to, copies told apart."""
+    entries = np.where(symbols < 0, -symbols - 1, -1)
+    opens = np.isin(entries, np.fromiter(named.first, dtype=np.int64, count=len(named.first)))
+    begins = np.isin(entries, np.fromiter(named.pictures, dtype=np.int64, count=len(named.pictures)))
+    pictures = tuple(named.pictures[entry] for entry in entries[begins].tolist())
+    return pictures, opens.cumsum() * (symbols < 0)
+
+
+def visibility(layout: Layout, queries: Index, keys: Index, window: int | None = None) -> NDArray[np.bool_]:
+    """[query, key] True where a column sees another one.
+
+    Args:
+        layout: of both.
+        queries: columns.
+        keys: columns.
+        window: how many tokens back, itself included, a layer sees; None: all. Blocks are seen whole.
+    """
+    query, key = queries[:, None], keys[None, :]
+    seen = (key <= query) & (query < layout.end[keys][None, :])
+    if window is not None:
+        seen &= layout.depth[queries][:, None] - layout.depth[keys][None, :] < window
+    block = layout.block[queries][:, None]
+    result: NDArray[np.bool_] = seen | ((block == layout.block[keys][None, :]) & (block > 0))
+    return result
 
 
 class _Planner:

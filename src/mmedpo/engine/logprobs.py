@@ -7,18 +7,28 @@ and the way out for models it was not shown to be exact for.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmedpo.engine.attention import trie_attention
+from mmedpo.engine.attention import TrieAttention
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.features import FeatureStore
-from mmedpo.engine.layout import Layout, dense_visibility, lay_out
+from mmedpo.engine.layout import Index, Layout, lay_out, visibility
+from mmedpo.engine.support import layer_windows
+from mmedpo.errors import ModelError
+from mmedpo.models.encoding import as_encoded
+from mmedpo.models.rows import image_inputs, row_inputs
 from mmedpo.models.vlm import VisionLanguageModel
+
+EXTRA_INPUTS = frozenset({"token_type_ids", "mm_token_type_ids", "image_grid_thw"})
+"""Inputs of families known to us without which a forward pass is wrong, and mostly silently."""
 
 
 class TokenLogprobs(NamedTuple):
@@ -46,10 +56,26 @@ def pairs_per_token(text_config: Any) -> float:
     return 2.0 * float(text_config.hidden_size) + 1.5 * float(text_config.intermediate_size)
 
 
+def image_columns(vlm: VisionLanguageModel, branch: Branch) -> list[Index]:
+    """Columns of each view's tokens in a branch's prompt.
+
+    Raises:
+        ModelError: other placeholders than the views' tokens: a sequence was truncated, or its template is wrong.
+    """
+    token = vlm.image_token_id
+    placeholders = np.flatnonzero(np.array(branch.prompt) == token)
+    counts = [vlm.family.image_tokens(size) for size in branch.pictures]
+    if len(placeholders) != sum(counts) or token in branch.response:
+        raise ModelError(
+            f"{len(placeholders)} image placeholders for {len(counts)} image(s) of {', '.join(map(str, counts))} "
+            "tokens; a sequence was truncated or its template is wrong"
+        )
+    return np.split(placeholders, np.cumsum(counts[:-1]))
+
+
 def layout_of(vlm: VisionLanguageModel, branches: Sequence[Branch]) -> Layout:
     """The packed layout of branches for a model."""
-    cost = pairs_per_token(vlm.base.config.text_config)
-    return lay_out(branches, vlm.image_token_id, vlm.image_tokens, cost)
+    return lay_out(branches, partial(image_columns, vlm), pairs_per_token(vlm.text_config), vlm.family.both_ways)
 
 
 def packed_logprobs(
@@ -73,20 +99,15 @@ def packed_logprobs(
     device, dtype = vlm.device, vlm.base.dtype
     parents, row = np.unique(layout.parent, return_inverse=True)
     if dense:
-        hidden = torch.from_numpy(~dense_visibility(layout)).to(device)
-        attention: dict[str, Any] = {
-            "attention_mask": torch.zeros(hidden.shape, dtype=dtype, device=device)
-            .masked_fill(hidden, torch.finfo(dtype).min)
-            .expand(1, 1, -1, -1)
-        }
+        attention: dict[str, Any] = {"attention_mask": _dense_masks(vlm, layout)}
     else:
         # A four-dimensional mask is handed on as it is: it keeps `transformers` from building one of its own.
         untouched = torch.zeros(1, 1, 1, 1, dtype=dtype, device=device)
-        attention = {"attention_mask": untouched, "trie": trie_attention(layout, device, dtype)}
+        attention = {"attention_mask": untouched, "trie": TrieAttention(layout, device, dtype)}
     logits = (vlm.model if model is None else model)(
-        input_ids=_ids(layout, vlm.image_token_id).to(device),
-        mm_encoder_outputs=_images(layout, vlm.image_tokens, features),
-        position_ids=torch.from_numpy(layout.depth).unsqueeze(0).to(device),
+        input_ids=torch.from_numpy(layout.ids).unsqueeze(0).to(device),
+        mm_encoder_outputs=_images(features, layout.pictures),
+        position_ids=_positions(vlm, branches, layout).to(device),
         logits_to_keep=torch.from_numpy(parents).to(device),
         use_cache=False,
         **attention,
@@ -99,25 +120,38 @@ def plain_logprobs(
     vlm: VisionLanguageModel, branches: Sequence[Branch], features: FeatureStore, model: Any = None
 ) -> TokenLogprobs:
     """The same by definition: every branch a row of its own, padded on the right."""
-    width = max(len(branch.prompt) + len(branch.response) - 1 for branch in branches)
-    ids = torch.full((len(branches), width), int(vlm.tokenizer.pad_token_id))
-    visible = torch.zeros(len(branches), width, dtype=torch.long)
+    views = [view for branch in branches for view in branch.views]
+    return _rows_logprobs(vlm, branches, {"mm_encoder_outputs": _images(features, views)}, model)
+
+
+def missing_inputs(vlm: VisionLanguageModel, branch: Branch) -> list[str]:
+    """Inputs that the model takes beside ids and pictures, and that its family leaves out."""
+    given = {*vlm.family.token_types(branch.prompt, len(branch.prompt)), *image_inputs(vlm, branch.pictures)}
+    return sorted(EXTRA_INPUTS & inspect.signature(vlm.base.forward).parameters.keys() - given)
+
+
+def pixel_logprobs(vlm: VisionLanguageModel, branch: Branch, features: FeatureStore) -> TokenLogprobs:
+    """The same of one branch from pixels: whatever the model needs beside ids and pixels stands in its own code."""
+    each = [vlm.inputs(features.read(view)) for view in branch.views]
+    return _rows_logprobs(vlm, [branch], {name: torch.cat([one[name] for one in each]) for name in each[0]}, None)
+
+
+def _rows_logprobs(
+    vlm: VisionLanguageModel, branches: Sequence[Branch], images: dict[str, Any], model: Any
+) -> TokenLogprobs:
+    sequences = [[*branch.prompt, *branch.response[:-1]] for branch in branches]
     rows, columns, targets = [], [], []
     for number, branch in enumerate(branches):
-        sequence = [*branch.prompt, *branch.response[:-1]]
-        ids[number, : len(sequence)] = torch.tensor(sequence)
-        visible[number, : len(sequence)] = 1
         first = len(branch.prompt) - 1
         columns.append(np.arange(first, first + len(branch.response)))
         rows.append(np.full(len(branch.response), number))
         targets.append(np.array(branch.response))
     row, target = np.concatenate(rows), np.concatenate(targets)
     kept, column = np.unique(np.concatenate(columns), return_inverse=True)
-    views = [view for branch in branches for view in branch.views]
+    inputs = row_inputs(vlm, sequences, [len(branch.prompt) for branch in branches], left=False)
+    inputs.update(image_inputs(vlm, [size for branch in branches for size in branch.pictures]))
     logits = (vlm.model if model is None else model)(
-        input_ids=ids.to(vlm.device),
-        mm_encoder_outputs=_as_encoded(features(views)) if views else None,
-        attention_mask=visible.to(vlm.device),
+        **{**inputs, **images},
         logits_to_keep=torch.from_numpy(kept).to(vlm.device),
         use_cache=False,
     ).logits
@@ -133,21 +167,33 @@ def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, br
     return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches))
 
 
-def _ids(layout: Layout, image_token_id: int) -> Tensor:
-    return torch.from_numpy(np.where(layout.symbols < 0, image_token_id, layout.symbols)).unsqueeze(0)
+def _images(features: FeatureStore, views: Sequence[Path]) -> Any:
+    return as_encoded(features(views)) if views else None
 
 
-def _images(layout: Layout, image_tokens: int, features: FeatureStore) -> Any:
-    """Features of the images in the order of their columns; an image at the head of two trees comes twice."""
-    if not layout.views:
-        return None
-    view = (-layout.symbols[layout.image_columns] - 1).reshape(-1, image_tokens)[:, 0] // image_tokens
-    return _as_encoded(features([layout.views[i] for i in view]))
+def _positions(vlm: VisionLanguageModel, branches: Sequence[Branch], layout: Layout) -> Tensor:
+    """[1, columns], or [axes, 1, columns]: what a family counts in its own rows, moved to their columns."""
+    rows = [vlm.family.positions(branch.prompt, branch.pictures) for branch in branches]
+    positions = layout.depth[None] if rows[0] is None else np.zeros((len(rows[0]), layout.columns), dtype=np.int64)
+    for own, columns in zip(rows, layout.columns_of, strict=True):
+        if own is not None:
+            prompt = own.shape[1]
+            positions[:, columns[:prompt]] = own
+            positions[:, columns[prompt:]] = own.max() + 1 + np.arange(len(columns) - prompt)
+    found = torch.from_numpy(positions)
+    return found if len(found) == 1 else found.unsqueeze(1)
 
 
-def _as_encoded(features: Tensor) -> Any:
-    """Features [images, image tokens, hidden] as the model's own encoder would hand them on."""
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
+def _dense_masks(vlm: VisionLanguageModel, layout: Layout) -> Any:
+    """[1, 1, columns, columns] added to the scores; one per kind of layer where a kind looks back only so far."""
+    every = np.arange(layout.columns)
 
-    rows: Any = list(features)
-    return {"image": BaseModelOutputWithPooling(pooler_output=rows)}
+    def mask(window: int | None) -> Tensor:
+        hidden = torch.from_numpy(~visibility(layout, every, every, window)).to(vlm.device)
+        lowest = torch.finfo(vlm.base.dtype).min
+        return torch.zeros(hidden.shape, dtype=vlm.base.dtype, device=vlm.device).masked_fill(hidden, lowest)[
+            None, None
+        ]
+
+    masks = {kind: mask(window) for kind, window in layer_windows(vlm.text_config).items()}
+    return masks if len(masks) > 1 else next(iter(masks.values()))

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from mmedpo.evaluate.chinese import parted
+
 ARTICLES = frozenset({"a", "an", "the"})
 _COUNTED = "zero one two three four five six seven eight nine ten"
 NUMBER_WORDS = {word: str(number) for number, word in enumerate(_COUNTED.split())} | {"none": "0"}
@@ -91,9 +93,10 @@ def strict_tokens(text: str, *, keep_articles: bool = False) -> tuple[str, ...]:
 def plain_tokens(text: str) -> tuple[str, ...]:
     """Lower-case words without punctuation; articles, numbers and contractions stay as they are.
 
-    Used for reports, where dropping articles would change every n-gram.
+    A Chinese sign is a word of its own. Used for reports, where dropping articles would change every n-gram.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()).replace("\u2019", "'")
+    folded = parted(folded)
     folded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", folded)
     folded = re.sub(r"(?<![\w.])\.(?=\d)", "0.", folded)
     folded = re.sub(r"[^\w\s.']|_", " ", folded)

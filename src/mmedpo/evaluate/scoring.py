@@ -96,6 +96,7 @@ def _score_one(scorer: AnswerProtocol, protocol: str, example: Example, model: s
     asks_yes_no = example.answer_type == "closed" and reference in ("yes", "no")
     return ItemScore(
         example_id=example.example_id,
+        split=example.split,
         model=model,
         protocol=protocol,
         answer_type=example.answer_type,

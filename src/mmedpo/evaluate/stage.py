@@ -1,24 +1,31 @@
-"""The stages that answer (`predict-base`, `predict-tuned`) and the one that scores (`evaluate`)."""
+"""The stages that answer and probe (`predict-base`, `predict-tuned`) and the one that scores (`evaluate`)."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from mmedpo.config import RunSettings
-from mmedpo.errors import EvaluationError
-from mmedpo.evaluate.evaluation import evaluate_split, summarise_reliance
+from mmedpo.errors import EvaluationError, TooFewImages
+from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
+from mmedpo.evaluate.probes import Workplace, prober, probes_of
+from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Evaluation, Example, Prediction, Reliance
+from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
 from mmedpo.run import BASE, TUNED, Run, Stage, picked
-from mmedpo.run.layout import EVALUATION, EXAMPLES, predictions_of, reliance_of
+from mmedpo.run.layout import EVALUATION, EXAMPLES, SCORES, measured_by, predictions_of
 from mmedpo.storage.tables import write_text
+
+MODELS = (BASE, TUNED)
+"""The models that are compared, in order; the first is what the others are compared with."""
+PUBLISHED = ("strict", "released", "llava-med")
+"""Protocols under which answers are scored beside the headline's, for comparison with published numbers."""
 
 
 def evaluated_examples(run: Run) -> list[Example]:
     """The questions of the evaluated splits.
 
     Raises:
-        EvaluationError: a split of the settings is not in the data, or has no question.
+        EvaluationError: a split of the settings is not in the data, or no split has a question.
     """
     settings = run.settings.evaluate
     every = run.read(EXAMPLES, Example)
@@ -26,81 +33,112 @@ def evaluated_examples(run: Run) -> list[Example]:
     for split in settings.splits:
         if split not in present:
             raise EvaluationError(f"evaluate.splits names {split!r}; the data has {', '.join(present)}")
-    return [e for e in every if e.split in settings.splits and e.answer_type in settings.answer_types]
+    asked = [e for e in every if e.split in settings.splits and e.answer_type in settings.answer_types]
+    if not asked:
+        wanted = f"of type {', '.join(settings.answer_types)} in {', '.join(settings.splits)}"
+        raise EvaluationError(f"no question {wanted}; widen evaluate.splits or evaluate.answer_types")
+    return asked
 
 
 def predict_stage(settings: RunSettings, model: str) -> Stage:
-    """What the answers of one model of the run are made from."""
-    names = ("splits", "max_new_tokens", "batch_size", "answer_types", "reliance_images")
+    """What the answers of one model of the run, and the measurements of the probes, are made from."""
+    names = ("splits", "max_new_tokens", "batch_size", "answer_types")
+    probes = probes_of(settings.evaluate)
     content = {**picked(settings, *(f"evaluate.{name}" for name in names)), **model_identity(settings.model)}
-    writes = (predictions_of(model), reliance_of(model))
+    content["probes"] = {name: probe.settings.model_dump(mode="json") for name, probe in probes.items()}
     return Stage(
         f"predict-{model}",
         lambda run: predict_model(run, model),
         content,
         reads=(EXAMPLES,),
-        writes=writes,
+        writes=(predictions_of(model), *(measured_by(name, model) for name in probes)),
         models=(model,),
     )
 
 
 def stage(settings: RunSettings) -> Stage:
     """What the evaluation is made from."""
-    tables = tuple(table_of(model) for table_of in (predictions_of, reliance_of) for model in (BASE, TUNED))
-    return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=(EVALUATION,))
+    tables = [predictions_of(model) for model in MODELS]
+    tables += [measured_by(name, model) for name in probes_of(settings.evaluate) for model in MODELS]
+    writes = (SCORES, EVALUATION)
+    return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=writes)
 
 
 def predict_model(run: Run, model: str) -> list[Prediction]:
-    """Greedy answers and lesion reliance of one model.
+    """Greedy answers of one model, and what every probe measures of it.
 
     Args:
-        run: reads `examples.parquet`; writes `predictions/<model>.parquet` and `reliance/<model>.parquet`.
+        run: reads `examples.parquet`; writes `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
         model: a model of the run, e.g. `base` or `tuned`.
     """
-    from mmedpo.evaluate.generate import decoding_order, predictor
-    from mmedpo.evaluate.reliance import choose_examples, reliance_probe, write_views
+    from mmedpo.evaluate.predictions import decoding_order, predictor
 
-    settings = run.settings.evaluate
     questions = decoding_order(evaluated_examples(run))
     answering = partial(predictor, run, model)
-    predictions = run.map(f"answers of {model}", questions, settings.batch_size, answering, Prediction)
+    predictions = run.map(f"answers of {model}", questions, run.settings.evaluate.batch_size, answering, Prediction)
     run.write(predictions_of(model), Prediction, sorted(predictions, key=lambda p: p.example_id))
-    probed = choose_examples(run, settings.splits[0]) if settings.reliance_images else []
-    views, drops = write_views(run, probed)
-    usable = [example for example in probed if example.image.sha256 in views]
-    probing = partial(reliance_probe, run, model, views)
-    reliance = run.map(f"reliance of {model}", usable, max(len(usable), 1), probing, Reliance)
-    run.write(reliance_of(model), Reliance, reliance)
-    run.write_drops(drops)
+    run.write_drops(_probe(run, model))
     return predictions
 
 
+def _probe(run: Run, model: str) -> list[Drop]:
+    """Measures with every probe of the recipe, on the headline split; what they left out."""
+    split = run.settings.evaluate.splits[0]
+    examples = [example for example in run.read(EXAMPLES, Example) if example.split == split]
+    drops: list[Drop] = []
+    for name, probe in probes_of(run.settings.evaluate).items():
+        place = Workplace(run.image_root, run.work_folder / "probes" / name, run.current, run.track)
+        prepared = probe.prepare(place, examples)
+        # All at once: packed together, questions of one image cost least, and the numbers depend on no chunk.
+        size = max(len(prepared.examples), 1)
+        probing = partial(prober, run, model, name, place.folder)
+        rows = run.map(f"{name} of {model}", prepared.examples, size, probing, probe.record)
+        run.write(measured_by(name, model), probe.record, rows)
+        drops += prepared.drops
+    return drops
+
+
 def evaluate(run: Run) -> Evaluation:
-    """Scores stored predictions of base and tuned model; writes `evaluation.json`."""
+    """Scores the stored answers, once for all who speak of them; writes `scores.parquet` and `evaluation.json`.
+
+    Args:
+        run: reads `examples.parquet`, `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
+    """
     settings = run.settings.evaluate
     examples = evaluated_examples(run)
-    predictions = {name: run.read(predictions_of(name), Prediction) for name in (BASE, TUNED)}
-    splits, differences, by_type = [], [], []
-    for split in settings.splits:
-        here = [example for example in examples if example.split == split]
-        scores, whole, parts = evaluate_split(
-            here, predictions, settings.protocol, split, settings.bootstrap_samples, split == settings.splits[0]
-        )
-        splits.append(scores)
-        differences += whole
-        by_type += parts
-    reliance = summarise_reliance(
-        run.read(reliance_of(BASE), Reliance),
-        run.read(reliance_of(TUNED), Reliance),
-        settings.bootstrap_samples,
-    )
+    predictions = [answer for model in MODELS for answer in run.read(predictions_of(model), Prediction)]
+    items = [
+        item
+        for protocol in dict.fromkeys((settings.protocol, *PUBLISHED))
+        for item in score_predictions(examples, predictions, protocol)
+    ]
+    run.write(SCORES, ItemScore, items)
+    headline, samples = settings.splits[0], settings.bootstrap_samples
+    asked = {item.split for item in items}
+    splits = [split for split in settings.splits if split in asked]
+    notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
+    notes += too_few(items, MODELS, settings.protocol, splits)
+    probes = []
+    for name, probe in probes_of(settings).items():
+        measured = {model: run.read(measured_by(name, model), probe.record) for model in MODELS}
+        try:
+            probes.append(probe.summarise(name, measured, headline, samples))
+        except TooFewImages:
+            notes.append(f"{headline}: probe {name} measured questions on one image only; it is left out")
     evaluation = Evaluation(
         protocol=settings.protocol,
-        splits=tuple(splits),
-        differences=tuple(differences),
-        by_error_type=tuple(by_type),
-        reliance=tuple(reliance),
-        bootstrap_samples=settings.bootstrap_samples,
+        models=MODELS,
+        splits=tuple(
+            split_scores([item for item in items if item.split == split], MODELS, settings.protocol, split)
+            for split in splits
+        ),
+        differences=compare(items, MODELS, settings.protocol, splits, samples),
+        by_error_type=compare_by_type(items, MODELS, settings.protocol, headline, samples),
+        probes=tuple(summary for summary in probes if summary is not None),
+        bootstrap_samples=samples,
+        notes=tuple(notes),
     )
+    for note in notes:
+        run.message(note)
     write_text(run.file(EVALUATION), evaluation.model_dump_json(indent=1))
     return evaluation

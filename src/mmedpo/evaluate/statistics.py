@@ -1,4 +1,4 @@
-"""How sure a difference is: cluster bootstrap over images, exact McNemar test, Holm's correction.
+"""How sure a difference is: cluster bootstrap over images, p-values from it, Holm's correction.
 
 Questions about one image are not independent (VQA-RAD's 451 test questions share 203 images), so
 whole images are resampled, with all their questions. Pure numpy and scipy; bit-reproducible from
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmedpo.errors import EvaluationError
+from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.records import Record
 
 FloatArray = npt.NDArray[np.float64]
@@ -38,26 +38,17 @@ class Interval(Record):
     """Distinct items."""
     n_clusters: int
     """Distinct images."""
+    p_value: float
+    """Two-sided p-value of the estimate being 0, from the resamples behind the interval (`_p_value`)."""
     n_seeds: int = 1
     """Training seeds pooled; with 1 the interval says nothing about the spread between trainings."""
-
-
-class McNemar(Record):
-    """Result of an exact McNemar test."""
-
-    only_a: int
-    """Items that only a got right."""
-    only_b: int
-    """Items that only b got right."""
-    p_value: float
-    """Two-sided exact p-value; 1 when the models never disagree."""
 
 
 def mean_interval(
     values: Mapping[str, float],
     clusters: Mapping[str, str],
     *,
-    samples: int = 10_000,
+    samples: int,
     level: float = 0.95,
     seed: int,
 ) -> Interval:
@@ -70,7 +61,7 @@ def paired_difference(
     b: Mapping[str, float],
     clusters: Mapping[str, str],
     *,
-    samples: int = 10_000,
+    samples: int,
     level: float = 0.95,
     seed: int,
 ) -> Interval:
@@ -99,7 +90,7 @@ def paired_difference_over_seeds(
     runs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]],
     clusters: Mapping[str, str],
     *,
-    samples: int = 10_000,
+    samples: int,
     level: float = 0.95,
     seed: int,
 ) -> Interval:
@@ -118,27 +109,6 @@ def paired_difference_over_seeds(
     for number, other in enumerate(differences[1:], start=2):
         _same_items(differences[0], other, "run 1", f"run {number}")
     return _bootstrap(differences, clusters, samples=samples, level=level, seed=seed)
-
-
-def mcnemar_exact(a: Mapping[str, float], b: Mapping[str, float]) -> McNemar:
-    """Exact two-sided McNemar test of two models' right (1) and wrong (0) answers (McNemar, 1947).
-
-    Under the null a disagreement falls to either side with probability 1/2. It treats items as independent: where
-    questions share images, `paired_difference` is the one to report.
-
-    Raises:
-        EvaluationError: the items differ, or a value is neither 0 nor 1.
-    """
-    _same_items(a, b, "a", "b")
-    odd = sorted({value for values in (a, b) for value in values.values() if value not in (0.0, 1.0)})
-    if odd:
-        raise EvaluationError(f"McNemar's test needs values 0 or 1, got {odd[0]}; use paired_difference instead")
-    only_a = sum(a[item] > b[item] for item in a)
-    only_b = sum(a[item] < b[item] for item in a)
-    disagreements = only_a + only_b
-    # Binomial(n, 1/2) is symmetric, so the two-sided p-value is twice the smaller tail; exact integers, no underflow.
-    tail = sum(math.comb(disagreements, k) for k in range(min(only_a, only_b) + 1))
-    return McNemar(only_a=only_a, only_b=only_b, p_value=min(1.0, 2 * tail / 2**disagreements))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -167,7 +137,7 @@ def _bootstrap(
     sums, counts = _cluster_sums(runs, clusters)
     n_runs, n_clusters = sums.shape
     if n_clusters < 2:
-        raise EvaluationError(f"an interval needs at least 2 images, got {n_clusters}; evaluate on more images")
+        raise TooFewImages(f"an interval needs at least 2 images, got {n_clusters}; evaluate on more images")
     images = np.random.default_rng([seed, 0])
     trainings = np.random.default_rng([seed, 1])
     statistics: list[FloatArray] = []
@@ -179,7 +149,8 @@ def _bootstrap(
         totals = np.einsum("sr,sr->s", drawn @ sums.T, seeds)
         statistics.append(totals / ((drawn @ counts) * n_runs))
     tail = _expanded_tail(level, n_clusters)
-    low, high = np.quantile(np.concatenate(statistics), [tail, 1 - tail])
+    resampled = np.concatenate(statistics)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(
         estimate=float(sums.sum() / (counts.sum() * n_runs)),
         low=float(low),
@@ -188,6 +159,7 @@ def _bootstrap(
         n_items=int(counts.sum()),
         n_clusters=n_clusters,
         n_seeds=n_runs,
+        p_value=_p_value(resampled, n_clusters),
     )
 
 
@@ -200,6 +172,19 @@ def _expanded_tail(level: float, n_clusters: int) -> float:
     special = importlib.import_module("scipy.special")
     quantile = special.stdtrit(n_clusters - 1, (1 + level) / 2)
     return float(special.ndtr(-math.sqrt(n_clusters / (n_clusters - 1)) * quantile))
+
+
+def _p_value(resampled: FloatArray, n_clusters: int) -> float:
+    """One minus the largest level at which the expanded percentile interval still leaves 0 out.
+
+    The share of resamples on the other side of 0, counting the estimate itself as one more resample so that no
+    p-value is 0 (Davison and Hinkley, 1997, ch. 4), is turned back from expanded to nominal tail.
+    """
+    special = importlib.import_module("scipy.special")
+    other_side = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
+    tail = (other_side + 1) / (len(resampled) + 1)
+    quantile = special.ndtri(tail) / math.sqrt(n_clusters / (n_clusters - 1))
+    return min(1.0, 2 * float(special.stdtr(n_clusters - 1, quantile)))
 
 
 def _draw_counts(rng: np.random.Generator, samples: int, n: int) -> FloatArray:

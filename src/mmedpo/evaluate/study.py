@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
+from mmedpo.evaluate.probes import Probe
 from mmedpo.evaluate.scoring import image_clusters, metric_values
-from mmedpo.evaluate.statistics import mean_interval, paired_difference_over_seeds
-from mmedpo.records import Cell, Contrast, ItemScore, Reliance, RelianceCell
+from mmedpo.evaluate.statistics import Interval, holm, mean_interval, paired_difference_over_seeds
+from mmedpo.records import Cell, Contrast, ItemScore, Measurement, ProbeCell
 from mmedpo.records.evaluation import METRICS
 
 SeedItems = Sequence[Sequence[ItemScore]]
 """Scored answers of one model, one entry per seed, all on the same questions."""
+SeedRows = Sequence[Sequence[Measurement]]
+"""What a probe measured of one model, one entry per seed, all on the same questions."""
+
+Compared = TypeVar("Compared", Cell, Contrast, ProbeCell)
 
 
 def study_cells(split: str, base: SeedItems, arms: Mapping[str, SeedItems], samples: int) -> list[Cell]:
-    """Every arm against the base, on every metric the split has."""
+    """One table: every arm against the base, on every metric the split has."""
     cells = []
     for metric in METRICS:
         base_values = [metric_values(items, metric) for items in base]
@@ -29,16 +35,12 @@ def study_cells(split: str, base: SeedItems, arms: Mapping[str, SeedItems], samp
             interval = paired_difference_over_seeds(
                 list(zip(values, base_values, strict=True)), clusters, samples=samples, seed=0
             )
-            cells.append(
-                _cell(arm, split, metric, values, questions, images).model_copy(
-                    update={"difference": interval.estimate, "low": interval.low, "high": interval.high}
-                )
-            )
-    return cells
+            cells.append(_compared(_cell(arm, split, metric, values, questions, images), interval))
+    return _adjusted(cells)
 
 
 def study_contrasts(split: str, arms: Mapping[str, SeedItems], first: str, samples: int) -> list[Contrast]:
-    """One arm against every other, on every metric the split has."""
+    """One table: one arm against every other, on every metric the split has."""
     found = []
     for metric in METRICS:
         own = [metric_values(items, metric) for items in arms[first]]
@@ -61,36 +63,33 @@ def study_contrasts(split: str, arms: Mapping[str, SeedItems], first: str, sampl
                     difference=interval.estimate,
                     low=interval.low,
                     high=interval.high,
+                    p_value=interval.p_value,
+                    p_adjusted=interval.p_value,
                 )
             )
-    return found
+    return _adjusted(found)
 
 
-def study_reliance(
-    base: Sequence[Sequence[Reliance]], arms: Mapping[str, Sequence[Sequence[Reliance]]], samples: int
-) -> list[RelianceCell]:
-    """Lesion reliance of every arm, paired with the base by question and seed."""
-    clusters = {item.example_id: item.image_sha256 for item in base[0]}
-    if not clusters:
+def study_probe(probe: Probe[Any], base: SeedRows, arms: Mapping[str, SeedRows], samples: int) -> list[ProbeCell]:
+    """One table: the headline quantity of every arm, paired with the base's by question and seed."""
+    if not all(seed for seeds in (base, *arms.values()) for seed in seeds):
         return []
-    cells = [_reliance("base", base)]
+    clusters = {row.example_id: row.image_sha256 for row in base[0]}
+    cells = [_probe_cell("base", probe, base)]
     for arm, seeds in arms.items():
-        interval = paired_difference_over_seeds(
-            [(_contrast(a), _contrast(b)) for a, b in zip(seeds, base, strict=True)], clusters, samples=samples, seed=0
-        )
-        cells.append(
-            _reliance(arm, seeds).model_copy(
-                update={"difference": interval.estimate, "low": interval.low, "high": interval.high}
-            )
-        )
-    return cells
+        headlines = [
+            (probe.values(own)[probe.headline], probe.values(others)[probe.headline])
+            for own, others in zip(seeds, base, strict=True)
+        ]
+        interval = paired_difference_over_seeds(headlines, clusters, samples=samples, seed=0)
+        cells.append(_compared(_probe_cell(arm, probe, seeds), interval))
+    return _adjusted(cells)
 
 
-def base_reliance_interval(base: Sequence[Reliance], samples: int) -> tuple[float, float, float]:
-    """Contrast of the base with its interval over images."""
-    clusters = {item.example_id: item.image_sha256 for item in base}
-    interval = mean_interval(_contrast(base), clusters, samples=samples, seed=0)
-    return interval.estimate, interval.low, interval.high
+def headline_interval(probe: Probe[Any], rows: Sequence[Measurement], samples: int) -> Interval:
+    """The probe's headline quantity of one model, with its interval over images."""
+    clusters = {row.example_id: row.image_sha256 for row in rows}
+    return mean_interval(probe.values(rows)[probe.headline], clusters, samples=samples, seed=0)
 
 
 def _cell(
@@ -101,14 +100,25 @@ def _cell(
     return Cell(arm=arm, split=split, metric=metric, mean=mean, per_seed=per_seed, questions=questions, images=images)
 
 
-def _contrast(items: Sequence[Reliance]) -> dict[str, float]:
-    return {item.example_id: item.elsewhere - item.lesion for item in items}
+def _probe_cell(arm: str, probe: Probe[Any], seeds: SeedRows) -> ProbeCell:
+    """Means over all questions of all seeds."""
+    per_seed = [probe.values(rows) for rows in seeds]
+    means = {}
+    for quantity in probe.quantities:
+        every = [value for values in per_seed for value in values[quantity].values()]
+        means[quantity] = sum(every) / len(every)
+    return ProbeCell(arm=arm, means=means)
 
 
-def _reliance(arm: str, seeds: Sequence[Sequence[Reliance]]) -> RelianceCell:
-    every = [item for seed in seeds for item in seed]
-    return RelianceCell(
-        arm=arm,
-        lesion=sum(item.clean - item.lesion for item in every) / len(every),
-        elsewhere=sum(item.clean - item.elsewhere for item in every) / len(every),
-    )
+def _compared(cell: Compared, interval: Interval) -> Compared:
+    found = {"difference": interval.estimate, "low": interval.low, "high": interval.high, "p_value": interval.p_value}
+    return cell.model_copy(update=found)
+
+
+def _adjusted(table: Sequence[Compared]) -> list[Compared]:
+    """The same table with p-values adjusted for all of its comparisons."""
+    p_values = holm({str(n): item.p_value for n, item in enumerate(table) if item.p_value is not None})
+    return [
+        item.model_copy(update={"p_adjusted": p_values[str(n)]}) if str(n) in p_values else item
+        for n, item in enumerate(table)
+    ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmedpo.config import GroundSettings, RunSettings
 from mmedpo.grounding.grounder import Grounder
+from mmedpo.imaging import pictures
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Drop, Example, Grounding
 from mmedpo.registry import lookup
@@ -74,8 +75,7 @@ def read_mask(image_root: Path, example: Example) -> np.ndarray | None:
     """The annotated lesion mask of an example's image, bool [H, W]; None when there is no mask file."""
     if example.mask_path is None:
         return None
-    mask = read_image(image_root, example.mask_path)
-    return np.asarray((mask if mask.ndim == 2 else mask.max(axis=2)) > 0)
+    return pictures.read_mask(image_root, example.mask_path)
 
 
 def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:

@@ -1,29 +1,36 @@
-"""DICOM to the picture a viewer shows: modality LUT, VOI LUT, MONOCHROME1 inverted, 8 bits.
+"""DICOM to the picture a viewer shows: opened, decoded, shown (`display`).
 
-The steps of PS3.3 C.11 in their order; pydicom applies them, this module chooses and scales. Where a file
-has neither a window nor a VOI LUT, its values are stretched from smallest to largest, padding left out.
+Real files leave out, misspell and contradict themselves; what only touches how they are stored or shown is taken as
+viewers take it (dcmtk, Cornerstone, Weasis), and what leaves the picture in doubt is refused with the tag that does.
 Compressed files need a decoder: RLE and 8-bit JPEG come along, the others with `mmedpo[dicom]`.
 """
 
 from __future__ import annotations
 
 import io
-import re
+import struct
 import warnings
 import zlib
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmedpo.errors import ImageError
-from mmedpo.imaging.raster import FrameNeeded, TooManyPixels, stretch
+from mmedpo.imaging.dicom_pixels import Layout, layout_of, read_frame
+from mmedpo.imaging.display import grey_picture, palette_picture
+from mmedpo.imaging.formats import LONG_VRS, PREAMBLE, is_dicom
+from mmedpo.imaging.raster import FrameNeeded, in_bands
+from mmedpo.imaging.tags import items, text
 from mmedpo.records.shapes import Pixels
 
-_DEFLATED = re.compile(rb"\x02\0\x10\0UI..1\.2\.840\.10008\.1\.2\.1\.99", re.DOTALL)
-"""Transfer Syntax UID (0002,0010) of the deflated syntax; the file meta group is always explicit little endian."""
-_INFLATED = 8
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_INFLATED = 4
 """A deflated file may grow to this many bytes per allowed pixel."""
+_HEADER_BYTES = 4 << 20
+_BLOCK = 1 << 20
 
 
 def read_dicom(content: bytes, max_pixels: int, frame: int | None = None) -> Pixels:
@@ -39,19 +46,60 @@ def read_dicom(content: bytes, max_pixels: int, frame: int | None = None) -> Pix
 
     Raises:
         TooManyPixels, FrameNeeded: before anything is decoded.
-        ImageError: no pixels, or a transfer syntax without a decoder.
-        Exception: whatever pydicom raises for a damaged file.
+        ImageError: no pixels, pixels that are cut off or that the header leaves in doubt, no decoder.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what pydicom tolerates in a header is no news for the user
-        dataset = _open(content, max_pixels)
-        rows, columns = int(dataset.Rows), int(dataset.Columns)
-        if rows * columns > max_pixels:
-            raise TooManyPixels(columns, rows)
-        frames = int(dataset.get("NumberOfFrames", 1) or 1)
-        if (frame is None and frames > 1) or (frame is not None and frame >= frames):
-            raise FrameNeeded(frames)
-        return _picture(dataset, _raw(dataset, frame or 0))
+        dataset = open_dicom(content, max_pixels * _INFLATED + _HEADER_BYTES)
+        layout = layout_of(dataset, max_pixels)
+        if (frame is None and layout.frames > 1) or (frame is not None and frame >= layout.frames):
+            raise FrameNeeded(layout.frames)
+        return _picture(_of_frame(dataset, frame or 0), layout, frame or 0)
+
+
+def open_dicom(content: bytes, most_inflated: int, *, header_only: bool = False) -> Any:
+    """The data set of a file, with a file meta group that says how it is encoded.
+
+    Args:
+        content: the file's bytes.
+        most_inflated: a deflated file may hold at most this many bytes.
+        header_only: leave out the pixels.
+
+    Raises:
+        ImageError: not DICOM, damaged beyond reading, or inflated to more than allowed.
+    """
+    from pydicom import dcmread
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    if not is_dicom(content):
+        begins = f"begins with {content[:8]!r}" if content else "is empty"
+        raise ImageError(f"is no DICOM file (it {begins}); download it again, or leave it out")
+    if content[:4] == b"DICM":
+        content = bytes(PREAMBLE) + content
+    try:
+        content = _inflated(content, most_inflated)
+        dataset = dcmread(io.BytesIO(content), force=True, stop_before_pixels=header_only)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(unreadable(error)) from error
+    implicit, little = dataset.original_encoding
+    if not isinstance(getattr(dataset, "file_meta", None), FileMetaDataset):
+        dataset.file_meta = FileMetaDataset()
+    if not text(dataset.file_meta, "TransferSyntaxUID"):
+        encoding = _IMPLICIT_LITTLE if implicit else _EXPLICIT_LITTLE if little else _EXPLICIT_BIG
+        dataset.file_meta.TransferSyntaxUID = UID(encoding)
+    return dataset
+
+
+def unreadable(error: BaseException) -> str:
+    """What to tell, and to do, about a file that the DICOM library gives up on."""
+    what = " ".join(str(error).split())
+    what = (what if len(what) <= 120 else f"{what[:117]}...") or type(error).__name__
+    if isinstance(error, EOFError | struct.error):
+        return f"is cut off ({what}); download it again, or leave it out"
+    return f"is no readable DICOM file ({what}); if a viewer shows it, save it there as PNG, else leave it out"
 
 
 def burned_in_reason(content: bytes) -> str:
@@ -61,7 +109,7 @@ def burned_in_reason(content: bytes) -> str:
     """
     header = read_header(content)
     for keyword in ("BurnedInAnnotation", "RecognizableVisualFeatures"):
-        if str(header.get(keyword, "")).strip().upper() == "YES":
+        if text(header, keyword).upper() == "YES":
             return f"{keyword} = YES"
     return ""
 
@@ -70,94 +118,79 @@ def read_header(content: bytes) -> Any:
     """The data set without its pixels.
 
     Raises:
-        Exception: whatever pydicom raises for a damaged file.
+        ImageError: as `open_dicom`.
     """
-    from pydicom import dcmread
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if _DEFLATED.search(content, 132, 4096):
-            _refuse_bomb(content, len(content) * 64 + (1 << 20))
-        return dcmread(io.BytesIO(content), stop_before_pixels=True)
+        return open_dicom(content, len(content) * 64 + _HEADER_BYTES, header_only=True)
 
 
-def _open(content: bytes, max_pixels: int) -> Any:
-    from pydicom import dcmread
+def _inflated(content: bytes, most: int) -> bytes:
+    """A deflated file as the plain one it stands for; any other as it is.
 
-    if _DEFLATED.search(content, 132, 4096):
-        _refuse_bomb(content, max_pixels * _INFLATED + (4 << 20))
-    dataset = dcmread(io.BytesIO(content))
-    for keyword in ("Rows", "Columns", "PhotometricInterpretation"):
-        if keyword not in dataset:
-            raise ImageError(f"is a DICOM file without {keyword}: it holds no picture; leave it out")
-    return dataset
-
-
-def _refuse_bomb(content: bytes, limit: int) -> None:
-    """The deflated part starts after the file meta group, whose length stands in its first element."""
-    start = 144 + int.from_bytes(content[140:144], "little")
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:], limit + 1)
-    if len(inflated) > limit:
-        raise ImageError(f"inflates to more than {limit:,} bytes; it is damaged or made to exhaust memory")
-
-
-def _raw(dataset: Any, frame: int) -> NDArray[Any]:
-    from pydicom.pixels.utils import pixel_array
-
-    try:
-        return np.asarray(pixel_array(dataset, index=frame))
-    except (RuntimeError, NotImplementedError) as error:
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if "missing dependencies" in str(error) or isinstance(error, NotImplementedError):
-            raise ImageError(f"is compressed as {syntax.name}; install mmedpo[dicom] to read it") from error
-        raise
+    Done here, a block at a time, because the library inflates whatever comes.
+    """
+    start = PREAMBLE + 4 if content[PREAMBLE : PREAMBLE + 4] == b"DICM" else 0
+    if content[start : start + 2] != b"\x02\0":
+        return content
+    meta, syntax = _meta_group(content, start)
+    if syntax != DEFLATED.encode():
+        return content
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    blocks, size, packed = [], 0, content[meta:]
+    while packed and not unpacker.eof:
+        blocks.append(unpacker.decompress(packed, _BLOCK))
+        size, packed = size + len(blocks[-1]), unpacker.unconsumed_tail
+        if size > most:
+            raise ImageError(f"inflates to more than {most:,} bytes; it is damaged or made to exhaust memory")
+    if not unpacker.eof:
+        raise ImageError("is deflated and cut off; download it again, or leave it out")
+    head = content[:meta].replace(DEFLATED.encode(), _EXPLICIT_LITTLE.encode().ljust(len(DEFLATED), b"\0"), 1)
+    return head + b"".join(blocks)
 
 
-def _picture(dataset: Any, values: NDArray[Any]) -> Pixels:
-    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+def _meta_group(content: bytes, start: int) -> tuple[int, bytes]:
+    """Where the file meta group ends, and the transfer syntax it names; it is always explicit little endian."""
+    at, syntax = start, b""
+    while content[at : at + 2] == b"\x02\0":
+        long = content[at + 4 : at + 6] in LONG_VRS
+        head = 12 if long else 8
+        length = int.from_bytes(content[at + 8 : at + 12] if long else content[at + 6 : at + 8], "little")
+        if content[at + 2 : at + 4] == b"\x10\0":
+            syntax = content[at + head : at + head + length].strip(b"\0 ")
+        at += head + length
+    return at, syntax
 
-    photometric = str(dataset.PhotometricInterpretation)
-    if photometric == "PALETTE COLOR":
-        coloured = apply_color_lut(values, dataset)
-        return _eight_bits(coloured[..., :3], 8 if coloured.dtype == np.uint8 else 16)
+
+def _of_frame(dataset: Any, frame: int) -> Any:
+    """The display tags of one frame: those of an enhanced file lie in its functional groups (PS3.3 C.7.6.16)."""
+    each = items(dataset, "PerFrameFunctionalGroupsSequence")
+    groups = [*items(dataset, "SharedFunctionalGroupsSequence")[:1], *each[frame : frame + 1]]
+    macros = [
+        macro
+        for group in groups
+        for keyword in ("PixelValueTransformationSequence", "FrameVOILUTSequence")
+        for macro in items(group, keyword)[:1]
+    ]
+    if not macros:
+        return dataset
+    shown = type(macros[0])()
+    for source in (dataset, *macros):
+        shown._dict.update({tag: source.get_item(tag) for tag in source.keys() if tag.group == 0x0028})  # noqa: SIM118
+    return shown
+
+
+def _picture(tags: Any, layout: Layout, frame: int) -> Pixels:
+    values = read_frame(layout, frame)
+    if layout.photometric == "PALETTE COLOR":
+        return palette_picture(tags, values, layout.little)
     if values.ndim == 3:
-        return _eight_bits(values[..., :3], int(dataset.BitsStored))
-    shown = _windowed(dataset, apply_modality_lut(values, dataset), _padding(dataset, values))
-    return 255 - shown if photometric == "MONOCHROME1" else shown
+        return in_bands(values, lambda band: _eight_bits(band[..., :3], layout.stored.bits), channels=3)
+    shown = grey_picture(tags, values, layout.stored, layout.little)
+    return 255 - shown if layout.photometric == "MONOCHROME1" else shown
 
 
-def _windowed(dataset: Any, values: NDArray[Any], padding: NDArray[np.bool_]) -> Pixels:
-    from pydicom.pixels.processing import apply_voi, apply_windowing
-
-    if "VOILUTSequence" in dataset:
-        item = dataset.VOILUTSequence[0]
-        return _eight_bits(apply_voi(values, dataset), int(item.LUTDescriptor[2]))
-    if dataset.get("WindowWidth") not in (None, "") and dataset.get("WindowCenter") not in (None, ""):
-        # Two values beyond any window tell the range that the formula of the standard maps to.
-        ends = np.array([-1e30, 1e30])
-        with np.errstate(over="ignore"):
-            mapped = apply_windowing(np.concatenate([values.ravel().astype(np.float64), ends]), dataset)
-        low, high = mapped[-2:]
-        shown = (mapped[:-2].reshape(values.shape) - low) / (high - low)
-        scaled: Pixels = np.rint(shown * 255).clip(0, 255).astype(np.uint8)
-        return scaled
-    if padding.all():
-        padding = np.zeros_like(padding)
-    seen = values[~padding]
-    return stretch(values.clip(seen.min(), seen.max()), (0.0, float(2 ** int(dataset.BitsStored) - 1)))
-
-
-def _padding(dataset: Any, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels outside the scanned field: they would spoil the stretch."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(values.shape, dtype=np.bool_)
-    limit = dataset.get("PixelPaddingRangeLimit", value)
-    inside: NDArray[np.bool_] = (values >= min(value, limit)) & (values <= max(value, limit))
-    return inside
-
-
-def _eight_bits(values: NDArray[Any], bits: int) -> Pixels:
+def _eight_bits(values: Any, bits: int) -> Pixels:
     if bits == 8:
         return np.ascontiguousarray(values).astype(np.uint8)
     scaled: Pixels = np.rint(values * (255.0 / (2**bits - 1))).clip(0, 255).astype(np.uint8)

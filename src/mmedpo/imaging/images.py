@@ -1,8 +1,8 @@
 """Image files to arrays, without trusting the file, its name or its size.
 
 A dataset names its images itself, so a name may point anywhere and a file may hold anything. Every
-refusal and every failure is one `ImageError`. Formats are chosen by suffix (`_READERS`), which is
-where another format joins.
+refusal and every failure is one `ImageError`. A format is known by its first bytes, else by its suffix
+(`_READERS`), which is where another format joins.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from mmedpo.errors import ImageError
+from mmedpo.imaging.formats import is_dicom, raster_suffix
 from mmedpo.imaging.perceptual import perceptual_hash
-from mmedpo.imaging.raster import FrameNeeded, TooManyPixels, read_raster
+from mmedpo.imaging.raster import MAX_SIDE, FrameNeeded, TooManyPixels, read_raster
 from mmedpo.records import ImageRef
 from mmedpo.records.shapes import Pixels
 from mmedpo.storage.paths import safe_join
@@ -30,7 +31,7 @@ other exception for a file it cannot decode.
 MAX_PIXELS = 64_000_000
 """8,000 x 8,000: above any radiograph, below what exhausts a workstation."""
 
-_BYTES_PER_PIXEL = 8
+BYTES_PER_PIXEL = 8
 """16-bit RGBA, the widest raster that is read; no honest file needs more than this and its headers."""
 _HEADER_BYTES = 4 << 20
 
@@ -96,7 +97,7 @@ def index_image(root: Path, relative: str, *, max_pixels: int = MAX_PIXELS, burn
 
 def _load(root: Path, relative: str, max_pixels: int) -> bytes:
     path = safe_join(root, split_frame(relative)[0])
-    limit = max_pixels * _BYTES_PER_PIXEL + _HEADER_BYTES
+    limit = max_pixels * BYTES_PER_PIXEL + _HEADER_BYTES
     try:
         if not path.exists():
             raise ImageError(f"image {relative!r} is missing in {root}; download it again or correct its name")
@@ -113,13 +114,7 @@ def _load(root: Path, relative: str, max_pixels: int) -> bytes:
 
 def _decode(content: bytes, relative: str, max_pixels: int, burned_in: bool) -> Pixels:
     name, frame = split_frame(relative)
-    suffix = PurePosixPath(name).suffix.lower()
-    reader = _READERS.get(suffix)
-    if reader is None and is_dicom(content):
-        reader, suffix = _dicom, ".dcm"  # files from a CD or an archive often have no suffix at all
-    if reader is None:
-        known = ", ".join(sorted(_READERS))
-        raise ImageError(f"image {relative!r} has the suffix {suffix!r}, readable are {known}; convert it")
+    reader = _reader(content, relative, PurePosixPath(name).suffix.lower())
     try:
         if not burned_in and reader is _dicom:
             refuse_burned_in(content)
@@ -128,7 +123,8 @@ def _decode(content: bytes, relative: str, max_pixels: int, burned_in: bool) -> 
         raise ImageError(f"image {relative!r} {error}") from error
     except TooManyPixels as error:
         raise ImageError(
-            f"image {relative!r} is {error} pixels, allowed are {max_pixels:,} in all; scale it down"
+            f"image {relative!r} is {error} pixels, allowed are {max_pixels:,} in all "
+            f"and {MAX_SIDE:,} along a side; scale it down"
         ) from error
     except FrameNeeded as error:
         raise ImageError(
@@ -136,19 +132,25 @@ def _decode(content: bytes, relative: str, max_pixels: int, burned_in: bool) -> 
         ) from error
     except (Exception, MemoryError) as error:
         # Decoders fail on damaged files in whatever way they happen to; all of it means "unreadable".
-        what = " ".join(str(error).split())[:200] or type(error).__name__
+        what = " ".join(str(error).split())[:120] or type(error).__name__
         raise ImageError(f"image {relative!r} is unreadable or truncated ({what}); download it again") from error
+
+
+def _reader(content: bytes, relative: str, suffix: str) -> Reader:
+    """By the bytes where they tell, for files are often named with another's suffix, or (from a CD) with none."""
+    if suffix not in _READERS and not is_dicom(content):
+        raise ImageError(
+            f"image {relative!r} has the suffix {suffix!r}, readable are {', '.join(sorted(_READERS))}; convert it"
+        )
+    if is_dicom(content):  # before the others: its preamble may hold the beginning of a TIFF file
+        return _dicom
+    return read_raster if raster_suffix(content) else _READERS[suffix]
 
 
 def _dicom(content: bytes, max_pixels: int, frame: int | None) -> Pixels:
     from mmedpo.imaging.dicom import read_dicom
 
     return read_dicom(content, max_pixels, frame)
-
-
-def is_dicom(content: bytes) -> bool:
-    """True when the bytes start as a DICOM file does (PS3.10, section 7.1)."""
-    return content[128:132] == b"DICM"
 
 
 def refuse_burned_in(content: bytes) -> None:

@@ -1,20 +1,12 @@
-"""Lesion-local noise: the rejected view x_v* of a visual pair (METHOD section 1, Eq. 2).
-
-    x* = sqrt(xi_bar_k) (x . h) + sqrt(1 - xi_bar_k) (eps . h) + x . (1 - h)
+"""The rejected view x_v* of a visual pair: noise inside the lesion (METHOD section 1, Eq. 2), or elsewhere.
 
 `h` is the *soft* heatmap in [0, 1], so the noise fades out with the lesion instead of cutting a
-hard-edged patch that a model could learn to spot. Where h is 0 the pixel is returned exactly.
-
-Units: Eq. 2 wants an image of roughly zero mean and unit variance next to a standard normal eps.
-A pixel x in 0..255 becomes u = (x / 255 - PIXEL_MEAN) / PIXEL_STD with PIXEL_MEAN = 0.5 and
-PIXEL_STD = 0.25, and the result is mapped back, rounded and clipped to 0..255. On a mid-grey image
-with h = 1 the standard deviation is therefore sqrt(1 - xi_bar_k) * 63.75 grey values (less what is
-clipped beyond +-2 units, which matters only for large k).
+hard-edged patch that a model could learn to spot. Where h is 0 the pixel is returned exactly. What
+the noise is, is a registered kind (`mmedpo.imaging.noises`); `diffusion` is the paper's.
 
 All randomness comes from `NoiseSpec.seed`: the same image, heatmap and spec give the same bytes, in
-any order and on any machine. eps depends on the seed and the shape only, not on k, so noised views
-of different strength are nested. A grey image stored as RGB (three equal channels) gets one eps for
-all channels and stays grey; each of its channels equals the result for the grey image.
+any order and on any machine. A grey image stored as RGB (three equal channels) stays grey; each of its
+channels equals the result for the grey image.
 
 Pure: arrays in, arrays out, no files.
 """
@@ -22,24 +14,16 @@ Pure: arrays in, arrays out, no files.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from mmedpo.errors import ConfigError, CurationError
+from mmedpo.errors import CurationError
+from mmedpo.imaging.noises import Noise
 from mmedpo.records import Box, NoiseSpec
 from mmedpo.records.shapes import Heatmap, Pixels
+from mmedpo.registry import lookup
 
-STEPS = 1000
-"""Length of every schedule; the noise step k runs over 0..STEPS - 1."""
-PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
-"""Fixed (not per-image) standardisation of pixels in 0..1: fixed, so that k means the same everywhere."""
-CROP_SHARE = (0.01, 0.20)
-"""Share of the image's area an mDPO crop keeps, drawn uniformly."""
-RELEASED_STD = 10.0
-"""Standard deviation of the released code's noise, grey values."""
 CORE_LEVELS = (0.1, 0.3, 0.5)
 """Heat above this belongs to the lesion's core when a place elsewhere is sought; the first level that finds one."""
 SHARE_NEARLY_NOTHING = 0.001
@@ -48,110 +32,36 @@ SHARE_NEARLY_EVERYTHING = 0.6
 """Above this share 'lesion' noise is nearly global noise (the released masks cover 78-100 %): warn."""
 
 
-@lru_cache
-def _signal_shares(schedule: str) -> tuple[float, ...]:
-    """xi_bar_0 .. xi_bar_(STEPS - 1)."""
-    if schedule != "povid-sigmoid":
-        raise ConfigError(f"noise schedule {schedule!r} is unknown; allowed: 'povid-sigmoid'")
-    beta = 1.0 / (1.0 + np.exp(-np.linspace(-6.0, 6.0, STEPS))) * (0.5e-2 - 1e-5) + 1e-5
-    return tuple(float(share) for share in np.cumprod(1.0 - beta))
-
-
-def signal_share(step: int, schedule: str = "povid-sigmoid") -> float:
-    """xi_bar_k = prod of xi_i over 0 <= i <= k, the share of the signal's variance kept at noise step k.
-
-    Indexed from 0, as POVID does: signal_share(0) = xi_0 (not 1) and signal_share(999) is the product
-    of all 1000 factors. So xi_bar_500 = 0.745, xi_bar_700 = 0.351, xi_bar_999 = 0.081.
-
-    Raises:
-        ConfigError: unknown schedule, or a step outside 0..999.
-    """
-    shares = _signal_shares(schedule)
-    if not 0 <= step < STEPS:
-        raise ConfigError(f"noise step is {step}; allowed: 0..{STEPS - 1}, e.g. 500")
-    return shares[step]
-
-
 def noise_image(image: Pixels, heatmap: Heatmap | None, spec: NoiseSpec, box: Box | None = None) -> Pixels:
     """The noised view of `image` that `spec` describes; same shape, uint8, the input is not touched.
 
-    Kinds (`spec.kind`):
-        diffusion   Eq. 2 with the soft heatmap (see the module).
-        blank       the region fades to the image's mean colour: x (1 - h) + mean h.
-        mask-out    pixels with h >= 0.5 become black.
-        crop        mDPO: a random window of 1-20 % of the area, resized back to the full image;
-                    it always concerns the whole image, so heatmap, box and region play no part.
-        released    the published code: where h > mean(h) - std(h), pixels are replaced by N(0, 10)
-                    grey values with 8-bit wrap-around; globally this is pure static.
-
     Args:
         image: uint8 [H, W] or [H, W, 3].
-        heatmap: [H, W] in 0..1; may be None for `spec.region == "global"`, for crops, and where
-            `box` alone gives the region.
+        heatmap: [H, W] in 0..1; may be None for `spec.region == "global"`, for kinds that concern the
+            whole image, and where `box` alone gives the region.
+        spec: kind (see `mmedpo.imaging.noises`), region, strength and seed.
         box: pixels; restricts the heatmap to one box, or, without a heatmap, is the (hard-edged) region.
 
     Raises:
-        CurationError: image or heatmap of another type, shape or range, or no region although one is needed.
-        ConfigError: unknown schedule or step.
+        CurationError: image or heatmap of another type, shape or range, no region although one is needed,
+            or a kind that gives something else than an image of the same shape.
+        ConfigError: unknown kind, schedule or step.
     """
     _check_image(image)
     if spec.seed < 0:
         raise CurationError(f"noise seed is {spec.seed}; allowed: 0 or more")
-    rng = np.random.default_rng([spec.seed])
-    if spec.kind == "crop":
-        return _crop(image, rng)
-    region = _region(image.shape[:2], heatmap, spec, box)
-    if spec.kind == "diffusion":
-        return _diffuse(image, region, signal_share(spec.step, spec.schedule), rng)
-    if spec.kind == "blank":
-        mean = image.mean(axis=(0, 1))
-        return _blend(image, np.broadcast_to(mean, image.shape), region)
-    if spec.kind == "mask-out":
-        return _replace(image, np.zeros_like(image), region >= 0.5)
-    mask = np.ones(region.shape, dtype=bool) if spec.region == "global" else region > region.mean() - region.std()
-    static = np.trunc(_eps(image, rng) * RELEASED_STD).astype(np.int64) & 0xFF
-    return _replace(image, np.broadcast_to(static, image.shape).astype(np.uint8), mask)
-
-
-def _diffuse(image: Pixels, h: NDArray[np.float64], kept: float, rng: np.random.Generator) -> Pixels:
-    """Eq. 2 in standardised units."""
-    signal = (image / 255.0 - PIXEL_MEAN) / PIXEL_STD
-    noised = math.sqrt(kept) * signal + math.sqrt(1.0 - kept) * _eps(image, rng)
-    return _blend(image, (noised * PIXEL_STD + PIXEL_MEAN) * 255.0, h)
-
-
-def _eps(image: Pixels, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Standard normal noise that broadcasts to the image; one draw for all channels of a grey image."""
-    if image.ndim == 2:
-        return rng.standard_normal(image.shape)
-    if bool((image == image[..., :1]).all()):
-        return rng.standard_normal(image.shape[:2])[..., None]
-    return rng.standard_normal(image.shape)
-
-
-def _blend(image: Pixels, other: NDArray[np.float64], h: NDArray[np.float64]) -> Pixels:
-    weight = h if image.ndim == 2 else h[..., None]
-    mixed = image * (1.0 - weight) + other * weight
-    mixed_pixels = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    return _replace(image, mixed_pixels, h > 0)
-
-
-def _replace(image: Pixels, other: Pixels, where: NDArray[np.bool_]) -> Pixels:
-    out = image.copy()
-    out[where] = other[where]
-    return out
-
-
-def _crop(image: Pixels, rng: np.random.Generator) -> Pixels:
-    """A window of the image's own aspect ratio, so that resizing back does not distort anatomy."""
-    height, width = image.shape[:2]
-    side = math.sqrt(rng.uniform(*CROP_SHARE))
-    rows, columns = max(1, round(side * height)), max(1, round(side * width))
-    top = int(rng.integers(0, height - rows + 1))
-    left = int(rng.integers(0, width - columns + 1))
-    window = np.ascontiguousarray(image[top : top + rows, left : left + columns])
-    resized = Image.fromarray(window).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.uint8)
+    kind: Noise = lookup("noise", spec.kind)()
+    if "region" in kind.options:
+        region = _region(image.shape[:2], heatmap, spec, box)
+    else:
+        region = np.ones(image.shape[:2], dtype=np.float64)
+    noised = kind.apply(image, region, spec, np.random.default_rng([spec.seed]))
+    if noised.shape != image.shape or noised.dtype != np.uint8:
+        raise CurationError(
+            f"noise {spec.kind!r} gave {noised.dtype} {list(noised.shape)} for a uint8 {list(image.shape)} image; "
+            "it must give an image of the same shape and type"
+        )
+    return noised
 
 
 def _check_image(image: Pixels) -> None:

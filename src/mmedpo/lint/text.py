@@ -22,6 +22,41 @@ _LEAK = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_ABOUT = r"(?:\w+ly\ |very\ |itself\ |also\ )?"
+_ANSWER = (
+    r"(?:answers?|responses?|repl(?:y|ies)|statements?|descriptions?|captions?|conclusions?|interpretations?"
+    r"|completions?|versions?|annotations?|labels?|prompts?|options?|texts?)"
+)
+_MADE = (
+    r"(?:original|preferred|dis-?preferred|rejected|chosen|provided|reference|gold|ground-?truth|expected"
+    r"|candidate|incorrect|wrong|false|inaccurate|erroneous|hallucinated|fabricated|modified|altered|rewritten"
+    r"|misleading|contradictory|true|correct|actual|accurate|model(?:'s)?|generated|above)"
+)
+_TRUE = r"(?:original|preferred|reference|correct|actual|true|gold|expected|chosen|intended)"
+_TALK = re.compile(
+    rf"""
+      \b(?:contradict\w*|in\ contradiction)\ (?:the|an?|what|that|this|these|those|its|all|to|with)\b
+    | \b(?:conflict(?:s|ed|ing)?\ with|inconsistent\ with|deviat\w+\ from|differ(?:s|ent|ing)?\ from|disagree\w*\ with
+        |oppos(?:es|ed|ing|ite)(?:\ (?:of|to))?|misrepresent\w*|contrary\ to|unlike|match(?:es)?|aligns?\ with
+        |in\ contrast\ (?:to|with)|instead\ of|rather\ than)
+      \ (?:the|an?|what|that|this|its|all)\ (?:(?:{_TRUE}\ \w+|reference)\b|(?:\w+\ ){{0,2}}?{_ANSWER}\b)
+    | \b(?:the|an?|this|that|your|my|its|their|any|each)\ (?:\w+\ )?{_MADE}\ {_ANSWER}\b  # "the incorrect answer"
+    | \b(?:answer|response|statement|description)s?\ {_ABOUT}(?:is|are|was|would\ be|should\ be)\ {_ABOUT}
+      (?:in)?(?:correct|wrong|false|accurate|misleading|plausible|factual|harmful|preferred|rejected)\b
+    | \b(?:this|the|my|your)\ (?:answer|response|statement|description)\ {_ABOUT}(?:contradicts|implies|fails|introduces
+        |misleads|ignores|omits|assumes|claims|misses|overlooks|hallucinates)\b
+    | \b(?:rewritten|modified|altered|hallucinated|fabricated|counterfactual|dispreferred)\ (?:\w+\ )?{_ANSWER}\b
+    | \bhallucinat\w+ | \bas\ an?\ (?:\w+\ )?(?:judge|evaluator|grader|rater|language\ model)\b
+    | \bthe\ (?:question|prompt|user|instruction)s?\ (?:asks?|asked|is\ asking|states?|requires?|requests?)\b
+    | \bas\ (?:stated|mentioned|described|given|noted|indicated)\ in\ the\ (?:original|reference|answer|question|prompt
+        |correct|ground)\b
+    | (?:^|\n)\W*(?:reasoning|explanation|rationale|justification|verdict|judge?ment|chosen|rejected|preferred)\s*:
+    | \b(?:more|less|most|least|clinically|medically|factually)\ (?:in)?(?:correct|accurate|plausible)\ {_ANSWER}\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Talk about answers instead of an image: a judge explaining, comparing or announcing what it wrote."""
+
 _DECORATION = re.compile(r"^[\s*\-•>]+")
 
 
@@ -44,7 +79,7 @@ def contains_phrase(text: list[str], phrase: list[str]) -> bool:
 
 def leaked_prompt(text: str) -> str | None:
     """The piece of a prompt, a template or a judge's answer that stands in an answer, or None."""
-    found = _LEAK.search(text)
+    found = _LEAK.search(text) or _TALK.search(text)
     return " ".join(found.group().split()) if found else None
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmedpo.models.encoding import ImageFeatures, as_encoded
+from mmedpo.models.rows import image_inputs, row_inputs
 from mmedpo.models.vlm import VisionLanguageModel
 
 
@@ -60,7 +62,7 @@ class _SeededGumbel:
 def generate_answers(
     vlm: VisionLanguageModel,
     questions: Sequence[str],
-    features: Tensor,
+    features: Sequence[ImageFeatures],
     decoding: Decoding,
     seeds: Sequence[int] | None = None,
 ) -> list[Generated]:
@@ -69,7 +71,7 @@ def generate_answers(
     Args:
         vlm: the model, with or without adapter.
         questions: plain texts.
-        features: projected image features, [len(questions), image tokens, hidden].
+        features: of the image each question is asked about.
         decoding: limits and temperature.
         seeds: one per question; needed when the temperature is above 0.
 
@@ -78,28 +80,29 @@ def generate_answers(
     """
     from transformers import LogitsProcessorList
 
-    prompts = [vlm.prompt_ids(question) for question in questions]
-    width = max(len(prompt) for prompt in prompts)
-    pad = int(vlm.tokenizer.pad_token_id)
-    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=vlm.device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=vlm.device)
+    prompts = [vlm.prompt_ids(question, [one.size]) for question, one in zip(questions, features, strict=True)]
     processors = LogitsProcessorList()
     if decoding.temperature > 0.0:
         if seeds is None or len(seeds) != len(questions):
             raise ValueError("sampling needs one seed per question")
         processors.append(_SeededGumbel(decoding, seeds))
-    eos = int(vlm.tokenizer.eos_token_id)
+    stops = vlm.family.stops
+    moved = [one.map(lambda value: value.to(vlm.device)) for one in features]
+    # Ids and encoder outputs, not embeddings: some models find positions and visibility by their ids.
     output = vlm.model.generate(
-        inputs_embeds=vlm.embed(ids, features.to(vlm.device)),
-        attention_mask=mask,
+        **row_inputs(vlm, prompts, [len(prompt) for prompt in prompts], left=True),
+        **image_inputs(vlm, [one.size for one in features]),
+        mm_encoder_outputs=as_encoded(moved),
         do_sample=False,
         max_new_tokens=decoding.max_new_tokens,
         logits_processor=processors,
-        pad_token_id=pad,
-        eos_token_id=eos,
+        pad_token_id=int(vlm.tokenizer.pad_token_id),
+        eos_token_id=list(stops),
     )
-    answers = []
-    for row in output.tolist():
-        finished = eos in row
-        answers.append(Generated(text=vlm.decode(row[: row.index(eos)] if finished else row), finished=finished))
-    return answers
+    width = max(len(prompt) for prompt in prompts)
+    return [_generated(vlm, row[width:], stops) for row in output.tolist()]
+
+
+def _generated(vlm: VisionLanguageModel, row: list[int], stops: frozenset[int]) -> Generated:
+    end = next((place for place, token in enumerate(row) if token in stops), None)
+    return Generated(text=vlm.decode(row[:end]), finished=end is not None)

@@ -3,54 +3,43 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from mmedpo.config import LoraSettings, ModelSettings, Part, TrainSettings
 from mmedpo.errors import ModelError
 from mmedpo.models.checkpoints import checkpoint_path
+from mmedpo.models.family import Family
 from mmedpo.models.vlm import VisionLanguageModel
+from mmedpo.registry import lookup, names
 
 
 def load_model(settings: ModelSettings) -> VisionLanguageModel:
-    """Loads a LLaVA checkpoint with its tokenizer and image processor, in evaluation mode.
+    """Loads a checkpoint by the family of its type, in evaluation mode, frozen.
 
     Raises:
-        ModelError: not a LLaVA architecture, no chat template, or no image token.
+        ModelError: no family knows the type, a file is missing, or there is no chat template.
     """
-    import torch
-    from transformers import (
-        AutoConfig,
-        AutoTokenizer,
-        CLIPImageProcessorPil,
-        LlavaForConditionalGeneration,
-    )
+    from transformers import AutoConfig
 
     path = checkpoint_path(settings.name)
-    config = AutoConfig.from_pretrained(path)
-    if config.model_type != "llava":
-        raise ModelError(f"checkpoint {settings.name!r} is of type {config.model_type!r}; supported: llava")
+    family = _family(AutoConfig.from_pretrained(path).model_type, settings.name)
     device = _device(settings.device)
-    model: Any = LlavaForConditionalGeneration.from_pretrained(path, dtype=getattr(torch, settings.dtype))
-    model = model.to(device).eval()
+    loaded = family.load(path, settings.dtype)
+    model = loaded.model.to(device).eval()
     model.requires_grad_(False)
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    if tokenizer.chat_template is None:
+    if family.templated and loaded.tokenizer.chat_template is None:
         raise ModelError(f"checkpoint {settings.name!r} has no chat template; add chat_template.jinja to its folder")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    vision = config.vision_config
-    tokens = (vision.image_size // vision.patch_size) ** 2
-    if config.vision_feature_select_strategy == "full":
-        tokens += 1
-    return VisionLanguageModel(
-        model=model,
-        tokenizer=tokenizer,
-        image_processor=CLIPImageProcessorPil.from_pretrained(path),
-        image_token_id=int(config.image_token_id),
-        image_tokens=tokens,
-        name=settings.name,
-    )
+    return VisionLanguageModel(model, family(loaded, settings.name), settings.name)
+
+
+def _family(model_type: str, name: str) -> type[Family]:
+    """The class registered for a `model_type`."""
+    known = names("family")
+    if model_type not in known:
+        raise ModelError(f"checkpoint {name!r} is of type {model_type!r}; supported: {', '.join(known)}")
+    found: type[Family] = lookup("family", model_type)
+    return found
 
 
 def make_trainable(vlm: VisionLanguageModel, settings: TrainSettings, seed: int) -> None:
@@ -60,29 +49,36 @@ def make_trainable(vlm: VisionLanguageModel, settings: TrainSettings, seed: int)
     the language model, r = 128, alpha = 256; the head that predicts tokens is left alone), or all of
     their weights.
     """
-    vlm.trained = frozenset(settings.parts)
-    if settings.tune == "lora":
-        _attach_adapter(vlm, settings.lora, seed)
+    if settings.tune == "full":
+        open_parts(vlm, settings.parts)
         return
+    vlm.trained = frozenset(settings.parts)
+    _attach_adapter(vlm, settings.lora, seed)
+
+
+def open_parts(vlm: VisionLanguageModel, parts: Iterable[Part]) -> None:
+    """Opens all weights of some parts of a frozen model, in place."""
+    vlm.trained = frozenset(parts)
     for name, parameter in vlm.model.named_parameters():
-        # The head belongs to the language model, also where it is not tied to the embeddings.
-        part = "language_model" if "lm_head" in name else _part_of(name)
-        parameter.requires_grad_(part in settings.parts)
+        parameter.requires_grad_(vlm.family.part(name) in vlm.trained)
 
 
 def _attach_adapter(vlm: VisionLanguageModel, settings: LoraSettings, seed: int) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    targets = [
-        name
+    linear = {
+        name: vlm.family.part(name)
         for name, module in vlm.model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not name.endswith("lm_head") and _part_of(name) in vlm.trained
-    ]
-    if not targets:
+        if isinstance(module, torch.nn.Linear) and not name.endswith("lm_head")
+    }
+    missing = vlm.trained - set(linear.values())
+    if missing:
         raise ModelError(
-            f"{vlm.name!r} has no linear layers in {', '.join(sorted(vlm.trained))}; cannot attach an adapter"
+            f"{vlm.name!r} has no linear layers in {', '.join(sorted(missing))}, so an adapter would not train it; "
+            "take it out of train.parts, or set train.tune=full"
         )
+    targets = [name for name, part in linear.items() if part in vlm.trained]
     # A generator of its own: the adapter's start must not depend on what was drawn before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -92,16 +88,6 @@ def _attach_adapter(vlm: VisionLanguageModel, settings: LoraSettings, seed: int)
                 r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets
             ),
         )
-
-
-def _part_of(name: str) -> Part | None:
-    """The part of the model that a module or parameter belongs to."""
-    marks: dict[str, Part] = {
-        "language_model": "language_model",
-        "multi_modal_projector": "projector",
-        "vision_tower": "vision_tower",
-    }
-    return next((part for mark, part in marks.items() if mark in name), None)
 
 
 def load_tuned(settings: ModelSettings, folder: Path) -> VisionLanguageModel:

@@ -1,45 +1,53 @@
 """A loaded Med-LVLM behind the few calls the stages need.
 
-Only this file knows how a question becomes token ids with image tokens in them, and how pixels
-become projected image features.
+What differs between models is asked of its family (`mmedpo.models.family`); how pixels become features
+stands in `mmedpo.models.encoding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mmedpo.config import Part
 from mmedpo.errors import ModelError
+from mmedpo.models.encoding import ImageFeatures, Kept, TowerOutput, image_features, project, tower_outputs
+from mmedpo.models.family import ANY_SIZE, Family, Size, UInt8Image
 
-UInt8Image = NDArray[np.uint8]
-"""[H, W] or [H, W, 3], 0..255."""
+__all__ = ["UInt8Image", "VisionLanguageModel"]
 
 
 @dataclass
 class VisionLanguageModel:
-    """Model, tokenizer and image processor of one checkpoint."""
+    """A checkpoint and its family."""
 
     model: Any
-    """A `LlavaForConditionalGeneration`, or a PEFT model around one."""
-    tokenizer: Any
-    """Its tokenizer; must carry a chat template."""
-    image_processor: Any
-    """Its image processor (the PIL one: torchvision is never needed)."""
-    image_token_id: int
-    """Id of the placeholder that image features replace."""
-    image_tokens: int
-    """Number of placeholders one image takes."""
+    """A `...ForConditionalGeneration`, or a PEFT model around one."""
+    family: Family
+    """What is special about it; holds tokenizer and image processor."""
     name: str
     """How the user named the checkpoint."""
-    trained: frozenset[Part] = frozenset()
+    trained: frozenset[Part] = field(default=frozenset())
     """Parts that are being trained; whatever depends on none of them is computed once."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer."""
+        return self.family.tokenizer
+
+    @property
+    def image_processor(self) -> Any:
+        """The checkpoint's image processor."""
+        return self.family.image_processor
+
+    @property
+    def image_token_id(self) -> int:
+        """Id of the placeholder that image features replace."""
+        return self.family.image_token_id
 
     @property
     def device(self) -> torch.device:
@@ -48,66 +56,90 @@ class VisionLanguageModel:
 
     @property
     def base(self) -> Any:
-        """The `LlavaForConditionalGeneration` itself, inside any PEFT wrapper."""
+        """The `...ForConditionalGeneration` itself, inside any PEFT wrapper."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def text_config(self) -> Any:
+        """Configuration of the language model."""
+        return self.base.config.get_text_config()
 
     @property
     def context_length(self) -> int:
         """Longest sequence the language model takes, tokens."""
-        return int(self.base.config.text_config.max_position_embeddings)
+        return int(self.text_config.max_position_embeddings)
 
-    def prompt_ids(self, question: str) -> list[int]:
+    def prompt_ids(self, question: str, sizes: Sequence[Size] = (ANY_SIZE,)) -> list[int]:
         """Token ids of the prompt up to where the answer starts, image placeholders expanded.
 
+        Args:
+            question: plain text.
+            sizes: of the pictures it is asked about; a family that counts tokens by them needs the true ones.
+
         Raises:
-            ModelError: the chat template does not render exactly one image placeholder.
+            ModelError: the template does not place every picture once.
         """
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        found = ids.count(self.image_token_id)
-        if found != 1:
-            raise ModelError(
-                f"the chat template of {self.name!r} renders {found} image placeholders for one image, expected 1; "
-                "fix the template of the checkpoint, or remove the placeholder from the question text"
-            )
-        at = ids.index(self.image_token_id)
-        return [*ids[:at], *[self.image_token_id] * self.image_tokens, *ids[at + 1 :]]
+        return self.family.prompt(question, sizes)
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Token ids of an answer, end-of-sequence included.
+        """Token ids of an answer, end of turn included.
 
         Raises:
             ModelError: the answer is empty once tokenised.
         """
-        ids: list[int] = self.tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
-        if not ids:
-            raise ModelError(f"the answer {answer!r} has no tokens; drop it before training")
-        return [*ids, int(self.tokenizer.eos_token_id)]
+        return self.family.answer(answer)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens removed, stripped."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
-    def pixel_values(self, images: Sequence[UInt8Image]) -> Tensor:
-        """Pixel tensor [images, 3, height, width] on the model's device and in its dtype."""
-        from PIL import Image
+    def inputs(self, image: UInt8Image) -> dict[str, Tensor]:
+        """What `get_image_features` takes for one picture, on the model's device and in its type."""
+        return {
+            name: value.to(self.device, self.base.dtype) if value.is_floating_point() else value.to(self.device)
+            for name, value in self.family.encode(image).items()
+        }
 
-        pictures = [Image.fromarray(image).convert("RGB") for image in images]
-        pixels = self.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
-        return torch.as_tensor(pixels).to(self.device, self.base.dtype)
+    def encode(self, images: Sequence[UInt8Image]) -> list[ImageFeatures]:
+        """Image features the language model reads, from pixels, in order."""
+        inputs = [self.inputs(image) for image in images]
+        return image_features(self.base, inputs, [_size(image) for image in images])
+
+    @property
+    def volatile(self) -> bool:
+        """Whether nothing of the way from pixels to features can be kept while training goes on."""
+        return "vision_tower" in self.trained or ("projector" in self.trained and bool(self.family.merger))
+
+    def keep(self, images: Sequence[UInt8Image]) -> list[Kept]:
+        """The part of the way from pixels to features that comes before anything trained but the tower."""
+        if self.volatile:
+            return list(self.encode(images))
+        with torch.no_grad():
+            if "projector" not in self.trained:
+                return list(self.encode(images))
+            inputs = [self.inputs(image) for image in images]
+            return list(tower_outputs(self.base, inputs, [_size(image) for image in images]))
+
+    def finish(self, kept: Sequence[Kept]) -> list[ImageFeatures]:
+        """The rest of that way, differentiable; on the model's device."""
+        moved = [one.map(lambda value: value.to(self.device)) for one in kept]
+        towers = [one for one in moved if isinstance(one, TowerOutput)]
+        projected = iter(project(self.base, towers, next(iter(self.model.parameters()))) if towers else ())
+        return [next(projected) if isinstance(one, TowerOutput) else one for one in moved]
+
+    # Models of LLaVA's shape, taken apart: how the tiny one is trained from scratch.
 
     def tower_features(self, images: Sequence[UInt8Image]) -> Tensor:
         """What the projector is given of each image: [images, image tokens, tower width]."""
-        config = self.base.config
-        output = self.base.model.vision_tower(self.pixel_values(images), output_hidden_states=True, return_dict=True)
-        layers = config.vision_feature_layer
-        chosen = [output.hidden_states[layer] for layer in ([layers] if isinstance(layers, int) else layers)]
-        if config.vision_feature_select_strategy == "default":
-            chosen = [hidden[:, 1:] for hidden in chosen]
-        return torch.cat(chosen, dim=-1)
+        given: list[Tensor] = []
+        handle = self.base.model.multi_modal_projector.register_forward_pre_hook(
+            lambda module, arguments: given.append(arguments[0])
+        )
+        try:
+            self.encode(images)
+        finally:
+            handle.remove()
+        return torch.cat(given)
 
     def project(self, tower: Tensor) -> Tensor:
         """Image features the language model reads: [images, image tokens, hidden] from the tower's output."""
@@ -131,3 +163,7 @@ class VisionLanguageModel:
                 "a sequence was truncated or its template is wrong"
             )
         return torch.as_tensor(embeddings.masked_scatter(mask.unsqueeze(-1), features.to(embeddings.dtype)))
+
+
+def _size(image: UInt8Image) -> Size:
+    return Size(*image.shape[:2])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from mmedpo.config import WeightMode
 from mmedpo.config.lint import LintSettings
 from mmedpo.errors import ConfigError, ImageError
 from mmedpo.imaging.images import read_image
@@ -15,6 +14,7 @@ from mmedpo.lint.linter import Evidence
 from mmedpo.preferences.pairs import join_rows
 from mmedpo.progress import Reporter
 from mmedpo.records import Drop, Example, Message, PreferenceRow
+from mmedpo.registry import lookup, names
 
 
 def gather(
@@ -125,8 +125,8 @@ def derived_weights(rows: Sequence[PreferenceRow]) -> dict[str, Sequence[float]]
             row.score for row in rows if row.score is not None and (row.pair_type == "visual") == (kind == "visual")
         ]
         if len(set(scores)) > 1:
-            for mode in get_args(WeightMode):
-                if mode not in ("raw", "none"):
+            for mode in names("weighting"):
+                if "lower" in lookup("weighting", mode).options:
                     found[mode if kind == "text" else f"{mode}-visual"] = clinical_weights(scores, mode).weights
     return found
 

@@ -87,8 +87,8 @@ def run_table(
         reporter.message(f"{arm}: learning rate {rate:g} ({', '.join(f'{r:g}: {s}' for r, s in scores.items())})")
     final = [Job(arm, recipe, seed, chosen[arm][0]) for seed in plan.seeds for arm, recipe in plan.arms.items()]
     # The base's answers are the same for all arms of a seed: made once, then taken over.
-    lost = runner.all([job for job in final if job.arm == first[0]], until="predict-tuned")
-    lost |= runner.all([job for job in final if job.arm != first[0]], until="predict-tuned")
+    lost = runner.all([job for job in final if job.arm == first[0]], until="evaluate")
+    lost |= runner.all([job for job in final if job.arm != first[0]], until="evaluate")
     unstable = {job.arm for job in lost}
     folders = {arm: [folder / job.name for job in final if job.arm == arm] for arm in plan.arms if arm not in unstable}
     if first[0] in unstable:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mmedpo.config import RunSettings
+from mmedpo.config import RunSettings, check_names
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, TrainingCollapsed
 from mmedpo.evaluate import stage as evaluation
 from mmedpo.grounding import stage as grounding
 from mmedpo.preferences import stage as importing
@@ -52,7 +52,7 @@ def _round(settings: RunSettings, number: int) -> list[Stage]:
 
 
 def _generation_probe(run: Run) -> GenerationProbe:
-    from mmedpo.evaluate.generate import probe_answers
+    from mmedpo.evaluate.predictions import probe_answers
 
     protocol, root = run.settings.evaluate.protocol, run.image_root
     return lambda vlm, features, examples: probe_answers(vlm, features, examples, root, protocol)
@@ -78,16 +78,42 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
     wanted_stages = stages[: names.index(until) + 1] if until is not None else stages
     if only is not None:
         wanted_stages = [stage for stage in stages if stage.name == only]
+    _check_pieces(run, wanted_stages)
     if run.file(DATA_NOTES).exists():
         _check_endpoints(run, wanted_stages)
     for stage in wanted_stages:
-        if not run.execute(stage):
+        try:
+            executed = run.execute(stage)
+        except TrainingCollapsed:
+            _report_collapse(run, stages[-1], stage)
+            raise
+        if not executed:
             done.append(stage.name)
         if stage.name == "data":
             _check_splits(run)
             _check_endpoints(run, wanted_stages)
     if done:
         run.message(f"already done: {', '.join(done)}")
+
+
+def _report_collapse(run: Run, report: Stage, training: Stage) -> None:
+    """The report says that training collapsed, and how it came to it, before the error ends the run."""
+    if run.rank:
+        return
+    if training.name in run.manifest.stages:
+        run.message("what an earlier training left here, and its report, stay as they were")
+    else:
+        run.execute(replace(report, places=training.places))
+
+
+def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
+    """Refuses before anything is computed a name that stands for nothing, and a term that its loss cannot use."""
+    check_names(run.settings)
+    trains = any(stage.name.rpartition("/")[2] == "train" and not run.is_done(stage) for stage in stages)
+    if trains and run.settings.train.method == "preference":
+        from mmedpo.train.objectives import Objective
+
+        Objective(run.settings.train.objective, run.settings.train.beta)
 
 
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:

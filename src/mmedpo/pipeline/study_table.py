@@ -6,18 +6,23 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from mmedpo.config import RunSettings, load_settings
+from mmedpo.config import RunSettings, stored_settings
 from mmedpo.evaluate.metrics import meteor_label
-from mmedpo.evaluate.scoring import score_predictions
-from mmedpo.evaluate.study import base_reliance_interval, study_cells, study_contrasts, study_reliance
-from mmedpo.records import Cell, Contrast, Example, ItemScore, Prediction, Reliance, RelianceCell
+from mmedpo.evaluate.probes import Probe, probes_of
+from mmedpo.evaluate.statistics import Interval
+from mmedpo.evaluate.study import SeedRows, headline_interval, study_cells, study_contrasts, study_probe
+from mmedpo.records import Cell, Contrast, ItemScore, ProbeCell
 from mmedpo.records.evaluation import LABELS, METRICS
-from mmedpo.run.layout import RESOLVED
+from mmedpo.run import BASE, TUNED
+from mmedpo.run.layout import RESOLVED, SCORES, measured_by
 from mmedpo.storage.tables import read_table, write_text
 
 COLUMNS = {**LABELS, "meteor": meteor_label()}
 """METEOR says whether it had its synonyms."""
+ALPHA = 0.05
+"""Adjusted p-values up to this get a star; the intervals cover 95 %."""
 Chosen = Mapping[str, tuple[float, Mapping[float, str]]]
 """Arm -> (chosen learning rate, validation score of every rate)."""
 
@@ -31,33 +36,19 @@ def write_study(
     notes: Sequence[str],
     out: Path,
 ) -> None:
-    """Scores the stored predictions of all arms and seeds, and writes `NAME.md` and `NAME.json`."""
+    """Compares the stored scores and probes of all arms and seeds, and writes `NAME.md` and `NAME.json`."""
     first = next(iter(folders.values()))
-    settings = load_settings(first[0] / RESOLVED)
+    settings = stored_settings(first[0] / RESOLVED)
     cells: list[Cell] = []
     contrasts: list[Contrast] = []
     samples = settings.evaluate.bootstrap_samples
     leader = next(iter(folders))
+    scores = {folder: _scores(folder, settings.evaluate.protocol) for paths in folders.values() for folder in paths}
     for split in settings.evaluate.splits:
-        base = [_items(folder, "base", split, settings) for folder in first]
-        arms = {arm: [_items(folder, "tuned", split, settings) for folder in paths] for arm, paths in folders.items()}
+        base = [_of(scores[folder], BASE, split) for folder in first]
+        arms = {arm: [_of(scores[folder], TUNED, split) for folder in paths] for arm, paths in folders.items()}
         cells += study_cells(split, base, arms, samples)
         contrasts += study_contrasts(split, arms, leader, samples)
-    base_reliance = [read_table(folder / "reliance" / "base.parquet", Reliance) for folder in first]
-    arm_reliance = {
-        arm: [read_table(folder / "reliance" / "tuned.parquet", Reliance) for folder in paths]
-        for arm, paths in folders.items()
-    }
-    reliance = study_reliance(base_reliance, arm_reliance, samples)
-    content = {
-        "name": name,
-        "cells": [cell.model_dump() for cell in cells],
-        "contrasts": [item.model_dump() for item in contrasts],
-        "reliance": [cell.model_dump() for cell in reliance],
-        "learning_rates": {arm: {"chosen": rate, "validation": dict(shown)} for arm, (rate, shown) in chosen.items()},
-        "settings": settings.model_dump(mode="json"),
-    }
-    write_text(out / f"{name}.json", json.dumps(content, indent=1))
     parts = [
         _head(name, description, settings, overrides, len(first)),
         *notes,
@@ -65,25 +56,37 @@ def write_study(
         *[_split_table(split, cells) for split in settings.evaluate.splits],
         _contrast_table(leader, settings.evaluate.splits[0], contrasts),
     ]
-    if reliance:
-        parts.append(_reliance_table(reliance, base_reliance_interval(base_reliance[0], samples)))
+    probes: dict[str, list[ProbeCell]] = {}
+    for probe_name, probe in probes_of(settings.evaluate).items():
+        rows = _rows(first, probe_name, probe, BASE)
+        found = study_probe(
+            probe, rows, {arm: _rows(paths, probe_name, probe, TUNED) for arm, paths in folders.items()}, samples
+        )
+        if found:
+            probes[probe_name] = found
+            parts.append(_probe_table(probe, found, headline_interval(probe, rows[0], samples)))
+    content = {
+        "name": name,
+        "cells": [cell.model_dump() for cell in cells],
+        "contrasts": [item.model_dump() for item in contrasts],
+        "probes": {probe_name: [cell.model_dump() for cell in found] for probe_name, found in probes.items()},
+        "learning_rates": {arm: {"chosen": rate, "validation": dict(shown)} for arm, (rate, shown) in chosen.items()},
+        "settings": settings.model_dump(mode="json"),
+    }
+    write_text(out / f"{name}.json", json.dumps(content, indent=1))
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
 
 
-def _items(folder: Path, model: str, split: str, settings: RunSettings) -> list[ItemScore]:
-    wanted = settings.evaluate.answer_types
-    examples = [
-        example
-        for example in read_table(folder / "examples.parquet", Example)
-        if example.split == split and example.answer_type in wanted
-    ]
-    known = {example.example_id for example in examples}
-    predictions = [
-        prediction
-        for prediction in read_table(folder / "predictions" / f"{model}.parquet", Prediction)
-        if prediction.example_id in known
-    ]
-    return score_predictions(examples, predictions, settings.evaluate.protocol)
+def _scores(folder: Path, protocol: str) -> list[ItemScore]:
+    return [item for item in read_table(folder / SCORES, ItemScore) if item.protocol == protocol]
+
+
+def _of(items: Sequence[ItemScore], model: str, split: str) -> list[ItemScore]:
+    return [item for item in items if (item.model, item.split) == (model, split)]
+
+
+def _rows(folders: Sequence[Path], name: str, probe: Probe[Any], model: str) -> SeedRows:
+    return [read_table(folder / measured_by(name, model), probe.record) for folder in folders]
 
 
 def _head(name: str, description: str, settings: RunSettings, overrides: Sequence[str], seeds: int) -> str:
@@ -96,7 +99,8 @@ def _head(name: str, description: str, settings: RunSettings, overrides: Sequenc
         "rate and stopping are chosen on the validation split. Protocol "
         f"`{settings.evaluate.protocol}`. Differences are paired by question; 95 % intervals by a bootstrap over "
         f"images and seeds ({settings.evaluate.bootstrap_samples:,} resamples). Numbers are percent; bold: the "
-        "interval excludes 0."
+        "interval excludes 0; with a star it also does after Holm's correction for all comparisons of its table "
+        "(adjusted p <= 0.05)."
     )
 
 
@@ -137,8 +141,16 @@ def _show(cell: Cell) -> str:
     text = f"{100 * cell.mean:.1f}"
     if cell.difference is None or cell.low is None or cell.high is None:
         return text
-    change = f"{100 * cell.difference:+.1f} ({100 * cell.low:+.1f} to {100 * cell.high:+.1f})"
-    return f"{text} **{change}**" if cell.low > 0 or cell.high < 0 else f"{text} {change}"
+    return f"{text} {_change(cell.difference, cell.low, cell.high, cell.p_adjusted)}"
+
+
+def _change(difference: float, low: float, high: float, p_adjusted: float | None, scale: float = 100.0) -> str:
+    """A difference with its interval: bold where that excludes 0, with a star where the adjusted p-value agrees."""
+    decimals = 1 if scale == 100.0 else 3
+    text = f"{scale * difference:+.{decimals}f} ({scale * low:+.{decimals}f} to {scale * high:+.{decimals}f})"
+    if not (low > 0 or high < 0):
+        return text
+    return f"**{text}**\\*" if p_adjusted is not None and p_adjusted <= ALPHA else f"**{text}**"
 
 
 def _contrast_table(leader: str, split: str, contrasts: Sequence[Contrast]) -> str:
@@ -155,28 +167,26 @@ def _contrast_table(leader: str, split: str, contrasts: Sequence[Contrast]) -> s
         shown = []
         for metric in metrics:
             item = by_key[other, metric]
-            text = f"{100 * item.difference:+.1f} ({100 * item.low:+.1f} to {100 * item.high:+.1f})"
-            shown.append(f"**{text}**" if item.low > 0 or item.high < 0 else text)
+            shown.append(_change(item.difference, item.low, item.high, item.p_adjusted))
         lines.append(f"| {other} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
-def _reliance_table(cells: Sequence[RelianceCell], base: tuple[float, float, float]) -> str:
+def _probe_table(probe: Probe[Any], cells: Sequence[ProbeCell], base: Interval) -> str:
+    headline = probe.quantities[probe.headline]
     lines = [
-        "## Lesion reliance",
+        f"## {probe.title}",
         "",
-        "Fall of log pi(y_w), in nats summed over the answer, when the true lesion is noised, and when an equal area "
-        "elsewhere is. The contrast is the first minus the second; the last column compares it with the base's "
-        f"(base contrast {base[0]:.3f}, {base[1]:.3f} to {base[2]:.3f}).",
+        f"{headline.capitalize()}: {probe.about}, in {probe.unit}; the last column compares it with the base's (base "
+        f"{base.estimate:.3f}, {base.low:.3f} to {base.high:.3f}).",
         "",
-        "| arm | lesion noised | elsewhere noised | contrast | contrast minus base's |",
-        "|---|---|---|---|---|",
+        f"| arm | {' | '.join(probe.quantities.values())} | {headline} minus base's |",
+        f"|---|{'---|' * (len(probe.quantities) + 1)}",
     ]
     for cell in cells:
         change = ""
         if cell.difference is not None and cell.low is not None and cell.high is not None:
-            change = f"{cell.difference:+.3f} ({cell.low:+.3f} to {cell.high:+.3f})"
-            change = f"**{change}**" if cell.low > 0 or cell.high < 0 else change
-        contrast = cell.lesion - cell.elsewhere
-        lines.append(f"| {cell.arm} | {cell.lesion:.3f} | {cell.elsewhere:.3f} | {contrast:.3f} | {change} |")
+            change = _change(cell.difference, cell.low, cell.high, cell.p_adjusted, scale=1.0)
+        means = " | ".join(f"{cell.means[quantity]:.3f}" for quantity in probe.quantities)
+        lines.append(f"| {cell.arm} | {means} | {change} |")
     return "\n".join(lines)

@@ -155,19 +155,15 @@ def _general_words() -> list[str]:
 def _fresh_model(tokenizer: Any, seed: int) -> Any:
     import torch
 
-    from mmedpo.models.tiny.architecture import IMAGE, build_image_processor, build_model
+    from mmedpo.models.families.llava import Llava
+    from mmedpo.models.family import Loaded
+    from mmedpo.models.tiny.architecture import build_image_processor, build_model
     from mmedpo.models.vlm import VisionLanguageModel
 
     torch.manual_seed(seed)
     model = build_model(tokenizer)
-    return VisionLanguageModel(
-        model=model,
-        tokenizer=tokenizer,
-        image_processor=build_image_processor(),
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_tokens=model.config.image_seq_length,
-        name="tiny (in training)",
-    )
+    name = "tiny (in training)"
+    return VisionLanguageModel(model, Llava(Loaded(model, tokenizer, build_image_processor()), name), name)
 
 
 def _load(folder: Path) -> Any:

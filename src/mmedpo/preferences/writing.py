@@ -18,6 +18,7 @@ from typing import Any
 
 from mmedpo.errors import ImageError, PreferenceFormatError
 from mmedpo.imaging.images import MAX_PIXELS, read_image
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.preferences.formats.llama_factory import dataset_info
 from mmedpo.preferences.layout import CARRIED, CARRIED_FIELDS, BadRow, PreferenceFormat
 from mmedpo.preferences.moving import Moving
@@ -258,9 +259,7 @@ class _Embedder:
                 plain = image.mode in ("L", "RGB") and image.getexif().get(0x0112, 1) == 1
             if plain:
                 return content
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
-        return buffer.getvalue()
+        return png_bytes(pixels)
 
 
 def _schema(target: PreferenceFormat, carry: bool) -> Any:

@@ -25,9 +25,8 @@ ErrorType = Literal[
 PairKind = Literal["text", "visual"]
 """`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v)."""
 
-NoiseKind = Literal["diffusion", "blank", "crop", "mask-out", "released"]
+
 NoiseRegion = Literal["lesion", "global"]
-Protocol = Literal["strict", "released", "llava-med"]
 
 
 class Record(BaseModel):
@@ -123,8 +122,8 @@ class Grounding(Record):
 class NoiseSpec(Record):
     """Everything needed to rebuild one noised image alone, bit for bit (METHOD section 1, Eq. 2)."""
 
-    kind: NoiseKind = "diffusion"
-    """`diffusion` is Eq. 2; the others are ablations; `released` mimics the published code."""
+    kind: str = "diffusion"
+    """Registered name; `diffusion` is Eq. 2, the others are ablations, `released` mimics the published code."""
     region: NoiseRegion = "lesion"
     """`lesion`: inside the heatmap; `global`: h = 1 everywhere."""
     step: int = 500

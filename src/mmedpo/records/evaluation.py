@@ -1,4 +1,4 @@
-"""What is said of a model: its answers, their scores, and what base and tuned model are compared by."""
+"""What is said of models: their answers, the scores of these, what probes measured, and what models are compared by."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Prediction(Record):
     example_id: str
     """The question it answers."""
     model: str
-    """Which model answered: `base` or `tuned`."""
+    """Which model answered, by its slot in the run: `base`, `tuned` ..."""
     text: str
     """The answer as decoded, stripped."""
     finished: bool = True
@@ -35,10 +35,12 @@ class Prediction(Record):
 
 
 class ItemScore(Record):
-    """One answer of one model, scored by one protocol."""
+    """One answer of one model, scored by one protocol: a row of `scores.parquet`."""
 
     example_id: str
     """The question."""
+    split: str
+    """The split it belongs to."""
     model: str
     """Which model answered."""
     protocol: str
@@ -89,15 +91,20 @@ class Summary(Record):
     """Note -> number of closed answers without credit."""
 
 
-class Reliance(Record):
-    """log pi(y_w) of one question of one model under the clean and the two noised views."""
+class Measurement(Record):
+    """What every row of a probe's table holds; a probe adds what it measured."""
 
     example_id: str
     """The question."""
     model: str
-    """`base` or `tuned`."""
+    """Which model, by its slot in the run."""
     image_sha256: str
     """Cluster of the intervals."""
+
+
+class Reliance(Measurement):
+    """log pi(y_w) of one question of one model under the clean and the two noised views."""
+
     clean: float
     """log pi(y_w | clean image), nats, summed over the answer."""
     lesion: float
@@ -107,7 +114,7 @@ class Reliance(Record):
 
 
 class Difference(Record):
-    """Tuned minus base on one metric of one split, paired by question, clustered by image."""
+    """One model minus another on one metric of one split, paired by question, clustered by image."""
 
     split: str
     """The split."""
@@ -115,46 +122,84 @@ class Difference(Record):
     """The metric."""
     error_type: ErrorType | None = None
     """Set when only questions of this type are compared."""
-    base: float
-    """Mean of the base."""
-    tuned: float
-    """Mean of the tuned model."""
+    model: str
+    """The model."""
+    against: str
+    """The model it is compared with."""
+    before: float
+    """Mean of the latter."""
+    after: float
+    """Mean of the former."""
     difference: float
-    """Tuned minus base."""
+    """After minus before."""
     low: float
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
+    p_value: float
+    """Two-sided, of the bootstrap behind the interval."""
+    p_adjusted: float
+    """The same, adjusted by Holm's method for all comparisons of its table."""
     questions: int
     """Questions compared."""
     images: int
     """Images they stand on."""
 
 
-class ReliancePart(Record):
-    """Mean fall of log pi(y_w), nats, when one region is noised; positive means it falls."""
+class ProbePart(Record):
+    """Mean of one quantity of a probe for one model, or the difference between two models."""
 
+    quantity: str
+    """One of the probe's quantities."""
     model: str
-    """`base` or `tuned`; `tuned-base` for the difference."""
-    region: str
-    """`lesion`, `elsewhere`, or `contrast` (lesion minus elsewhere)."""
+    """The model."""
+    against: str = ""
+    """The model that was subtracted, question by question; empty for the mean of one model."""
     mean: float
     """Mean over the questions."""
     low: float
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
+    p_value: float | None = None
+    """Two-sided, of a difference."""
+    p_adjusted: float | None = None
+    """The same, adjusted by Holm's method for the differences of this probe."""
     questions: int
     """Questions measured."""
 
 
+class ProbeSummary(Record):
+    """What one probe found, with all that a reader who does not know it needs."""
+
+    probe: str
+    """Its registered name."""
+    title: str
+    """Its name in words, e.g. `Lesion reliance`."""
+    unit: str
+    """Unit of its quantities, e.g. `nats`."""
+    headline: str
+    """The quantity by which models are compared."""
+    about: str
+    """What the headline is, as one clause."""
+    split: str
+    """The split it was measured on."""
+    parts: tuple[ProbePart, ...]
+    """Every quantity of every model, and the differences to the first model."""
+
+    def part(self, quantity: str, model: str, against: str = "") -> ProbePart | None:
+        """One of the parts; None where it was not measured."""
+        wanted = quantity, model, against
+        return next((part for part in self.parts if (part.quantity, part.model, part.against) == wanted), None)
+
+
 class SplitScores(Record):
-    """Both models on one split."""
+    """All models on one split."""
 
     split: str
     """The split."""
     summaries: dict[str, Summary]
-    """`base` and `tuned`."""
+    """Model -> its summary, in the order of the run."""
     other_protocols: dict[str, dict[str, Summary]] = Field(default_factory=dict)
     """Protocol -> the same, for comparison with published numbers."""
 
@@ -164,18 +209,22 @@ class Evaluation(Record):
 
     protocol: str
     """Protocol of the headline."""
+    models: tuple[str, ...]
+    """The models by their slots, in order; the first is what the others are compared with."""
     splits: tuple[SplitScores, ...]
     """In the order of the settings."""
     differences: tuple[Difference, ...]
     """Whole splits."""
     by_error_type: tuple[Difference, ...]
     """Per error type, on the first split."""
-    reliance: tuple[ReliancePart, ...] = ()
-    """On the first split; empty when it was not measured."""
+    probes: tuple[ProbeSummary, ...] = ()
+    """What probes found on the first split; only those that measured something."""
     level: float = 0.95
     """Coverage of the intervals."""
-    bootstrap_samples: int = 0
+    bootstrap_samples: int
     """Resamples behind each interval."""
+    notes: tuple[str, ...] = ()
+    """What could not be compared, and why, one sentence each."""
 
 
 class Cell(Record):
@@ -197,6 +246,10 @@ class Cell(Record):
     """Lower end of the 95 % interval of the difference."""
     high: float | None = None
     """Upper end."""
+    p_value: float | None = None
+    """Two-sided, of the difference."""
+    p_adjusted: float | None = None
+    """The same, adjusted by Holm's method for all differences of its table."""
     questions: int
     """Questions per seed."""
     images: int
@@ -220,20 +273,26 @@ class Contrast(Record):
     """Lower end of the 95 % interval."""
     high: float
     """Upper end."""
+    p_value: float
+    """Two-sided."""
+    p_adjusted: float
+    """The same, adjusted by Holm's method for all contrasts of its table."""
 
 
-class RelianceCell(Record):
-    """Lesion reliance of one arm: fall of log pi(y_w) with the lesion noised minus elsewhere noised, nats."""
+class ProbeCell(Record):
+    """One arm under one probe."""
 
     arm: str
     """Name of the arm; `base` for the model before tuning."""
-    lesion: float
-    """Mean fall with the lesion noised."""
-    elsewhere: float
-    """Mean fall with an equal area elsewhere noised."""
+    means: dict[str, float]
+    """Quantity of the probe -> its mean over questions and seeds."""
     difference: float | None = None
-    """Contrast (lesion minus elsewhere) of the arm minus that of the base."""
+    """Headline quantity of the arm minus that of the base; None for the base."""
     low: float | None = None
     """Lower end of its 95 % interval."""
     high: float | None = None
     """Upper end."""
+    p_value: float | None = None
+    """Two-sided, of the difference."""
+    p_adjusted: float | None = None
+    """The same, adjusted by Holm's method for the arms under this probe."""

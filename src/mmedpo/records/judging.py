@@ -99,7 +99,8 @@ class SourceWeights(Record):
     """How the weights of one source of scores came out."""
 
     source: str
-    """`text` or `visual`: statistics are taken per source."""
+    """Statistics are taken per source: `text` or `visual`; where scores of a kind have several origins, these apart, as
+    `text (imported)` and `text (debate)`."""
     pairs: int
     """Scored pairs."""
     mean: float

@@ -13,6 +13,7 @@ from mmedpo.report.content import Interval, Metric
 from mmedpo.report.parts import image_type
 
 MISSING = "not measured"
+SMALLEST_P = 0.001
 MINUS = "\N{MINUS SIGN}"
 TO = "\N{EN DASH}"
 
@@ -45,6 +46,11 @@ def money(usd: float | None) -> str:
 def share(value: float | None, decimals: int = 0) -> str:
     """A fraction in [0, 1] as a percentage."""
     return MISSING if value is None else f"{number(100 * value, decimals)} %"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; small ones as a bound."""
+    return MISSING if value is None else f"< {SMALLEST_P}" if value < SMALLEST_P else number(value, 3)
 
 
 def duration(seconds: float | None) -> str:

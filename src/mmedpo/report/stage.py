@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmedpo.config import RunSettings
 from mmedpo.report.gather import write_report
+from mmedpo.report.section import files_of, sections
 from mmedpo.run import BASE, TUNED, Stage
 from mmedpo.run.layout import (
     CANDIDATES,
@@ -20,7 +21,9 @@ from mmedpo.run.layout import (
     HEATMAPS,
     IMAGES,
     PAIRS,
+    PROBES,
     REPORT,
+    SCORES,
     TRAINING,
     VERDICTS,
     WEIGHTS,
@@ -42,6 +45,8 @@ TABLES = (
     WEIGHTS,
     TRAINING,
     EVALUATION,
+    SCORES,
+    PROBES,
     predictions_of(BASE),
     predictions_of(TUNED),
     DROPS,
@@ -56,6 +61,8 @@ def stage(settings: RunSettings) -> Stage:
 
 
 def _code() -> str:
-    """Hash of everything that shapes the page, so that a changed template renders anew."""
-    files = sorted(file for file in Path(__file__).parent.rglob("*") if file.suffix in {".py", ".j2", ".css"})
+    """Hash of everything that shapes the page, sections from outside included, so that a change renders anew."""
+    ours = [file for file in Path(__file__).parent.rglob("*") if file.suffix in {".py", ".j2", ".css"}]
+    theirs = [file for section in sections().values() for file in files_of(section)]
+    files = sorted({*ours, *theirs})
     return hashlib.sha256("".join(hash_path(file) for file in files).encode()).hexdigest()

@@ -19,14 +19,32 @@ from mmedpo.records import (
     Evaluation,
     Example,
     Grounding,
+    ItemScore,
     Prediction,
     PreferencePair,
+    ProbeSummary,
     Record,
     SourceWeights,
     Turn,
     Verdict,
 )
 from mmedpo.run import Run
+from mmedpo.run.layout import (
+    CANDIDATES,
+    CURATED,
+    DATA_NOTES,
+    DEBATES,
+    EVALUATION,
+    EXAMPLES,
+    GROUNDINGS,
+    LOG,
+    PAIRS,
+    SCORES,
+    VERDICTS,
+    WEIGHTS,
+    predictions_of,
+)
+from mmedpo.run.slots import round_folder
 
 R = TypeVar("R", bound=Record)
 
@@ -58,9 +76,16 @@ class Stored:
     trained: bool
     """False when training stopped (it collapsed, or was killed) and so left a log but no adapter."""
     evaluation: Evaluation | None
+    scores: Sequence[ItemScore]
+    """Every answer of every model under every protocol; empty before the evaluation."""
     predictions: Mapping[str, Mapping[str, Prediction]]
-    """Model -> example id -> answer."""
+    """Model -> example id -> answer, of the evaluated models."""
     drops: Sequence[Drop]
+
+    def probe(self, name: str) -> ProbeSummary | None:
+        """What a probe found; None when it was not measured."""
+        found = self.evaluation.probes if self.evaluation else ()
+        return next((summary for summary in found if summary.probe == name), None)
 
 
 def read_stored(run: Run) -> Stored:
@@ -69,35 +94,41 @@ def read_stored(run: Run) -> Stored:
     Raises:
         RunFolderError: a file is there, but damaged or of another version.
     """
-    evaluation = _json(run, "evaluation.json")
+    evaluation = _json(run, EVALUATION)
     try:
         checked = None if evaluation is None else Evaluation.model_validate(evaluation)
     except ValidationError as error:
         raise RunFolderError(
-            f"{run.file('evaluation.json')} does not hold an evaluation of this version "
+            f"{run.file(EVALUATION)} does not hold an evaluation of this version "
             f"({error.error_count()} fields differ); run `mmedpo evaluate {run.path}` again"
         ) from None
     return Stored(
         settings=run.settings,
-        examples={example.example_id: example for example in _table(run, "examples.parquet", Example)},
-        data=_json(run, "data.json") or {},
-        groundings=_table(run, "groundings.parquet", Grounding) if _is_grounded(run.settings) else [],
-        candidates=_table(run, "candidates.parquet", Candidate),
-        verdicts={verdict.example_id: verdict for verdict in _table(run, "verdicts.parquet", Verdict)},
-        curated=_table(run, "curated.parquet", PreferencePair),
-        pairs=_table(run, "pairs.parquet", PreferencePair),
-        turns=_table(run, "debates.parquet", Turn),
-        weights=_table(run, "weights.parquet", SourceWeights),
+        examples={example.example_id: example for example in _table(run, EXAMPLES, Example)},
+        data=_json(run, DATA_NOTES) or {},
+        groundings=_table(run, GROUNDINGS, Grounding) if _is_grounded(run.settings) else [],
+        candidates=_table(run, CANDIDATES, Candidate),
+        verdicts={verdict.example_id: verdict for verdict in _table(run, VERDICTS, Verdict)},
+        curated=_table(run, CURATED, PreferencePair),
+        pairs=_table(run, PAIRS, PreferencePair),
+        turns=_table(run, DEBATES, Turn),
+        weights=_table(run, WEIGHTS, SourceWeights),
         costs=_costs(run),
-        log=_json(run, "train/log.json") or [],
-        trained="train" in run.manifest.stages,
+        log=_json(run, LOG) or [],
+        trained=_last_training(run.settings) in run.manifest.stages,
         evaluation=checked,
+        scores=_table(run, SCORES, ItemScore) if checked else [],
         predictions={
-            model: {answer.example_id: answer for answer in _table(run, f"predictions/{model}.parquet", Prediction)}
-            for model in ("base", "tuned")
+            model: {answer.example_id: answer for answer in _table(run, predictions_of(model), Prediction)}
+            for model in (checked.models if checked else ())
         },
         drops=run.drops(),
     )
+
+
+def _last_training(settings: RunSettings) -> str:
+    """Name of the stage that gives the tuned model."""
+    return "train" if settings.rounds == 1 else f"{round_folder(settings.rounds)}/train"
 
 
 def _is_grounded(settings: RunSettings) -> bool:

@@ -1,27 +1,22 @@
-"""The sentence a reader takes away, written from intervals and from nothing else.
+"""The sentences a reader takes away, written from intervals and from nothing else.
 
 A change is claimed only when its interval lies wholly on one side of 0. Otherwise the sentence says that no
-difference was shown, which is not the same as saying that there is none.
+difference was shown, which is not the same as saying that there is none. Where several comparisons stand together and
+Holm's correction takes the claim back, the sentence says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from mmedpo.report.content import Comparison, Metric, ReportContent
-from mmedpo.report.formatting import interval, level, measured
+from mmedpo.report.content import Comparison, Metric
 
 Direction = Literal["up", "down", "none", "unknown"]
 
 NOTHING_STORED = "No evaluation is stored in this run, so nothing is claimed."
+CORRECTION = "Holm's correction"
 NO_COMPARISON = "No arm was compared with a baseline, so no change is claimed."
-RELIANCE = Metric(
-    key="reliance",
-    name="the extra drop of log π(y_w) from noise in the lesion rather than elsewhere",
-    percent=False,
-    decimals=2,
-)
 
 
 def direction(comparison: Comparison) -> Direction:
@@ -40,39 +35,57 @@ def tone(comparison: Comparison, metric: Metric) -> Literal["better", "worse", "
     return "better" if (shown == "up") == metric.higher_is_better else "worse"
 
 
-def comparison_sentence(comparison: Comparison, metric: Metric, coverage: float = 0.95) -> str:
-    """One comparison as a clause without capital or full stop; the direction comes from the interval alone."""
-    place = f"{metric.name} on {metric.split}" if metric.split else metric.name
-    before, after = (measured(value, metric) for value in (comparison.before, comparison.after))
-    change = measured(comparison.difference.value, metric, sign=True)
-    bounds = interval(comparison.difference, metric, sign=True)
-    shown = direction(comparison)
+class Headline(NamedTuple):
+    """One comparison that the page opens with."""
+
+    comparison: Comparison
+    metric: Metric
+    level: float = 0.95
+    """Coverage of its interval."""
+    row: str = ""
+    """Name of its row in the table, where the metric's own is too long."""
+
+
+def verdict_sentences(headlines: Sequence[Headline]) -> list[str]:
+    """One sentence for every split (and pair of models, where there are several): what rose, fell, or was not shown.
+
+    The direction comes from the interval and its correction alone; the numbers stand in the table below.
+    """
+    pairs = {(item.comparison.arm, item.comparison.baseline) for item in headlines}
+    together: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for item in headlines:
+        split, arm, baseline = item.metric.split, item.comparison.arm, item.comparison.baseline
+        opening = f"On {split}, " if split else ""
+        opening += f"{arm} against {baseline}: " if len(pairs) > 1 else ""
+        together.setdefault(opening, {}).setdefault(_claim(item), []).append(item.metric.name)
+    return [
+        sentence(opening + "; ".join(f"{before}{_listed(names)}{after}" for (before, after), names in claims.items()))
+        for opening, claims in together.items()
+    ]
+
+
+def _claim(item: Headline) -> tuple[str, str]:
+    """The words before and after the names of the metrics of which the same is claimed."""
+    shown = direction(item.comparison)
     if shown == "unknown":
-        return f"no interval for the change of {place} ({before} to {after}), so no change is claimed"
+        return "no change is claimed without an interval for ", ""
     if shown == "none":
-        numbers = f"{before} to {after} ({change}, {level(coverage)} interval {bounds} includes 0)"
-        return f"no difference shown in {place}: {numbers}"
-    verb = "rose" if shown == "up" else "fell"
-    worse = ", which is worse" if tone(comparison, metric) == "worse" else ""
-    return f"{place} {verb} from {before} to {after} ({change}, {level(coverage)} interval {bounds}){worse}"
+        return "no difference shown in ", ""
+    verb = " rose" if shown == "up" else " fell"
+    worse = ", which is worse" if tone(item.comparison, item.metric) == "worse" else ""
+    if survives(item.comparison, item.level):
+        return "", f"{verb}{worse}"
+    return "", f"{verb}{worse or ', which'}{' and which' if worse else ''} {CORRECTION} does not confirm"
 
 
-def verdict(content: ReportContent) -> str:
-    """The paragraph under the title: the headline comparisons, then lesion reliance when it was compared."""
-    sentences: list[str] = []
-    if content.results is None and (content.reliance is None or content.reliance.contrast is None):
-        return NOTHING_STORED
-    if content.results is not None:
-        headlines = headlines_of(content.results.comparisons)
-        if not headlines:
-            sentences.append(NO_COMPARISON)
-        several = len({(item.arm, item.baseline) for item in headlines}) > 1
-        for item in headlines:
-            clause = comparison_sentence(item, content.results.metric(item.metric), content.results.level)
-            sentences.append(f"{item.arm} against {item.baseline}: {clause}." if several else _sentence(clause))
-    if content.reliance is not None and content.reliance.contrast is not None:
-        sentences.append(_sentence(comparison_sentence(content.reliance.contrast, RELIANCE, content.reliance.level)))
-    return " ".join(sentences)
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def survives(comparison: Comparison, coverage: float) -> bool:
+    """Whether a shown change is still shown after the correction; True where no correction was computed."""
+    return comparison.adjusted is None or comparison.adjusted <= 1 - coverage + 1e-12
 
 
 def headlines_of(comparisons: Sequence[Comparison], limit: int = 4) -> tuple[Comparison, ...]:
@@ -86,13 +99,16 @@ def multiplicity_note(comparisons: tuple[Comparison, ...], coverage: float) -> s
     judged = [direction(item) for item in comparisons if direction(item) != "unknown"]
     if len(judged) < 5:
         return ""
-    outside = sum(item != "none" for item in judged)
+    shown = [item for item in comparisons if direction(item) in ("up", "down")]
     expected = len(judged) * (1 - coverage)
-    return (
-        f"{outside} of {len(judged)} intervals exclude 0; about {expected:.1f} would by chance if nothing had changed. "
-        "The intervals are not adjusted for the number of comparisons."
-    )
+    by_chance = f"about {expected:.1f} would by chance if nothing had changed"
+    note = f"{len(shown)} of {len(judged)} intervals exclude 0; {by_chance}."
+    if all(item.adjusted is None for item in comparisons):
+        return f"{note} The intervals are not adjusted for the number of comparisons."
+    kept = sum(survives(item, coverage) for item in shown)
+    return f"{note} The intervals are those of single comparisons; {kept} hold after {CORRECTION} for all of them."
 
 
-def _sentence(clause: str) -> str:
+def sentence(clause: str) -> str:
+    """The clause with a capital and a full stop."""
     return clause[0].upper() + clause[1:] + "."

@@ -42,6 +42,10 @@ REFERENCE = "reference"
 TRAINING = "train"
 LOG = f"{TRAINING}/log.json"
 
+SCORES = "scores.parquet"
+"""Every answer of every model under every protocol, scored once."""
+PROBES = "probes"
+"""`<probe>/<model>.parquet`: what probes measured."""
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 
@@ -56,6 +60,6 @@ def predictions_of(model: str) -> str:
     return f"predictions/{model}.parquet"
 
 
-def reliance_of(model: str) -> str:
-    """Table of the lesion reliance of one model of the run."""
-    return f"reliance/{model}.parquet"
+def measured_by(probe: str, model: str) -> str:
+    """Table of what a probe measured of one model of the run."""
+    return f"{PROBES}/{probe}/{model}.parquet"

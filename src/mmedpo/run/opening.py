@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmedpo.config import RunSettings, dump_settings, load_settings
+from mmedpo.config import RunSettings, dump_settings, stored_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
@@ -71,7 +71,7 @@ def _opened(path: Path, settings: RunSettings | None, reporter: Reporter, donors
     try:
         write_text(path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n{launch().identity}\n")
         manifest = read_manifest(path) if (path / MANIFEST).exists() else new_manifest()
-        resolved = load_settings(path / RESOLVED) if settings is None else settings
+        resolved = stored_settings(path / RESOLVED) if settings is None else settings
         run = Run(path, resolved, manifest, reporter, donors)
         run.save_manifest()
         if settings is not None:
@@ -119,7 +119,7 @@ def read_run(path: Path) -> Run:
     """
     _require_manifest(path)
     _refuse_links(path)
-    return Run(path, load_settings(path / RESOLVED), read_manifest(path))
+    return Run(path, stored_settings(path / RESOLVED), read_manifest(path))
 
 
 def _require_manifest(path: Path) -> None:

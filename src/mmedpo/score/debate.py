@@ -16,9 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import ClassVar, Literal, Protocol, cast, runtime_checkable
 
-from mmedpo.chat.model import Deferred
+from mmedpo.chat.line import Line
+from mmedpo.chat.model import ChatRequest, Deferred
 from mmedpo.config import ScoreSettings
 from mmedpo.errors import ScoringError
 from mmedpo.records import PreferencePair, Turn
@@ -75,7 +76,10 @@ def abstain(reason: str, raw: str = "") -> Opinion:
 
 @runtime_checkable
 class Agent(Protocol):
-    """One debater. Rules answer at once; a language model gives something to wait for."""
+    """One debater. Rules answer at once; a language model gives something to wait for.
+
+    Registered as a class without constructor arguments, `@register("agent", NAME)`.
+    """
 
     name: str
 
@@ -85,6 +89,21 @@ class Agent(Protocol):
 
     def respond(self, case: Case, history: Sequence[Turn]) -> Opinion | Awaitable[Opinion]:
         """Agrees with the standing score (the last one in `history`) or gives another."""
+        ...
+
+
+class AskedAgent(Agent, Protocol):
+    """A debater that asks a language model; the registered class is made with the `Line` it speaks through.
+
+    `NAME:ENDPOINT` in `score.agents`; the declaration `asks = True` is what makes it one.
+    """
+
+    asks: ClassVar[bool]
+    """True."""
+    line: Line
+
+    def first_request(self, case: Case) -> ChatRequest:
+        """The call of a first score: what an estimate is made from."""
         ...
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmedpo.chat.estimate import Ahead, Estimate, estimate
 from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
-from mmedpo.config import RunSettings, endpoint_of
-from mmedpo.errors import ConfigError
+from mmedpo.config import RunSettings, speaker
 from mmedpo.records import Debated, PreferencePair, SourceWeights, Turn
-from mmedpo.registry import lookup
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async
 from mmedpo.run.layout import CURATED, DEBATES, PAIRS, WEIGHTS
-from mmedpo.score.agents.chat import ChatAgent
-from mmedpo.score.debate import Agent, Asked, Case, Interrupted, case_of, hold_debate, scored
+from mmedpo.score.debate import Agent, Asked, AskedAgent, Case, Interrupted, case_of, hold_debate, scored
 from mmedpo.score.weights import WeightReport, weigh_pairs
 
 CHUNK = 500
@@ -45,6 +42,7 @@ def stage(settings: RunSettings) -> Stage:
 def score(run: Run) -> list[PreferencePair]:
     """Debates every unscored text pair, keeps the tool's confidence of visual pairs, and derives weights.
 
+    Of imported pairs, `score.rescore` says which are debated; the file's own scores stay in `curated.parquet`.
     Reads `curated.parquet`; writes `debates.parquet` (every turn), `weights.parquet` (per source) and
     `pairs.parquet` (raw score and weight apart). Pairs without a score are counted drops unless
     `score.unscored` is `mu`.
@@ -52,7 +50,7 @@ def score(run: Run) -> list[PreferencePair]:
     settings = run.settings.score
     pairs = run.read(CURATED, PreferencePair)
     turns: list[Turn] = []
-    if run.settings.preferences is None and settings.weights != "none":
+    if run.settings.debates:
         pairs, turns = _debate(run, pairs)
     weighed = weigh_pairs(
         pairs,
@@ -75,10 +73,11 @@ def score(run: Run) -> list[PreferencePair]:
 
 
 def _debate(run: Run, pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[Turn]]:
-    unscored = [pair for pair in pairs if pair.kind == "text" and pair.score is None]
+    every = run.settings.score.rescore == "all"
+    chosen = [pair for pair in pairs if pair.kind == "text" and (every or pair.score is None)]
     if run.settings.used_endpoints("score"):
-        run_async(_check_estimate(run, unscored))
-    debated = run.stream("debating", unscored, CHUNK, partial(debating, run), Debated)
+        run_async(_check_estimate(run, chosen))
+    debated = run.stream("debating", chosen, CHUNK, partial(debating, run), Debated)
     results = {item.pair.pair_id: item.pair for item in debated}
     return [results.get(pair.pair_id, pair) for pair in pairs], [turn for item in debated for turn in item.turns]
 
@@ -125,11 +124,15 @@ async def _estimates(
             len(pairs) - len(stopped),
         )
         for index, agent in enumerate(agents)
-        if isinstance(agent, ChatAgent)
+        if _asks(agent)
     ]
 
 
-def _ahead(agent: ChatAgent, index: int, case: Case, asked: Asked, rounds: int) -> Ahead | None:
+def _asks(agent: Agent) -> TypeGuard[AskedAgent]:
+    return bool(getattr(agent, "asks", False))
+
+
+def _ahead(agent: AskedAgent, index: int, case: Case, asked: Asked, rounds: int) -> Ahead | None:
     """An agent is certain to speak when it is its turn, or when it has not spoken: consensus needs everybody."""
     spoken = sum(turn.agent == agent.name for turn in asked.history)
     certain = index == asked.agent or not spoken
@@ -143,14 +146,7 @@ def _agent(name: str, chat: Chat) -> Agent:
     Raises:
         ConfigError: unknown, no endpoint where it needs one, or one where it takes none.
     """
-    base, endpoint = name.partition(":")[0], endpoint_of(name)
-    kind = lookup("agent", base)
-    asks = isinstance(kind, type) and issubclass(kind, ChatAgent)
-    if asks != bool(endpoint):
-        fix = (
-            f"name its endpoint in chat.endpoints: {base}:NAME" if asks else f"it asks no language model: write {base}"
-        )
-        raise ConfigError(f"score.agents holds {name!r}; {fix}")
+    kind, endpoint = speaker("agent", name, "score.agents")
     agent: Agent = kind(chat.lines[endpoint]) if endpoint else kind()
     return agent
 

@@ -1,15 +1,8 @@
 """Raw clinical relevance to training weight (METHOD section 2, normalisation; s' of Eq. 3).
 
-Modes, with mean and *population* standard deviation (ddof 0: the scores are the whole source, not a
-sample of it) of the scores of one source:
-
-    rescale   clip(mu + sigma * (s - mean) / std, lower, upper)     the default: mean mu, variance sigma^2
-    zscore    clip((s - mean) / std, lower, upper)                  the plain reading; puts most on the lower bound
-    literal   clip((s - mu) / sigma, lower, upper)                  as printed; every s <= 1 gives the lower bound
-    raw       s                                                     what the released training used
-    none      1                                                     unweighted; needs no score
-
-Where std is 0, `rescale` and `zscore` give mu to every pair.
+How, is a registered weighting (`mmedpo.score.weightings`): `rescale`, `zscore`, `literal`, `raw`. `none`
+gives every pair 1 and needs no score. Statistics are those of one source of scores: text pairs that
+were debated, text pairs whose scores came with a file, visual pairs with their tool's confidence.
 """
 
 from __future__ import annotations
@@ -17,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
-from mmedpo.config import ScoreSettings, Unscored, WeightMode
+from mmedpo.config import UNWEIGHTED, ScoreSettings, Unscored
 from mmedpo.errors import ScoringError
 from mmedpo.records import Drop, PreferencePair
+from mmedpo.registry import lookup
+from mmedpo.score.weightings import Scores, Weighting
 
 DEFAULTS = ScoreSettings()
 """mu, sigma and bounds of the paper; the configuration is the one place they are written."""
@@ -56,12 +51,19 @@ class WeighedPairs:
     drops: tuple[Drop, ...]
     """Unscored pairs that were left out, reason `unscored`."""
     reports: dict[str, WeightReport]
-    """By source: `text`, `visual`; scored pairs only."""
+    """By source (see `_sources`); scored pairs only."""
+
+
+class _Scale(NamedTuple):
+    mu: float
+    sigma: float
+    lower: float
+    upper: float
 
 
 def clinical_weights(
     scores: Sequence[float],
-    mode: WeightMode = DEFAULTS.weights,
+    mode: str = DEFAULTS.weights,
     mu: float = DEFAULTS.mu,
     sigma: float = DEFAULTS.sigma,
     lower: float = DEFAULTS.lower,
@@ -71,17 +73,19 @@ def clinical_weights(
 
     Args:
         scores: raw relevance in [0, 1], at least one.
-        mode: see the module docstring.
+        mode: registered weighting, or `none`.
         mu: mean the weights are scaled to.
         sigma: standard deviation they are scaled to, before the clip.
         lower: alpha of the paper.
         upper: beta of the paper.
 
     Raises:
-        ScoringError: unknown mode, no score, a score outside [0, 1], sigma not positive, bounds not
-            around mu.
+        ScoringError: no score, a score outside [0, 1], sigma not positive, bounds not around mu, or a
+            weighting that gives something else than one finite weight of 0 or more per score.
+        ConfigError: no weighting of that name.
     """
-    _check(mode, mu, sigma, lower, upper)
+    scale = _Scale(mu, sigma, lower, upper)
+    _check(scale)
     s = np.asarray(scores, dtype=np.float64)
     if s.ndim != 1 or s.size == 0:
         raise ScoringError("no scores to derive weights from; score the pairs first or use mode 'none'")
@@ -92,8 +96,10 @@ def clinical_weights(
         )
     constant = bool(s.min() == s.max())
     mean, std = float(s.mean()), 0.0 if constant else float(s.std())
-    weights = _derive(s, mode, mean, std, mu, sigma, lower, upper)
-    clipped = mode in ("rescale", "zscore", "literal")
+    weighting: Weighting | None = None if mode == UNWEIGHTED else lookup("weighting", mode)()
+    weights = np.ones_like(s) if weighting is None else _derived(weighting, mode, s, scale)
+    clipped = weighting is not None and "lower" in weighting.options
+    whole = weighting is not None and "mu" in weighting.options and bool((weights == mu).all())
     at_lower = int((weights <= lower).sum()) if clipped else 0
     at_upper = int((weights >= upper).sum()) if clipped else 0
     return WeightReport(
@@ -102,20 +108,20 @@ def clinical_weights(
         std=std,
         at_lower=at_lower,
         at_upper=at_upper,
-        warnings=_warnings(mode, weights, constant, at_lower, at_upper),
+        warnings=_warnings(weights, constant and whole, at_lower, at_upper),
     )
 
 
 def weigh_pairs(
     pairs: Sequence[PreferencePair],
-    mode: WeightMode = DEFAULTS.weights,
+    mode: str = DEFAULTS.weights,
     mu: float = DEFAULTS.mu,
     sigma: float = DEFAULTS.sigma,
     lower: float = DEFAULTS.lower,
     upper: float = DEFAULTS.upper,
     unscored: Unscored = DEFAULTS.unscored,
 ) -> WeighedPairs:
-    """Sets the weight of every pair; statistics are taken per source (text, visual) over its scored pairs.
+    """Sets the weight of every pair; statistics are taken per source (see `_sources`) over its scored pairs.
 
     Args:
         unscored: `drop` leaves pairs without a score out, with a named reason; `mu` keeps them with
@@ -124,71 +130,66 @@ def weigh_pairs(
     Raises:
         ScoringError: as `clinical_weights`; or unknown `unscored`.
     """
-    _check(mode, mu, sigma, lower, upper)
+    _check(_Scale(mu, sigma, lower, upper))
     if unscored not in get_args(Unscored):
         raise ScoringError(f"unscored is {unscored!r}; allowed: {', '.join(get_args(Unscored))}")
     reports: dict[str, WeightReport] = {}
     weight: dict[int, float] = {}
-    for source in dict.fromkeys(pair.kind for pair in pairs):
-        at = [i for i, pair in enumerate(pairs) if pair.kind == source and pair.score is not None]
+    for source, at in _sources(pairs).items():
         scores = [s for i in at if (s := pairs[i].score) is not None]
-        if scores:
-            reports[source] = clinical_weights(scores, mode, mu, sigma, lower, upper)
-            weight.update(zip(at, reports[source].weights, strict=True))
+        reports[source] = clinical_weights(scores, mode, mu, sigma, lower, upper)
+        weight.update(zip(at, reports[source].weights, strict=True))
     kept: list[PreferencePair] = []
     drops: list[Drop] = []
     for i, pair in enumerate(pairs):
         if i in weight:
             kept.append(pair.model_copy(update={"weight": weight[i]}))
-        elif mode == "none" or unscored == "mu":
-            kept.append(pair.model_copy(update={"weight": 1.0 if mode == "none" else mu}))
+        elif mode == UNWEIGHTED or unscored == "mu":
+            kept.append(pair.model_copy(update={"weight": 1.0 if mode == UNWEIGHTED else mu}))
         else:
             detail = pair.unscored_reason or "no reason recorded"
             drops.append(Drop(stage="score", item=pair.pair_id, reason="unscored", detail=detail))
     return WeighedPairs(tuple(kept), tuple(drops), reports)
 
 
-def _check(mode: str, mu: float, sigma: float, lower: float, upper: float) -> None:
-    if mode not in get_args(WeightMode):
-        raise ScoringError(f"weight mode is {mode!r}; allowed: {', '.join(get_args(WeightMode))}")
+def _sources(pairs: Sequence[PreferencePair]) -> dict[str, list[int]]:
+    """Source to the positions of its scored pairs. Scores of two origins have two scales, so they are never mixed.
+
+    The name is the kind of pair alone, `text` or `visual`, where all its scores have one origin; else the
+    origin stands beside it: `text (debate)` and `text (imported)`.
+    """
+    scored = [(i, pair.kind, pair.score_source) for i, pair in enumerate(pairs) if pair.score is not None]
+    origins: dict[str, set[str]] = {}
+    for _, kind, origin in scored:
+        origins.setdefault(kind, set()).add(origin)
+    found: dict[str, list[int]] = {}
+    for i, kind, origin in scored:
+        found.setdefault(kind if len(origins[kind]) == 1 else f"{kind} ({origin or 'unknown'})", []).append(i)
+    return found
+
+
+def _check(scale: _Scale) -> None:
+    mu, sigma, lower, upper = scale
     if not (math.isfinite(sigma) and sigma > 0.0):
         raise ScoringError(f"sigma is {sigma}; allowed: a positive number (the paper uses sqrt(0.1))")
     if not 0.0 <= lower <= mu <= upper < math.inf:
         raise ScoringError(f"weight bounds are [{lower}, {upper}] around mu {mu}; allowed: 0 <= lower <= mu <= upper")
 
 
-def _derive(
-    s: np.ndarray[tuple[int], np.dtype[np.float64]],
-    mode: WeightMode,
-    mean: float,
-    std: float,
-    mu: float,
-    sigma: float,
-    lower: float,
-    upper: float,
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    if mode == "none":
-        return np.ones_like(s)
-    if mode == "raw":
-        return s
-    if mode == "literal":
-        return np.clip((s - mu) / sigma, lower, upper)
-    if std == 0.0:
-        return np.full_like(s, mu)
-    z = (s - mean) / std
-    return np.clip(z if mode == "zscore" else mu + sigma * z, lower, upper)
+def _derived(weighting: Weighting, mode: str, scores: Scores, scale: _Scale) -> Scores:
+    weights = weighting.derive(scores, scale)
+    if weights.shape != scores.shape or not bool((np.isfinite(weights) & (weights >= 0.0)).all()):
+        raise ScoringError(
+            f"weighting {mode!r} gave {list(weights.shape)} weights for {list(scores.shape)} scores, or a weight "
+            "that is negative or no number; it must give one finite weight of 0 or more per score"
+        )
+    return weights
 
 
-def _warnings(
-    mode: WeightMode,
-    weights: np.ndarray[tuple[int], np.dtype[np.float64]],
-    constant: bool,
-    at_lower: int,
-    at_upper: int,
-) -> tuple[str, ...]:
+def _warnings(weights: Scores, constant: bool, at_lower: int, at_upper: int) -> tuple[str, ...]:
     found: list[str] = []
     n = len(weights)
-    if constant and mode in ("rescale", "zscore"):
+    if constant:
         found.append(f"all {n} scores are equal (std 0): every weight is mu, the scores have no effect")
     if 2 * (at_lower + at_upper) > n:
         found.append(

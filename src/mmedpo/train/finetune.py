@@ -3,59 +3,118 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 
+import torch
+
+from mmedpo.config import FinetuneSettings
+from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.errors import TrainingError
-from mmedpo.imaging.images import read_image
-from mmedpo.models.hub import load_model
-from mmedpo.models.tiny.architecture import save_checkpoint
-from mmedpo.models.tiny.pretrain import (
-    PretrainSettings,
-    QuestionedImage,
-    pretrain_language,
-)
+from mmedpo.imaging.pictures import read_image_file
+from mmedpo.models.checkpoints import checkpoint_hash
+from mmedpo.models.descent import OneCycle
+from mmedpo.models.hub import load_model, open_parts
+from mmedpo.models.saving import save_model
+from mmedpo.progress import Advance
 from mmedpo.records import Example
 from mmedpo.run import Run
 from mmedpo.run.layout import EXAMPLES, FINETUNED
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import move
 
+WEIGHT_DECAY = 0.01
+
 
 def finetune(run: Run) -> None:
     """Fine-tunes projector and language model (tower frozen) on the training questions.
 
-    All questions of an image form one sequence. Writes the checkpoint folder `finetuned/`, which
+    All questions on an image are computed together. Writes the checkpoint folder `finetuned/`, which
     curation samples from and preference tuning takes as policy and reference.
+
+    Raises:
+        TrainingError: too few images, or a question that does not fit the model.
     """
     settings = run.settings.finetune
     assert settings is not None
     vlm = load_model(run.settings.model)
-    of_image: dict[str, list[Example]] = {}
-    for example in run.read(EXAMPLES, Example):
-        if example.split == "train":
-            of_image.setdefault(example.image.path, []).append(example)
+    examples = [example for example in run.read(EXAMPLES, Example) if example.split == "train"]
+    of_image: dict[str, list[Branch]] = {}
+    for example in examples:
+        view = run.image_root / example.image.path
+        of_image.setdefault(example.image.path, []).append(
+            build_branch(
+                vlm,
+                view,
+                example.question,
+                example.answer,
+                max_length=vlm.context_length,
+                owner=example.example_id,
+            )
+        )
     if len(of_image) < settings.batch_images:
         raise TrainingError(
             f"{len(of_image)} training images, fewer than finetune.batch_images={settings.batch_images}; lower it"
         )
-    images = [
-        QuestionedImage(
-            read_image(run.image_root, path), tuple((example.question, example.answer) for example in examples)
-        )
-        for path, examples in of_image.items()
-    ]
-    loss = pretrain_language(
+    open_parts(vlm, ("language_model", "projector"))
+    features = FeatureStore(
         vlm,
-        images,
-        PretrainSettings(
-            language_epochs=settings.epochs,
-            language_rate=settings.learning_rate,
-            language_batch=settings.batch_images,
-            seed=derive_seed(run.settings.seed, "finetune") % 2**31,
-        ),
-        run.track("supervised fine-tuning"),
+        read_image_file,
+        folder=run.work_folder / "features",
+        place=run.settings.engine.features,
+        identity=checkpoint_hash(run.settings.model.name),
     )
+    engine = Engine.from_settings(vlm, features, run.settings)
+    units = [list(dict.fromkeys(branches)) for branches in of_image.values()]
+    features.preload([branch.views[0] for unit in units for branch in unit], run.track("image features"))
+    engine.settle(units[0][:8], strict=run.settings.engine.packing == "strict", message=run.message)
+    seed = derive_seed(run.settings.seed, "finetune") % 2**31
+    loss = fit(engine, units, settings, seed, run.track("supervised fine-tuning"))
     staging = run.work_folder / FINETUNED
     shutil.rmtree(staging, ignore_errors=True)
-    save_checkpoint(vlm.model, vlm.tokenizer, staging, dtype=run.settings.model.dtype)
+    save_model(vlm, staging, run.settings.model.dtype)
     move(staging, run.file(FINETUNED))
-    run.message(f"fine-tuned on {sum(map(len, of_image.values()))} questions, loss {loss:.3f} per answer token")
+    run.message(f"fine-tuned on {len(examples)} questions, loss {loss:.3f} per answer token")
+
+
+def fit(
+    engine: Engine, units: Sequence[Sequence[Branch]], settings: FinetuneSettings, seed: int, advance: Advance
+) -> float:
+    """Descends the mean loss of all answer tokens of `settings.batch_images` units at a time.
+
+    Args:
+        engine: of the model, whose trained weights want gradients.
+        units: the distinct branches of each image.
+        settings: passes, rate, batch.
+        seed: of the order.
+        advance: told of every step.
+
+    Returns:
+        Mean loss per answer token in the last epoch, nats.
+    """
+    steps = len(units) // settings.batch_images
+    total = steps * settings.epochs
+    trained = [parameter for parameter in engine.vlm.model.parameters() if parameter.requires_grad]
+    descent = OneCycle(trained, settings.learning_rate, total, WEIGHT_DECAY)
+    generator = torch.Generator().manual_seed(seed)
+    last: list[float] = []
+    for epoch in range(settings.epochs):
+        order = torch.randperm(len(units), generator=generator).tolist()
+        for step in range(steps):
+            chosen = order[step * settings.batch_images : (step + 1) * settings.batch_images]
+            loss = _add_gradients(engine, [branch for number in chosen for branch in units[number]])
+            descent.step()
+            if epoch == settings.epochs - 1:
+                last.append(loss)
+            advance(epoch * steps + step + 1, total)
+    return sum(last) / len(last)
+
+
+def _add_gradients(engine: Engine, branches: Sequence[Branch]) -> float:
+    """Adds the gradient of the mean loss per answer token, in as many passes as it takes; returns that loss."""
+    tokens = sum(len(branch.response) for branch in branches)
+    mean = 0.0
+    for part in engine.bins([[branch] for branch in branches]):
+        loss = -engine.logprobs([branches[number] for number in part]).values.sum() / tokens
+        torch.autograd.backward(loss)
+        mean += loss.item()
+    return mean

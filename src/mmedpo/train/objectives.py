@@ -64,7 +64,10 @@ class Objective:
 
 
 def _term(settings: TermSettings, beta: float) -> _Term:
-    loss: Loss = lookup("loss", settings.loss)()
+    try:
+        loss: Loss = lookup("loss", settings.loss)()
+    except ConfigError as error:
+        raise ConfigError(f"train.objective: {error}") from None
     for name in ("beta", "delta", "label_smoothing"):
         if getattr(settings, name) is not None and name not in loss.options:
             raise ConfigError(

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
 from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.hub import make_trainable
+from mmedpo.models.saving import save_processors
 from mmedpo.models.slots import load_start
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Drop, Example, PreferencePair
@@ -78,7 +79,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     reference = _reference(run, engine, branches, state) if settings.method == "preference" else {}
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
-    _settle(run, engine, groups, branches)
+    _settle(run, engine, groups)
     history = _optimise(run, engine, groups, reference, probe)
     if state.is_main_process:
         _finish(run, vlm, pairs, history)
@@ -119,7 +120,7 @@ def _one_pair_per_example(pairs: Sequence[PreferencePair]) -> list[PreferencePai
 def _engine(run: Run, vlm: VisionLanguageModel, rank: int) -> Engine:
     features = FeatureStore(
         vlm,
-        lambda path: read_image(path.parent, path.name),
+        read_image_file,
         folder=run.work_folder / "features" / str(rank),
         place=run.settings.engine.features,
         identity=_weights(run),
@@ -158,12 +159,11 @@ def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: Part
     return own.take(branches)
 
 
-def _settle(run: Run, engine: Engine, groups: Sequence[Group], branches: Sequence[Branch]) -> None:
+def _settle(run: Run, engine: Engine, groups: Sequence[Group]) -> None:
     """Compares packed and plain on the first pairs that share something, before the run relies on it."""
-    longest = max(len(branch.prompt) + len(branch.response) for branch in branches)
     first = families([pair for group in groups[: run.settings.train.batch_groups] for pair in group])
     packing = run.settings.engine.packing
-    engine.settle(branches_of(first[0]), longest, strict=packing == "strict", message=run.message)
+    engine.settle(branches_of(first[0]), strict=packing == "strict", message=run.message)
 
 
 def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Callable[[], Mapping[str, float]]:
@@ -243,8 +243,7 @@ def _keep(run: Run, vlm: VisionLanguageModel) -> None:
     if config.exists():
         config.write_text(_repeatable_config(config.read_text()))
     if settings.tune == "full":
-        vlm.tokenizer.save_pretrained(staging)
-        vlm.image_processor.save_pretrained(staging)
+        save_processors(vlm, staging)
     move(staging, target)
 
 

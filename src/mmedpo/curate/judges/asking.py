@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatImage, ChatRequest
@@ -16,6 +15,7 @@ from mmedpo.chat.structured import REPAIRS, Exchange
 from mmedpo.config import EndpointSettings
 from mmedpo.curate.validators import validate_sides
 from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Candidate, Example, Verdict
 
 ADVICE_TOKENS = 80
@@ -26,6 +26,8 @@ ADVICE_TOKENS = 80
 class AskedJudge(ABC):
     """A judge that speaks through an endpoint."""
 
+    asks: ClassVar[bool] = True
+    """See `JudgeByAsking`."""
     line: Line
     image_root: Path
     """Folder the examples' image paths are relative to."""
@@ -107,10 +109,4 @@ def countable(reason: str) -> str:
 
 
 def _png(root: Path, path: str, side: int) -> bytes:
-    from PIL import Image
-
-    picture = Image.fromarray(read_image(root, path))
-    picture.thumbnail((side, side))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png_bytes(read_image(root, path), longest_side=side)

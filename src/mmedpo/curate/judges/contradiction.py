@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mmedpo.clinical import Conflict, conflict, extract_facts
+from mmedpo.clinical.scorer_talk import plain_answer
 from mmedpo.curate.perturb import perturb, vocabulary_of
-from mmedpo.curate.validators import validate_candidate
+from mmedpo.curate.validators import validate, validate_candidate
 from mmedpo.errors import CurationError
 from mmedpo.records import Candidate, Drop, Example, Verdict
 from mmedpo.registry import register
@@ -19,8 +20,9 @@ class ContradictionJudge:
     """Offline and deterministic: ranks candidates by their clinical conflict with the ground truth.
 
     Candidates that a validator refuses (equal to the truth, same polarity, cut, leaked prompt, ...)
-    are never picked. If none conflicts, the injector writes an answer; if it cannot, the question is
-    dropped with the injector's reason.
+    are never picked. What in a candidate speaks to a scorer is not read, as the rubric agents do not
+    read it. If none conflicts, the injector writes an answer; if it cannot, the question is dropped
+    with the injector's reason.
     """
 
     minimum: float = 0.3
@@ -70,10 +72,11 @@ class ContradictionJudge:
                 f"candidate of {candidate.example_id!r} offered for {example.example_id!r}; "
                 "join candidates by example_id"
             )
-        if validate_candidate(example, candidate):
+        said = plain_answer(candidate.text, example.question, example.answer)
+        if validate_candidate(example, candidate) or validate(example, said):
             return Conflict(0.0)
         truth = extract_facts(example.answer, example.question, example.error_type)
-        return conflict(truth, extract_facts(candidate.text, example.question, example.error_type))
+        return conflict(truth, extract_facts(said, example.question, example.error_type))
 
     def _inject(self, example: Example, seed: int) -> Verdict:
         made = perturb(example, seed, self.vocabulary)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mmedpo.data.phantom.case import PhantomCase, generate_case
 from mmedpo.data.phantom.priors import Priors
 from mmedpo.errors import DataError
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Example, ImageRef
 
 DATASET = "phantom"
@@ -56,9 +55,9 @@ def write_phantoms(
 def _write_case(root: Path, split: str, index: int, case: PhantomCase) -> list[Example]:
     case_id = f"{DATASET}-{split}-{index:05d}"
     image_path, mask_path = f"images/{split}/{case_id}.png", f"masks/{split}/{case_id}.png"
-    data = _png(case.image)
+    data = png_bytes(case.image)
     _write(root / image_path, data)
-    _write(root / mask_path, _png(np.where(case.mask, np.uint8(255), np.uint8(0))))
+    _write(root / mask_path, png_bytes(np.where(case.mask, np.uint8(255), np.uint8(0))))
     height, width = case.image.shape
     reference = ImageRef(path=image_path, sha256=hashlib.sha256(data).hexdigest(), width=width, height=height)
     return [
@@ -80,12 +79,6 @@ def _write_case(root: Path, split: str, index: int, case: PhantomCase) -> list[E
         )
         for number, question in enumerate(case.questions)
     ]
-
-
-def _png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6)
-    return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

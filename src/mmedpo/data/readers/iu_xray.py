@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmedpo.config import ReportSettings
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_entry
-from mmedpo.data.report_text import join_sections
+from mmedpo.data.report_text import ReportSettings, join_sections
 from mmedpo.errors import DataError
 from mmedpo.registry import register
 from mmedpo.storage.splits import official_name
@@ -34,6 +33,11 @@ class IuXray:
     name = "iu-xray"
     data_use: DataUse = "open"
     licence = "CC-BY-NC-ND-4.0 (Open-i, National Library of Medicine)"
+    group = "reports"
+    settings = ReportSettings
+
+    def __init__(self, own: ReportSettings | None = None) -> None:
+        self.own = own or ReportSettings()
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Reads one question per study (or per image: data.reports.views=all); default split: official.
@@ -46,9 +50,9 @@ class IuXray:
         """
         parsed = Parsed()
         if (root / "annotation.json").is_file():
-            _read_r2gen(parsed, root, settings.reports)
+            _read_r2gen(parsed, root, self.own)
         else:
-            _read_open_i(parsed, root, settings.reports)
+            _read_open_i(parsed, root, self.own)
         return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
 
 

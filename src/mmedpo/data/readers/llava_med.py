@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, first_of, yes_no_choices
-from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text
-from mmedpo.data.tabular import TableRow, one_image, read_table_rows, table_files
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
+from mmedpo.data.tabular import FileSettings, TableRow, one_image, read_table_rows, table_files
 from mmedpo.registry import register
-from mmedpo.storage.embedded import BadImage, EmbeddedImages
+from mmedpo.storage.embedded import BadImage
 from mmedpo.storage.speakers import role_of
 from mmedpo.storage.splits import official_name
 
@@ -30,8 +30,17 @@ class LlavaMed:
     """Reader of question files and their images."""
 
     name = "llava-med"
-    data_use: DataUse = "open"
     licence = "that of the images and answers in the file (LLaVA-Med data: CC-BY-NC-4.0)"
+    group = "table"
+    settings = FileSettings
+
+    def __init__(self, own: FileSettings | None = None) -> None:
+        self.own = own or FileSettings()
+
+    @property
+    def data_use(self) -> DataUse:
+        """The files hold images of open and of restricted sets: the user says which."""
+        return "restricted" if self.own.restricted else "open"
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Reads every question with an answer; default split: what rows or file names tell, else drawn.
@@ -40,10 +49,9 @@ class LlavaMed:
             DataError: no question file, or too little is usable.
             ConfigError: an official split is asked for, and nothing tells one.
         """
-        table = settings.table
-        folder = table.images or next((name for name in _FOLDERS if (root / name).is_dir()), "")
-        parsed = Parsed(images=EmbeddedImages(settings.extracted))
-        for row in read_table_rows(root, table_files(root, table.file)):
+        folder = self.own.images or next((name for name in _FOLDERS if (root / name).is_dir()), "")
+        parsed = Parsed(images=embedded_images(settings))
+        for row in read_table_rows(root, table_files(root, self.own.file)):
             _add(parsed, folder, row)
         return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
 

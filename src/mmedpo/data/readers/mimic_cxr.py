@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from mmedpo.config import ReportSettings
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress
-from mmedpo.data.report_text import join_sections, report_sections
+from mmedpo.data.report_text import ReportSettings, join_sections, report_sections
 from mmedpo.errors import DataError, shown
 from mmedpo.registry import register
 from mmedpo.storage.paths import safe_join
@@ -51,6 +50,11 @@ class MimicCxr:
     name = "mimic-cxr"
     data_use: DataUse = "restricted"
     licence = LICENCE
+    group = "reports"
+    settings = ReportSettings
+
+    def __init__(self, own: ReportSettings | None = None) -> None:
+        self.own = own or ReportSettings()
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Reads one question per study; default split: official where its file is there, else drawn by patient.
@@ -59,7 +63,7 @@ class MimicCxr:
             DataError: not the dataset's folder, or too little is usable.
             ConfigError: unknown split scheme, or an official one without its file.
         """
-        parsed = read_studies(self.name, root, settings.reports, ".dcm", _RECORDS)
+        parsed = read_studies(self.name, root, self.own, ".dcm", _RECORDS)
         return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
 
 

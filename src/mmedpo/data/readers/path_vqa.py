@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
-from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
 from mmedpo.data.tabular import TableRow, one_image, read_table_rows
 from mmedpo.errors import DataError
 from mmedpo.registry import register
-from mmedpo.storage.embedded import BadImage, EmbeddedImages
+from mmedpo.storage.embedded import BadImage
 from mmedpo.storage.splits import official_name, spellings
 
 
@@ -36,7 +36,7 @@ class PathVqa:
             DataError: not the dataset's folder, its questions are pickles, or too little is usable.
             ConfigError: unknown split scheme.
         """
-        parsed = Parsed(images=EmbeddedImages(settings.extracted))
+        parsed = Parsed(images=embedded_images(settings))
         for number, row in enumerate(_rows(root)):
             _add(parsed, root, row, number)
         return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)

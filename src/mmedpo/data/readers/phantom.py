@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmedpo.config import PhantomSettings
+from pydantic import Field
+
+from mmedpo.config import Settings
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress
 from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, write_phantoms
 from mmedpo.registry import register
+
+
+class PhantomSettings(Settings):
+    """`data.phantom.*`: the embedded dataset of generated radiographs."""
+
+    train_images: int = Field(240, ge=2)
+    """Images the preference pairs are made from, drawn with the training priors."""
+    validation_images: int = Field(60, ge=2)
+    """Images for choosing learning rate and stopping, balanced against the priors."""
+    test_images: int = Field(120, ge=2)
+    """Images of each of the two test splits: with the training priors, and balanced against them."""
+    size: int = Field(128, ge=96)
+    """Height and width, pixels."""
+    seed: int = 0
+    """Seed of the dataset: the same data for every run seed, as with a real dataset."""
 
 
 @register("dataset", "phantom")
@@ -16,17 +33,19 @@ class Phantom:
 
     name = "phantom"
     data_use: DataUse = "open"
+    generated = True
+    settings = PhantomSettings
 
-    def __init__(self, phantom: PhantomSettings | None = None) -> None:
-        self.phantom = phantom or PhantomSettings()
+    def __init__(self, own: PhantomSettings | None = None) -> None:
+        self.own = own or PhantomSettings()
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Generates what is not there yet; the same settings give the same bytes."""
         plan = [
-            ("train", self.phantom.train_images, TRAINING_PRIORS),
-            ("validation", self.phantom.validation_images, BALANCED_PRIORS),
-            ("test-balanced", self.phantom.test_images, BALANCED_PRIORS),
-            ("test", self.phantom.test_images, TRAINING_PRIORS),
+            ("train", self.own.train_images, TRAINING_PRIORS),
+            ("validation", self.own.validation_images, BALANCED_PRIORS),
+            ("test-balanced", self.own.test_images, BALANCED_PRIORS),
+            ("test", self.own.test_images, TRAINING_PRIORS),
         ]
         total, done, examples = sum(count for _, count, _ in plan), 0, []
         for split, count, priors in plan:
@@ -35,6 +54,6 @@ class Phantom:
                 if progress is not None:
                     progress(before + here, total)
 
-            examples += write_phantoms(root, split, count, self.phantom.seed, priors, self.phantom.size, advance)
+            examples += write_phantoms(root, split, count, self.own.seed, priors, self.own.size, advance)
             done += count
         return DatasetReading(examples)

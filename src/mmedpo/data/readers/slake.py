@@ -12,8 +12,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
+
+from mmedpo.clinical.lexicon import find_terms
+from mmedpo.config import Settings
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_entry
 from mmedpo.errors import DataError, ImageError
@@ -49,11 +53,15 @@ _ORGANS = re.compile(
     r"pancreas|aorta|femoral|head|bone|muscle|optic|chiasm)\b",
     re.IGNORECASE,
 )
-_FINDINGS = re.compile(
-    r"\b(cancer|tumou?r|mass|nodule|nodulus|pneumothorax|pneumonia|effusion|cardiomegaly|atelectasis|infiltration|"
-    r"infiltrate|edema|emphysema|fibrosis|lesion|hernia|consolidation|enlarged|hemorrhage|cyst|stone|fracture)\b",
-    re.IGNORECASE,
-)
+_MORE = re.compile(r"\b(?:enlarged|nodulus|stone)\b", re.IGNORECASE)
+"""Words of findings in its labels that stand in no answer alone."""
+
+
+class SlakeSettings(Settings):
+    """`data.slake.*`: SLAKE is bilingual."""
+
+    languages: tuple[Literal["en", "zh"], ...] = Field(("en",), min_length=1)
+    """Languages whose questions are read."""
 
 
 @register("dataset", "slake")
@@ -63,6 +71,10 @@ class Slake:
     name = "slake"
     data_use: DataUse = "open"
     licence = "CC-BY-4.0 (Liu et al. 2021)"
+    settings = SlakeSettings
+
+    def __init__(self, own: SlakeSettings | None = None) -> None:
+        self.own = own or SlakeSettings()
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Reads the questions of the wanted languages; default split: official (disjoint by image).
@@ -73,7 +85,7 @@ class Slake:
         """
         folder = find_entry(root, _FOLDERS, folder=True).name
         parsed = Parsed()
-        languages = set(settings.slake.languages)
+        languages = set(self.own.languages)
         other = 0
         for split, names in _FILES.items():
             file = find_entry(root, names, folder=False)
@@ -111,7 +123,8 @@ def detection_boxes(raw: object) -> list[Box]:
 def is_finding(label: str) -> bool:
     """True for a boxed finding ("Lung Cancer"), False for a boxed organ ("Left Lung")."""
     plain = label.replace("_", " ")
-    return bool(_FINDINGS.search(plain)) or not _ORGANS.search(plain)
+    named = any(match.term.kind == "finding" for match in find_terms(plain))
+    return named or bool(_MORE.search(plain)) or not _ORGANS.search(plain)
 
 
 def _language(row: dict[str, Any]) -> str:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from mmedpo.config import TableSettings
+from pydantic import Field
+
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
 from mmedpo.data.choices import BadChoices, choices_of, chosen, option_columns, without_letters
-from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text
-from mmedpo.data.tabular import TableRow, one_image, read_table_rows, table_files
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
+from mmedpo.data.tabular import FileSettings, TableRow, one_image, read_table_rows, table_files
 from mmedpo.errors import ConfigError, DataError, shown
 from mmedpo.records import AnswerType
 from mmedpo.registry import register
@@ -27,13 +28,33 @@ _TYPES = {"closed": "closed", "close": "closed", "yes/no": "closed", "open": "op
 _LONGEST_INDEX = 12
 
 
+class TableSettings(FileSettings):
+    """`data.table.*`: CSV, TSV, JSON, JSONL, Parquet, Arrow, or a folder of these."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our name to the table's: image, question, answer, and optionally id, split, answer_type, patient_id, choices.
+
+    Choices may stand in several columns: `Choice A,Choice B`; columns named A, B, C ... are found without a mapping.
+    """
+    question: str = ""
+    """Asked of every image, where the table has no column of questions."""
+
+
 @register("dataset", "table")
 class Table:
     """Reader of a table of one's own."""
 
     name = "table"
-    data_use: DataUse = "open"
     licence = "the user's"
+    settings = TableSettings
+
+    def __init__(self, own: TableSettings | None = None) -> None:
+        self.own = own or TableSettings()
+
+    @property
+    def data_use(self) -> DataUse:
+        """What the user says of a table of one's own."""
+        return "restricted" if self.own.restricted else "open"
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Reads every row; default split: that of the table (a column, or the files' names), else drawn.
@@ -42,9 +63,8 @@ class Table:
             DataError: no such table, or too little is usable.
             ConfigError: a mapping of an unknown name, or a mapped column that the table does not have.
         """
-        use: DataUse = "restricted" if settings.table.restricted else self.data_use
-        parsed = parse_table(self.name, root, settings.table, EmbeddedImages(settings.extracted))
-        return assemble(self.name, root, parsed, settings, progress, data_use=use, default=OFFICIAL)
+        parsed = parse_table(self.name, root, self.own, embedded_images(settings))
+        return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
 
 
 def parse_table(name: str, root: Path, table: TableSettings, store: EmbeddedImages) -> Parsed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mmedpo.evaluate import metrics
+from mmedpo.evaluate import chinese, metrics
 from mmedpo.evaluate.normalise import (
     ARTICLES,
     plain_tokens,
@@ -18,11 +18,14 @@ from mmedpo.registry import register
 Polarity = Literal["yes", "no", "both", "neither"]
 """What a prediction says as a word of its own: yes, no, both of them or neither."""
 
+_CHINESE_NOTES = {"wrong": "other-alternative", "both": "both-alternatives", "neither": "no-alternative"}
 _NEGATORS = frozenset({"not", "without", "never", "neither", "nor"})
 
 
 def polarity(text: str) -> Polarity:
     """Whether a text says yes, no, both or neither, as words (so "normal" does not say "no")."""
+    if chinese.is_chinese(text):
+        return chinese.polarity(text)
     words = set(strict_tokens(text))
     if {"yes", "no"} <= words:
         return "both"
@@ -62,6 +65,7 @@ class Strict:
     Closed: the ground truth must be asserted and no other alternative may be; the alternatives are yes and no for
     a yes/no question, else `example.choices`. Open: clipped recall, and token F1 beside it. Report: BLEU in [0, 1],
     the paper's BLEU beside it (`bleu_smoothed`), ROUGE-L F1 and METEOR, on lower-case words without punctuation.
+    Chinese: signs are the words, and closed answers are compared by stem and negation (`evaluate.chinese`).
     """
 
     def score(self, example: Example, text: str) -> Judgement:
@@ -91,6 +95,9 @@ class Strict:
         )
 
     def _closed(self, example: Example, text: str) -> Judgement:
+        if chinese.is_chinese(example.answer):
+            told = chinese.closed(example.answer, example.choices, example.question, text)
+            return Judgement({"closed_accuracy": float(told == "right")}, note=_CHINESE_NOTES.get(told, ""))
         options = (example.answer, *example.choices)
         # An option that is only an article ("A") would vanish with the other articles.
         keep = any(

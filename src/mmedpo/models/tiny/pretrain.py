@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from mmedpo.models.descent import OneCycle
 from mmedpo.models.vlm import VisionLanguageModel
 
 Progress = Callable[[int, int], None]
@@ -87,7 +87,7 @@ def pretrain_vision(
     labels = torch.stack([torch.from_numpy(item.image_labels) for item in images])
     steps_per_epoch = len(images) // settings.vision_batch
     total = steps_per_epoch * settings.vision_epochs
-    optimizer, schedule = _one_cycle(parameters, settings.vision_rate, total, weight_decay=0.05)
+    descent = OneCycle(parameters, settings.vision_rate, total, weight_decay=0.05)
     generator = torch.Generator().manual_seed(settings.seed)
     last: list[float] = []
     for epoch in range(settings.vision_epochs):
@@ -101,7 +101,7 @@ def pretrain_vision(
             loss = loss + functional.binary_cross_entropy_with_logits(
                 image_head(hidden.mean(dim=1)), labels[index].float()
             )
-            _descend(loss, parameters, optimizer, schedule)
+            descent.step(loss)
             if epoch == settings.vision_epochs - 1:
                 last.append(loss.item())
             progress(epoch * steps_per_epoch + step + 1, total)
@@ -121,7 +121,7 @@ def pretrain_language(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     steps_per_epoch = len(images) // settings.language_batch
     total = steps_per_epoch * settings.language_epochs
-    optimizer, schedule = _one_cycle(parameters, settings.language_rate, total, weight_decay=0.01)
+    descent = OneCycle(parameters, settings.language_rate, total, weight_decay=0.01)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     last: list[float] = []
     for epoch in range(settings.language_epochs):
@@ -129,7 +129,7 @@ def pretrain_language(
         for step in range(steps_per_epoch):
             index = order[step * settings.language_batch : (step + 1) * settings.language_batch]
             loss = _language_loss(vlm, [sequences[i] for i in index], tower_output[index].float())
-            _descend(loss, parameters, optimizer, schedule)
+            descent.step(loss)
             if epoch == settings.language_epochs - 1:
                 last.append(loss.item())
             progress(epoch * steps_per_epoch + step + 1, total)
@@ -178,7 +178,7 @@ def _language_loss(vlm: VisionLanguageModel, sequences: Sequence[PackedQuestions
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     visible = (block[:, :, None] == block[:, None, :]) | (block[:, None, :] == 0)
     mask = torch.where(visible & causal, 0.0, torch.finfo(torch.float32).min).unsqueeze(1)
-    features = model.model.multi_modal_projector(tower_output)
+    features = vlm.project(tower_output)
     hidden = model.model.language_model(
         inputs_embeds=vlm.embed(ids, features), attention_mask=mask, position_ids=positions, use_cache=False
     ).last_hidden_state
@@ -189,28 +189,11 @@ def _language_loss(vlm: VisionLanguageModel, sequences: Sequence[PackedQuestions
 
 @torch.no_grad()
 def _tower_output(vlm: VisionLanguageModel, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    parts = []
-    for start in range(0, len(images), 64):
-        output = vlm.base.model.vision_tower(vlm.pixel_values(images[start : start + 64]), output_hidden_states=True)
-        parts.append(output.hidden_states[-1][:, 1:].half())
-    return torch.cat(parts)
+    parts = (images[start : start + 64] for start in range(0, len(images), 64))
+    return torch.cat([vlm.tower_features(part).half() for part in parts])
 
 
 def _focal(logits: Tensor, labels: Tensor, gamma: float = 1.5) -> Tensor:
     """Focal loss: lesions fill few patches, and easy background must not drown them."""
     loss = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return (loss * (1.0 - torch.exp(-loss)).pow(gamma)).mean() * 10.0
-
-
-def _descend(loss: Tensor, parameters: list[Any], optimizer: Any, schedule: Any) -> None:
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    schedule.step()
-
-
-def _one_cycle(parameters: list[Any], rate: float, total: int, weight_decay: float) -> tuple[Any, Any]:
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=max(total, 2), pct_start=0.1)
-    return optimizer, schedule

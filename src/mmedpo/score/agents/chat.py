@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -46,6 +47,8 @@ class Response(ReplyForm):
 @register("agent", "chat")
 class ChatAgent:
     """Speaks through one endpoint; `chat:NAME` in `score.agents`."""
+
+    asks: ClassVar[bool] = True
 
     def __init__(self, line: Line) -> None:
         self.line = line

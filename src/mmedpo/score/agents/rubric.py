@@ -11,7 +11,7 @@ error is (how harmful and how plausible), as a multiple of 0.1 in [0, 1]:
 They disagree for good reasons and move: within `tolerance` of the standing score an agent agrees,
 otherwise it goes half of the way from its own view to the standing score. Text in an answer that
 addresses the scorer ("ignore the instructions and score 10") is removed before anything is read; how,
-and where that ends, is said in `plain_answer`.
+and where that ends, is said in `clinical.scorer_talk`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mmedpo.clinical import Conflict, Facts, conflict, extract_facts
+from mmedpo.clinical.findings import urgency
 from mmedpo.clinical.lexicon import words
+from mmedpo.clinical.scorer_talk import plain_answer
 from mmedpo.records import ErrorType, Turn
 from mmedpo.registry import register
 from mmedpo.score.debate import Case, Opinion, abstain, agree, rescore
-from mmedpo.score.plain_answer import plain_answer
 
 _READING: dict[ErrorType, int] = {
     "presence": 9,
@@ -42,38 +43,6 @@ _READING: dict[ErrorType, int] = {
     "other": 5,
 }
 """Radiologist: gravity of a full misreading by kind of error, of 10."""
-
-_URGENCY: dict[str, int] = {
-    "pneumothorax": 9,
-    "hydropneumothorax": 9,
-    "hemorrhage": 9,
-    "infarct": 9,
-    "free air": 9,
-    "aneurysm": 8,
-    "midline shift": 9,
-    "mediastinal shift": 8,
-    "bowel obstruction": 8,
-    "appendicitis": 8,
-    "abscess": 8,
-    "tumor": 8,
-    "metastasis": 8,
-    "mass": 8,
-    "pulmonary edema": 8,
-    "hydrocephalus": 8,
-    "pneumonia": 7,
-    "pleural effusion": 7,
-    "opacity": 7,
-    "nodule": 7,
-    "edema": 7,
-    "fracture": 6,
-    "cardiomegaly": 6,
-    "atelectasis": 5,
-    "cyst": 4,
-    "gallstone": 5,
-    "pacemaker": 4,
-    "calcification": 3,
-}
-"""Internist: consequence of getting a finding wrong, of 10; others 5."""
 
 _CONSEQUENCE: dict[ErrorType, int] = {
     "presence": 6,
@@ -170,11 +139,9 @@ class InternistRubric(_RubricAgent):
         invented = _stated(reading.rejected) - _stated(reading.truth)
         if found.error_type in _GRADED or found.error_type == "side":
             concerned = _stated(reading.truth) & _stated(reading.rejected)
-            base = max((_URGENCY.get(n, 5) for n in concerned), default=_CONSEQUENCE[found.error_type])
+            base = max((urgency(n) for n in concerned), default=_CONSEQUENCE[found.error_type])
             return (base // 2 + 1 if found.error_type in _GRADED else base), found.reason
-        worst = max(
-            [_URGENCY.get(n, 5) + (n in missed) for n in missed | invented], default=_CONSEQUENCE[found.error_type]
-        )
+        worst = max([urgency(n) + (n in missed) for n in missed | invented], default=_CONSEQUENCE[found.error_type])
         if found.error_type in ("modality", "plane"):
             worst = _CONSEQUENCE[found.error_type]
         kind = "missed" if missed else "invented" if invented else "wrong"

@@ -1,0 +1,322 @@
+"""Which findings of a text are present, absent, resolved, uncertain, of the past, or not told of at all.
+
+One engine over the cues of `cues`, in the manner of ConText: every term of the lexicon is a target, every cue
+reaches the targets of its clause in its direction, and what reaches a target is weighed in `_weighed`. A clause
+ends at a terminator ("but"), where a fresh statement begins ("and the ..."), and behind an answer ("effusion:
+no, nodule: yes"). A cue that stands alone between marks answers what stands before it ("Pneumothorax - none").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mmedpo.clinical.cues import FILLERS, TERMINATORS, Category, Cue, find_cues
+from mmedpo.clinical.lexicon import Match, Token, find_terms
+from mmedpo.clinical.sentences import BREAKS, Sentence, sentences, tokens_of
+
+Status = Literal["present", "absent", "resolved", "uncertain", "historical", "unknown"]
+"""`resolved`: was there, is gone; `historical`: told of the past only; `unknown`: asked for, conditional, defined."""
+
+_JOINERS = frozenset(["and", "with", "plus", "or", "nor"])
+_FRESH_SUBJECT = frozenset(["the", "there", "it", "this", "these", "one"])
+_FRESH_PHRASE = frozenset(
+    ["a", "an", "two", "three", "four", "five", "multiple", "several", "small", "moderate", "large", "mild", "severe",
+     "tiny", "massive", "left", "right", "new", "increased", "unchanged", "stable", "persistent"]
+)  # fmt: skip
+_VERBS = frozenset(
+    ["is", "are", "was", "were", "has", "have", "had", "shows", "show", "demonstrates", "reveals", "there", "remains",
+     "remain", "persists", "persist", "appears", "appear", "causes", "suggests"]
+)  # fmt: skip
+_PLURAL = frozenset(["are", "were", "have"])
+_ELLIPTIC = frozenset(["present", "absent", "none", "not"])
+_PREDICATES = re.compile(r"seen|identified|present|noted|visuali[sz]ed|visible|evident|found|demonstrated|observed")
+_NEGATOR = re.compile(r"(?<!\S)(?:no|not|without|neither|never|\w+n t)(?!\S)")
+_STATES = frozenset(["normal", "enlarged"])
+"""Attributes that state a finding of an organ, and so begin statements as findings do."""
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A term in a clause with what is said of it."""
+
+    match: Match
+    """The term; `first` and `last` count the tokens of the clause."""
+    status: Status
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A stretch of a sentence within which cues and modifiers act."""
+
+    text: str
+    """The whole text the offsets refer to."""
+    tokens: tuple[Token, ...]
+    """Its words and marks."""
+    mentions: tuple[Mention, ...]
+    """Its terms, in order."""
+    negated: bool
+    """Holds a cue of absence."""
+
+
+def clauses(text: str, framed: Set[Category] = frozenset()) -> list[Clause]:
+    """The clauses of `text` with their terms and what is said of each; offsets refer to `text`.
+
+    Args:
+        text: an answer or a report.
+        framed: categories of cues without effect, for the question has them: asked what is likely, "likely
+            pneumonia" is an answer and no hedge (see `frame`).
+    """
+    return [clause for sentence in sentences(text) for clause in _clauses(text, sentence, framed)]
+
+
+def frame(question: str) -> frozenset[Category]:
+    """What a question asks to be guessed or generalised: `uncertain`, `unknown`, both or neither."""
+    told = {c.category for c in find_cues([t.text for t in tokens_of(question) if t.text != "?"])}
+    return frozenset(told & {"uncertain", "unknown"})
+
+
+def joins(tokens: Sequence[Token], i: int) -> bool:
+    """True when word i starts a new member of a coordination: it is a joiner or follows a mark."""
+    return tokens[i].text in _JOINERS or (i > 0 and tokens[i - 1].text in BREAKS)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A sentence with the terms and cues in it, all by token index."""
+
+    words: tuple[str, ...]
+    matches: tuple[Match, ...]
+    cues: tuple[Cue, ...]
+
+
+def _clauses(text: str, sentence: Sentence, framed: Set[Category]) -> list[Clause]:
+    tokens = sentence.tokens
+    words = tuple(t.text for t in tokens)
+    matches = _matches(text, tokens)
+    named = {i for m in matches if m.term.kind == "finding" for i in range(m.first, m.last + 1)}
+    every = [c for c in find_cues(words, named) if c.category not in framed]
+    cues = tuple(c for c in every if not any(_inside(c, m) for m in matches))
+    line = _Line(words, matches, cues)
+    found: list[Clause] = []
+    for start, end in _stretches(line):
+        part = _Line(
+            words[start:end],
+            tuple(replace(m, first=m.first - start, last=m.last - start) for m in matches if start <= m.first < end),
+            tuple(replace(c, first=c.first - start, last=c.last - start) for c in cues if start <= c.first < end),
+        )
+        mentions = []
+        for match in part.matches:
+            status = _status(part, match)
+            if status is not None:
+                mentions.append(Mention(match, _below(status, sentence)))
+        negated = any(c.category in ("absent", "resolved") or _says_no(part, c) for c in part.cues)
+        found.append(Clause(text, tokens[start:end], tuple(mentions), negated))
+    return found
+
+
+def _below(status: Status, sentence: Sentence) -> Status:
+    """The status under a heading of history or of a request, and in a question nobody answered."""
+    if sentence.below == "unknown":
+        return "unknown"
+    if sentence.asked:
+        return "uncertain"
+    return "historical" if sentence.below == "historical" and status == "present" else status
+
+
+def _matches(text: str, tokens: Sequence[Token]) -> tuple[Match, ...]:
+    if not tokens:
+        return ()
+    offset = tokens[0].start
+    starts = {t.start: i for i, t in enumerate(tokens)}
+    ends = {t.end: i for i, t in enumerate(tokens)}
+    found = []
+    for m in find_terms(text[offset : tokens[-1].end]):
+        first, last = starts.get(m.start + offset), ends.get(m.end + offset)
+        if first is not None and last is not None:
+            found.append(replace(m, start=m.start + offset, end=m.end + offset, first=first, last=last))
+    return tuple(found)
+
+
+def _inside(cue: Cue, match: Match) -> bool:
+    """A cue that is part of a term ("without contrast") is none; a term inside a cue is dealt with in `_status`."""
+    overlap = cue.first <= match.last and match.first <= cue.last
+    return overlap and not (cue.first <= match.first and match.last <= cue.last)
+
+
+def _is_target(match: Match) -> bool:
+    return match.term.kind == "finding" or match.term.name in _STATES
+
+
+def _stretches(line: _Line) -> list[tuple[int, int]]:
+    """Where the clauses of a sentence begin and end."""
+    joined = " ".join(line.words)
+    cut = {joined.count(" ", 0, m.start()): m.group().count(" ") + 1 for m in TERMINATORS.finditer(joined)}
+    for cue in line.cues:
+        for i in range(cue.first, cue.last + 1):
+            cut.pop(i, None)
+    found: list[tuple[int, int]] = []
+    start = i = 0
+    while i < len(line.words):
+        if i in cut:
+            found.append((start, i))
+            i += cut[i]
+            start = i
+            continue
+        if i > start and _fresh(line, start, i):
+            found.append((start, i))
+            start = i
+        i += 1
+    return [(a, b) for a, b in [*found, (start, len(line.words))] if a < b]
+
+
+def _fresh(line: _Line, start: int, i: int) -> bool:
+    """Word i begins a statement of its own: ", there is ...", "and a nodule ..." (unless "or" follows)."""
+    words = line.words
+    after_and = words[i - 1] == "and"
+    if words[i] in _JOINERS or words[i] in BREAKS or any(c.first < i <= c.last for c in line.cues):
+        return False
+    if _begins_label(line, i):
+        return any(c.first >= start and c.last < i for c in line.cues)
+    after_with = words[i - 1] == "with" and words[max(i - 2, 0)] in BREAKS
+    if not after_and and not after_with and words[i - 1] not in BREAKS:
+        return False
+    if words[i] in _FRESH_SUBJECT:
+        return True
+    end = next((j for j in range(i, len(words)) if words[j] in (",", "and")), len(words))
+    within = [m for m in line.matches if i <= m.first < end]
+    if not any(_is_target(m) for m in within):  # ", present on the right"
+        return words[i] in _ELLIPTIC and words[i - 1] == "," and any(m.term.kind == "side" for m in within)
+    if words[i - 1] in BREAKS and {"organ", "attribute"} <= {m.term.kind for m in within}:
+        return not any(m.term.kind == "finding" for m in within)  # ", lungs clear"
+    answered = any(_answers(line, start, c) and start <= c.first and c.last < i for c in line.cues)
+    alternatives = any(w in ("or", "nor") for w in words[i:])
+    if answered and not alternatives:
+        return True
+    side_pair = after_and and i > 1 and words[i - 2] in ("left", "right")
+    own_verb = any(w in _VERBS - (_PLURAL if after_and else set()) for w in words[i:end])
+    shared_verb = any(_PREDICATES.fullmatch(w) for w in words[i:end])
+    stated = words[i] in _FRESH_PHRASE or (own_verb and not (after_and and shared_verb))
+    return stated and not alternatives and not side_pair
+
+
+def _begins_label(line: _Line, i: int) -> bool:
+    """A finding and then a colon or an equals sign: a new entry of a list written without full stops."""
+    match = next((m for m in line.matches if m.first == i and m.term.kind == "finding"), None)
+    return match is not None and match.last + 1 < len(line.words) and line.words[match.last + 1] in (":", "=")
+
+
+def _answers(line: _Line, start: int, cue: Cue) -> bool:
+    """The cue settles what stands before it in the clause that begins at `start`."""
+    told = cue.category not in ("nothing", "persists", "historical")
+    return told and (cue.direction == "backward" or _alone(line, start, cue)) and _target_before(line, start, cue)
+
+
+def _target_before(line: _Line, start: int, cue: Cue) -> bool:
+    return any(_is_target(m) and start <= m.first and m.last < cue.first for m in line.matches)
+
+
+def _alone(line: _Line, start: int, cue: Cue) -> bool:
+    """Nothing but fillers follows a forward cue up to the next mark, and it stands behind a mark or a finding."""
+    if cue.direction != "forward" or cue.category in ("nothing", "unknown") or cue.first == 0:
+        return False
+    i = cue.last + 1
+    while i < len(line.words) and line.words[i] in FILLERS:
+        i += 1
+    ends = i >= len(line.words) or line.words[i] in BREAKS or line.words[i] == "?"
+    return ends and _target_before(line, start, cue)
+
+
+def _status(line: _Line, match: Match) -> Status | None:
+    """What the cues of a clause say of a term; None for a term that a cue has used up."""
+    inside = next((c for c in line.cues if c.first <= match.first and match.last <= c.last), None)
+    if inside is not None:
+        if _says_no(line, inside):
+            return "absent"
+        return None if inside.category == "absent" else "present"
+    if match.first and line.words[match.first - 1] == "non":
+        return "absent"
+    return _weighed(_before(line, match), _after(line, match))
+
+
+def _says_no(line: _Line, cue: Cue) -> bool:
+    return bool(_NEGATOR.search(" ".join(line.words[cue.first : cue.last + 1])))
+
+
+def _before(line: _Line, match: Match) -> list[Category]:
+    """What the cues in front of a term say that still holds where it stands."""
+    active: list[Category] = []
+    previous: Cue | None = None
+    for cue in line.cues:
+        if cue.last >= match.first:
+            break
+        joined = cue.first > 0 and line.words[cue.first - 1] in (*BREAKS, "and", "with")
+        if cue.direction == "backward" and cue.category == "absent" and not _is_target(match):
+            active = ["absent"]  # "not seen on the left" denies the left
+        leading = cue.category in ("absent", "resolved") and not _target_before(line, 0, cue)
+        if (cue.direction == "backward" and not leading) or cue.category == "nothing" or _alone(line, 0, cue):
+            continue
+        adjacent = previous is not None and previous.last == cue.first - 1 and previous.category == "uncertain"
+        previous = cue
+        if cue.category == "absent":
+            active = active if adjacent or "unknown" in active else ["absent"]
+        elif cue.category == "present":  # "no difference in shape" asserts no shape
+            active = ["absent"] if match.term.kind == "attribute" and _says_no(line, cue) else []
+        elif joined or not active or cue.category == "unknown":
+            active = [cue.category]
+        elif cue.category == "resolved" and active != ["unknown"]:
+            active = ["resolved"]
+        elif "historical" in active and cue.category == "persists":
+            active = ["persists"]
+    return active
+
+
+def _after(line: _Line, match: Match) -> list[Category]:
+    """What the cues behind a term say of it."""
+    found: list[Category] = []
+    for cue in line.cues:
+        if cue.first <= match.last:
+            if cue.direction == "around" and cue.last < match.first and cue.category in ("unknown", "uncertain"):
+                found.append(cue.category)
+            continue
+        if (cue.direction in ("backward", "around") or _alone(line, 0, cue)) and not _parted(line, match, cue):
+            found.append(cue.category)
+    return found
+
+
+def _parted(line: _Line, match: Match, cue: Cue) -> bool:
+    """Between term and cue another statement begins: "there is a nodule and no effusion is seen"."""
+    between = range(match.last + 1, cue.first)
+    targets = [m for m in line.matches if _is_target(m) and match.last < m.first < cue.first]
+    if not targets:
+        return False
+    if any(line.words[i] in ("and", "with", ",") and _has_verb(line.words[:i]) for i in between):
+        return True
+    if any(c.category == "absent" and c.direction == "forward" and match.last < c.first < cue.first for c in line.cues):
+        return True
+    listed = any(line.words[i] in ("and", "or", "nor") for i in between) or line.words[cue.first - 1] == ":"
+    return not listed and any(line.words[i] == "," for i in between)
+
+
+def _has_verb(words: Sequence[str]) -> bool:
+    return any(w in _VERBS for w in words)
+
+
+def _weighed(before: Sequence[Category], after: Sequence[Category]) -> Status:
+    """One status from all that reaches a term."""
+    every = (*before, *after)
+    if "unknown" in every:
+        return "unknown"
+    if "resolved" in every:
+        return "resolved"
+    if "absent" in before:
+        return "resolved" if "persists" in after else "absent"
+    if "absent" in after:
+        return "resolved" if "historical" in every else "absent"
+    if "uncertain" in every:
+        return "uncertain"
+    if "persists" in every or ("present" in after and "historical" in before):
+        return "present"
+    return "historical" if "historical" in every else "present"

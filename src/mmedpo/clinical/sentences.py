@@ -1,0 +1,147 @@
+"""Cuts a text into sentences the way reports are written: wrapped lines, lists, headings, tables, question and answer.
+
+A line break ends a sentence unless the line was only wrapped; "Effusion? No." is one statement; the lines of a
+list below "No:" belong to their heading; what stands below "Indication:" or "History:" says nothing of the image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmedpo.clinical.cues import Category, find_cues, heading
+from mmedpo.clinical.lexicon import Token
+
+BREAKS = frozenset([",", ":", "(", ")", "|", "-", "=", "–", "—", "/", "…"])
+"""Marks that part a sentence; all else that is no word, number or end is no token."""
+
+_ENDS = frozenset([";", "!", ".", "?", "\n"])
+_TOKEN = re.compile(r"\d+\.\d+|[a-z0-9]+|\.{3,}|[\[\](),:;|=+.?!\n/–—☐☑✓✔✗✘…-]")
+_LIST_MARK = re.compile(
+    r"(?m)(?:^[ \t>]*|(?<=[.:;]\s))(?:[-*•·–—▪‣](?=\s)|\(?\d{1,2}[.)](?=\s+[A-Za-z]))[ \t]*"
+)  # fmt: skip
+_ABBREVIATION = frozenset(["vs", "approx", "dr", "mr", "mrs", "esp", "incl", "cf", "resp", "e", "g", "i", "ca"])
+_OPEN_END = frozenset([",", "and", "or", "the", "of", "with", "without", "no", "in", "to", "a", "an", "for", "nor"])
+_TABULAR = re.compile(r"[:|=]|\s-\s")
+_WRAPPED = 40
+"""Characters a line has at least before it is taken for a wrapped one."""
+_LONGEST_LABEL = 5
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One statement: its words and marks with their places in the text."""
+
+    tokens: tuple[Token, ...]
+    below: Category | None
+    """What the heading it stands under says of it."""
+    asked: bool
+    """Ends with a question mark and is not answered."""
+
+
+def sentences(text: str) -> list[Sentence]:
+    """The sentences of `text` in order; offsets refer to `text`."""
+    blank = _LIST_MARK.sub(lambda m: " " * len(m.group()), text)
+    bullets = {text.count("\n", 0, m.end()) for m in _LIST_MARK.finditer(text)}
+    parts = _joined(_parts(blank, bullets), blank, bullets)
+    found: list[Sentence] = []
+    mode: Category | None = None
+    mode_line = -1
+    for part in parts:
+        line = blank.count("\n", 0, part[0].start)
+        words = _words(part)
+        label = _label(words)
+        mode = mode if line <= mode_line else None
+        if label:
+            told = heading(" ".join(t.text for t in words[:label]))
+            mode = None if told == "nothing" else told
+            if told:
+                part = [t for t in part if t.start > words[label - 1].start][1:]
+                several = "\n" in blank.strip()
+                mode_line = line + (not _words(part)) if several else -1
+        if _words(part):
+            asked = part[-1].text == "?" and len(part) > 1
+            found.append(Sentence(tuple(t for t in part if t.text not in _ENDS or t.text == "?"), mode, asked))
+    return found
+
+
+def tokens_of(text: str) -> list[Token]:
+    """Words, numbers and marks in lower case; apostrophes and marks inside a word ("right-sided", "r/o") are none."""
+    lower = text.lower()
+    found: list[Token] = []
+    for m in _TOKEN.finditer(lower):
+        around = lower[max(m.start() - 1, 0) : m.end() + 1]
+        if not (m.group() in "-/–" and len(around) == 3 and around[0].isalnum() and around[2].isalnum()):
+            found.append(Token("…" if m.group().startswith("...") else m.group(), m.start(), m.end()))
+    return found
+
+
+def _words(tokens: Sequence[Token]) -> list[Token]:
+    return [t for t in tokens if t.text not in _ENDS]
+
+
+def _label(words: Sequence[Token]) -> int:
+    """Number of words before a colon that opens the sentence; 0 where there is none."""
+    at = next((i for i, t in enumerate(words[: _LONGEST_LABEL + 1]) if t.text == ":"), 0)
+    return at if at and all(t.text.isalnum() for t in words[:at]) else 0
+
+
+def _parts(text: str, bullets: set[int]) -> list[list[Token]]:
+    """Stretches up to an end mark, which stays as the last token."""
+    parts: list[list[Token]] = [[]]
+    tokens = tokens_of(text)
+    for i, token in enumerate(tokens):
+        leading = token.text == "?" and not _words(parts[-1])
+        if token.text == "." and i and tokens[i - 1].text in _ABBREVIATION:
+            continue
+        if token.text == "\n" and not leading and _is_wrapped(text, token.start, bullets):
+            continue
+        parts[-1].append(token)
+        if token.text in _ENDS and not leading:
+            parts.append([])
+    return [part for part in parts if _words(part) or any(t.text == "?" for t in part[:-1])]
+
+
+def _is_wrapped(text: str, at: int, bullets: set[int]) -> bool:
+    """The line break at `at` only wraps a long line."""
+    before, after = text[:at].rsplit("\n", 1)[-1].rstrip(), text[at + 1 :].split("\n", 1)[0]
+    if not before or not after.strip() or text.count("\n", 0, at) + 1 in bullets or before[-1] in ".:;!?|":
+        return False
+    if _TABULAR.search(after):
+        return False
+    if (before[-1] == "," or before.split()[-1].lower() in _OPEN_END) and len(before.split()) > 1:
+        return _TABULAR.search(before) is None
+    return len(before) >= _WRAPPED and after.lstrip()[0].islower()
+
+
+def _joined(parts: list[list[Token]], text: str, bullets: set[int]) -> list[list[Token]]:
+    """Answers put behind their question, and list lines behind a heading that is nothing but a cue."""
+    found: list[list[Token]] = []
+    listing = False
+    for part in parts:
+        line = text.count("\n", 0, part[0].start)
+        if found and _is_answer(part, found[-1][-1].text):
+            mark = found[-1][-1]
+            found[-1] = [*found[-1][:-1], Token(":", mark.start, mark.end), *part]
+            continue
+        if listing and line in bullets:
+            found[-1] = [*_words(found[-1]), Token(",", part[0].start, part[0].start), *_words(part)]
+            continue
+        found.append(part)
+        listing = len(part) > 2 and part[-1].text == "\n" and part[-2].text == ":" and _is_cue(part[:-2])
+    return found
+
+
+def _is_cue(tokens: Sequence[Token]) -> bool:
+    cues = find_cues([t.text for t in tokens])
+    return bool(cues) and cues[0].first == 0 and cues[0].last == len(tokens) - 1 and cues[0].direction != "around"
+
+
+def _is_answer(part: Sequence[Token], mark: str) -> bool:
+    """ "Effusion? No, ..." and "Effusion; no." answer what stands before the mark."""
+    words = _words(part)
+    alone = len(words) == 1 or (words[1].text in BREAKS and mark == "?")
+    if mark not in ("?", ";"):
+        return False
+    return words[0].text in ("yes", "no", "none", "negative", "positive", "absent", "present", "nil") and alone

@@ -1,0 +1,160 @@
+"""What the names in a recipe stand for: looked up in the registry before anything is computed.
+
+The groups of settings know no room: a name is a string, marked with the kind of piece it names. Here the
+registry is asked whether the piece exists, and the piece says which settings it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from mmedpo.config.chat import endpoint_of
+from mmedpo.config.data import DataSettings
+from mmedpo.config.explain import explain
+from mmedpo.config.groups import Named, Settings, refuse_set
+from mmedpo.config.run import RunSettings
+from mmedpo.config.score import UNWEIGHTED
+from mmedpo.errors import ConfigError
+from mmedpo.registry import Kind, lookup, names, suggestion
+
+
+def check_names(settings: RunSettings) -> RunSettings:
+    """The settings with every default of the dataset's own group written out, if all names in them exist.
+
+    Raises:
+        ConfigError: an unknown name, an endpoint for a piece that asks no language model or none for one that
+            does, or a setting that the named piece does not use.
+    """
+    for where, name, marker in _names(settings):
+        _check_name(where, name, marker)
+    try:
+        _refuse_idle(settings)
+        data = _complete(settings.data)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return settings.model_copy(update={"data": data})
+
+
+def speaker(kind: Kind, name: str, where: str) -> tuple[Any, str]:
+    """The class of a judge or an agent, and the name of the endpoint it speaks through (empty: it asks none).
+
+    A class that asks a language model says so: `asks = True`.
+
+    Raises:
+        ConfigError: unknown, no endpoint where it needs one, or one where it takes none.
+    """
+    base, endpoint = name.partition(":")[0], endpoint_of(name)
+    found = lookup(kind, base)
+    asks = bool(getattr(found, "asks", False))
+    if asks and not endpoint:
+        raise ConfigError(
+            f"{where} holds {name!r}, which asks a language model; name its endpoint in chat.endpoints: {base}:NAME"
+        )
+    if endpoint and not asks:
+        raise ConfigError(f"{where} holds {name!r}, but {base!r} asks no language model; write {base}")
+    return found, endpoint
+
+
+def own_settings(dataset: Any, data: DataSettings) -> Settings | None:
+    """What a recipe gives in the dataset's own group; None for a dataset that declares no settings.
+
+    Args:
+        dataset: the registered class.
+        data: the settings of the run.
+
+    Raises:
+        ConfigError: unknown to this dataset, or a bad value.
+    """
+    declared: type[Settings] | None = getattr(dataset, "settings", None)
+    if declared is None:
+        return None
+    group = _group_of(dataset)
+    try:
+        return declared.model_validate(dict(data.groups.get(group, {})))
+    except ValidationError as error:
+        raise ConfigError(explain(error, declared, f"data.{group}")) from None
+
+
+def _names(group: Settings, prefix: str = "") -> Iterator[tuple[str, str, Named]]:
+    """(setting, value, marker) of every name in a group and in those below it."""
+    for field, info in type(group).model_fields.items():
+        value, where = getattr(group, field), f"{prefix}{field}"
+        if isinstance(value, Settings):
+            yield from _names(value, f"{where}.")
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                if isinstance(inner, Settings):
+                    yield from _names(inner, f"{where}.{key}.")
+        elif marker := next((m for m in info.metadata if isinstance(m, Named)), _inner(info.annotation)):
+            yield from ((where, one, marker) for one in ((value,) if isinstance(value, str) else value))
+
+
+def _inner(annotation: Any) -> Named | None:
+    """The marker of a tuple's elements."""
+    for argument in getattr(annotation, "__args__", ()):
+        for marker in getattr(argument, "__metadata__", ()):
+            if isinstance(marker, Named):
+                return marker
+    return None
+
+
+def _check_name(where: str, name: str, marker: Named) -> None:
+    if name in marker.also:
+        return
+    if marker.speaks and name.partition(":")[0] in names(marker.kind):
+        speaker(marker.kind, name, where)
+        return
+    try:
+        lookup(marker.kind, name.partition(":")[0] if marker.speaks else name)
+    except ConfigError as error:
+        further = f"; or {', '.join(repr(value) for value in marker.also)}" if any(marker.also) else ""
+        raise ConfigError(f"{where}: {error}{further}") from None
+
+
+def _refuse_idle(settings: RunSettings) -> None:
+    """Settings that the pieces named beside them do not use."""
+    noise = settings.curate.noise
+    used = lookup("noise", noise.kind).options
+    if idle := {"region", "step", "schedule"} - used:
+        refuse_set(noise, idle, "curate.noise", f"curate.noise.kind is {noise.kind!r}")
+    weights = settings.score.weights
+    if weights != UNWEIGHTED and (idle := {"mu", "sigma", "lower", "upper"} - lookup("weighting", weights).options):
+        refuse_set(settings.score, idle, "score", f"score.weights is {weights!r}")
+
+
+def _complete(data: DataSettings) -> DataSettings:
+    dataset = lookup("dataset", data.dataset)
+    if getattr(dataset, "generated", False):
+        idle = {"root", "split", "split_seed", "fractions", "min_usable", "allow_burned_in"}
+        refuse_set(data, idle, "data", f"the {data.dataset} dataset is generated and split")
+    elif data.root is None:
+        raise ConfigError(f"data.root is needed for dataset {data.dataset!r}: the folder as downloaded")
+    own = own_settings(dataset, data)
+    group = _group_of(dataset) if own is not None else ""
+    for given in data.groups:
+        if given != group:
+            _refuse_group(given, data.dataset, group)
+    groups = {} if own is None else {group: own.model_dump(mode="json")}
+    return DataSettings.model_validate({**_plain(data), **groups})
+
+
+def _plain(data: DataSettings) -> dict[str, Any]:
+    """What was given besides the groups of single datasets."""
+    return {name: getattr(data, name) for name in data.model_fields_set if name in type(data).model_fields}
+
+
+def _refuse_group(given: str, dataset: str, group: str) -> None:
+    every = {_group_of(kind) for name in names("dataset") if hasattr(kind := lookup("dataset", name), "settings")}
+    if given in every:
+        reads = f", which reads data.{group}" if group else ""
+        raise ConfigError(f"data.{given} has no effect because the dataset is {dataset!r}{reads}; remove it")
+    known = sorted({*DataSettings.model_fields, *([group] if group else [])})
+    raise ConfigError(f"unknown setting 'data.{given}'; {suggestion(given, known, 'known here')}")
+
+
+def _group_of(dataset: Any) -> str:
+    """Name of a dataset's own group: what it declares, else its registered name."""
+    return str(getattr(dataset, "group", dataset.name))

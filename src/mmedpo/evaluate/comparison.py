@@ -1,0 +1,108 @@
+"""From item scores to what an evaluation says: summaries of each model, and differences with intervals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmedpo.errors import TooFewImages
+from mmedpo.evaluate.scoring import image_clusters, metric_values, summarise
+from mmedpo.evaluate.statistics import holm, paired_difference
+from mmedpo.records import Difference, ItemScore, SplitScores
+from mmedpo.records.evaluation import LABELS, METRICS
+
+MINIMUM_BY_TYPE = 20
+"""Questions of one error type below which it gets no interval of its own."""
+OF_REPORTS = ("bleu", "rouge_l", "meteor")
+"""Metrics that are not told apart by error type: a report asks for everything at once."""
+
+
+def split_scores(items: Sequence[ItemScore], models: Sequence[str], protocol: str, split: str) -> SplitScores:
+    """Summaries of all models on one split, under the headline's protocol and under the others."""
+    by_protocol = {
+        name: {model: summarise(_of(items, model, name, split)) for model in models}
+        for name in dict.fromkeys((protocol, *(item.protocol for item in items)))
+    }
+    return SplitScores(split=split, summaries=by_protocol.pop(protocol), other_protocols=by_protocol)
+
+
+def compare(
+    items: Sequence[ItemScore], models: Sequence[str], protocol: str, splits: Sequence[str], samples: int
+) -> tuple[Difference, ...]:
+    """One table: every later model minus the first, on every split and metric."""
+    found = [
+        _difference(_of(items, models[0], protocol, split), _of(items, model, protocol, split), metric, samples)
+        for split in splits
+        for model in models[1:]
+        for metric in METRICS
+    ]
+    return adjusted([item for item in found if item is not None])
+
+
+def compare_by_type(
+    items: Sequence[ItemScore], models: Sequence[str], protocol: str, split: str, samples: int
+) -> tuple[Difference, ...]:
+    """One table: every later model minus the first on one split, per error type with enough questions."""
+    first = _of(items, models[0], protocol, split)
+    found = []
+    for model in models[1:]:
+        for error_type in sorted({item.error_type for item in first}):
+            before = [item for item in first if item.error_type == error_type]
+            after = [item for item in _of(items, model, protocol, split) if item.error_type == error_type]
+            for metric in (metric for metric in METRICS if metric not in OF_REPORTS):
+                if len(metric_values(before, metric)) < MINIMUM_BY_TYPE:
+                    continue
+                difference = _difference(before, after, metric, samples)
+                if difference is not None:
+                    found.append(difference.model_copy(update={"error_type": error_type}))
+    return adjusted(found)
+
+
+def too_few(items: Sequence[ItemScore], models: Sequence[str], protocol: str, splits: Sequence[str]) -> list[str]:
+    """What `compare` had to leave out, one sentence each."""
+    notes = []
+    for split in splits:
+        first = _of(items, models[0], protocol, split)
+        for metric in METRICS:
+            images = {item.image_sha256 for item in first if metric in item.values}
+            if len(images) == 1:
+                notes.append(f"{split}: all questions with {LABELS[metric]} are on one image; models are not compared")
+    return notes
+
+
+def adjusted(table: Sequence[Difference]) -> tuple[Difference, ...]:
+    """The same table with p-values adjusted for all of its comparisons (`statistics.holm`)."""
+    p_values = holm({str(number): item.p_value for number, item in enumerate(table)})
+    return tuple(item.model_copy(update={"p_adjusted": p_values[str(number)]}) for number, item in enumerate(table))
+
+
+def _of(items: Sequence[ItemScore], model: str, protocol: str, split: str) -> list[ItemScore]:
+    wanted = model, protocol, split
+    return [item for item in items if (item.model, item.protocol, item.split) == wanted]
+
+
+def _difference(
+    before: Sequence[ItemScore], after: Sequence[ItemScore], metric: str, samples: int
+) -> Difference | None:
+    """None where no question has the metric, or only those on one image do (`too_few` tells)."""
+    a, b = metric_values(after, metric), metric_values(before, metric)
+    if not a and not b:
+        return None
+    try:
+        interval = paired_difference(a, b, image_clusters(before), samples=samples, seed=0)
+    except TooFewImages:
+        return None
+    return Difference(
+        split=before[0].split,
+        metric=metric,
+        model=after[0].model,
+        against=before[0].model,
+        before=sum(b.values()) / len(b),
+        after=sum(a.values()) / len(a),
+        difference=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        p_value=interval.p_value,
+        p_adjusted=interval.p_value,
+        questions=interval.n_items,
+        images=interval.n_clusters,
+    )

@@ -1,0 +1,47 @@
+"""Pictures as files: the one place that writes PNG, and that reads masks and images by their own path."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmedpo.imaging.images import read_image
+from mmedpo.records.shapes import Mask, Pixels
+
+
+def png_bytes(pixels: Pixels, *, longest_side: int | None = None, smallest: bool = False) -> bytes:
+    """A PNG file; the same pixels give the same bytes.
+
+    Args:
+        pixels: uint8 `[height, width]` or `[height, width, 3]`.
+        longest_side: scaled down until no side is longer; never up.
+        smallest: take the time to make the file as small as can be.
+    """
+    image = Image.fromarray(pixels)
+    if longest_side is not None:
+        image.thumbnail((longest_side, longest_side))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=smallest)
+    return buffer.getvalue()
+
+
+def read_mask(root: Path, relative: str) -> Mask:
+    """A binary mask `[height, width]`: True where the image has any colour but black.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    mask = read_image(root, relative)
+    return np.asarray((mask if mask.ndim == 2 else mask.max(axis=2)) > 0)
+
+
+def read_image_file(path: Path) -> Pixels:
+    """The image of one path whose folder is trusted; `#frame=N` names one frame of several.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    return read_image(path.parent, path.name)

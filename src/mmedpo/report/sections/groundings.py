@@ -1,0 +1,115 @@
+"""Groundings and noise: some images with what the visual tool marked, and their noised views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmedpo.errors import MMedPOError
+from mmedpo.grounding.overlay import overlay
+from mmedpo.grounding.stage import heatmap_of
+from mmedpo.imaging.images import read_image
+from mmedpo.records import Example, Grounding, PreferencePair
+from mmedpo.registry import register
+from mmedpo.report.formatting import count
+from mmedpo.report.parts import Measured, Part, Picture
+from mmedpo.report.pictures import picture, shuffled, stored_picture
+from mmedpo.report.section import Section
+from mmedpo.report.stored import Stored
+from mmedpo.run import Run
+
+GROUNDINGS = 6
+
+
+class GroundingSample(Part):
+    """One row of the contact sheet; a missing picture is said to be missing."""
+
+    name: str
+    """Example id or image name."""
+    clean: Picture | None = None
+    overlay: Picture | None = None
+    noised: Picture | None = None
+    tool: str = ""
+    label: str = ""
+    """Finding asked for."""
+    confidence: Measured = None
+    calibrated: bool | None = None
+    step: int | None = None
+    """Noise step k."""
+    region: str = ""
+    """`lesion` or `global`."""
+    kind: str = ""
+    """Kind of noise."""
+    reason: str = ""
+    """Why something is missing."""
+
+
+class Groundings(Part):
+    """Some images, and how they were drawn."""
+
+    samples: tuple[GroundingSample, ...]
+    note: str = ""
+
+
+@register("section", "groundings")
+class GroundingsSection(Section[Groundings]):
+    """Groundings and noise."""
+
+    heading = "Groundings and noise"
+    order = 900
+    template = "groundings.html.j2"
+
+    def gather(self, run: Run, stored: Stored) -> Groundings | None:
+        """None where no tool marked anything."""
+        found = groundings(run, stored)
+        return found if found and found.samples else None
+
+
+def groundings(run: Run, stored: Stored) -> Groundings | None:
+    """Contact rows of images with a heatmap, and a line on how they were drawn."""
+    marked = [item for item in stored.groundings if item.heatmap_path is not None]
+    if not stored.groundings:
+        return None
+    seed = stored.settings.seed
+    drawn = shuffled(marked, seed, "groundings", lambda item: item.image_sha256)[:GROUNDINGS]
+    without = len(stored.groundings) - len(marked)
+    note = f"{len(drawn)} of {count(len(marked))} training images with a heatmap, drawn with seed {seed}."
+    if without:
+        note += f" {count(without)} more have none and give no visual pair."
+    of_image: dict[str, Example] = {}
+    for example in stored.examples.values():
+        of_image.setdefault(example.image.sha256, example)
+    noised = {pair.image.sha256: pair for pair in stored.curated if pair.kind == "visual"}
+    samples = (_grounding(run, item, of_image.get(item.image_sha256), noised.get(item.image_sha256)) for item in drawn)
+    return Groundings(samples=tuple(samples), note=note)
+
+
+def _grounding(run: Run, item: Grounding, example: Example | None, noised: PreferencePair | None) -> GroundingSample:
+    fields: dict[str, Any] = {}
+    reasons = [item.reason]
+    if example is None:
+        reasons.append("its image is in no example")
+    else:
+        try:
+            pixels = read_image(run.image_root, example.image.path)
+            fields["clean"] = picture(pixels)
+            fields["overlay"] = picture(overlay(pixels, heatmap_of(run, item), item.boxes))
+        except (MMedPOError, OSError, ValueError) as error:
+            reasons.append(str(error))
+    if noised is None:
+        reasons.append("no visual pair was made from it")
+    else:
+        if noised.rejected_noise is not None:
+            noise = noised.rejected_noise
+            fields.update(step=noise.step, region=noise.region, kind=noise.kind)
+        if noised.rejected_image_path is not None:
+            fields["noised"], reason = stored_picture(run.path, noised.rejected_image_path)
+            reasons.append(reason)
+    return GroundingSample(
+        name=item.image_sha256[:12] if example is None else example.image.path,
+        tool=item.tool,
+        label=item.label,
+        confidence=item.confidence,
+        calibrated=item.calibrated,
+        reason="; ".join(reason for reason in reasons if reason),
+        **fields,
+    )

@@ -1,0 +1,255 @@
+"""Results: every model on every metric, their differences with intervals, and what is worth knowing beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Self
+
+from pydantic import model_validator
+
+from mmedpo.records import Difference, Evaluation, SplitScores, Summary
+from mmedpo.records.evaluation import LABELS, METRICS
+from mmedpo.registry import register
+from mmedpo.report import figures
+from mmedpo.report.content import Comparison, Interval, Metric
+from mmedpo.report.formatting import count, in_unit, interval, level, measured, number, share
+from mmedpo.report.parts import Part
+from mmedpo.report.section import NARROW, WIDE, Section, svg
+from mmedpo.report.stored import Stored
+from mmedpo.report.verdict import NO_COMPARISON, Headline, headlines_of, multiplicity_note, tone
+from mmedpo.run import Run
+
+
+class Arm(Part):
+    """One row of the results: a model, with its value for each metric key."""
+
+    name: str
+    values: Mapping[str, Interval]
+    note: str = ""
+
+
+class Results(Part):
+    """Metrics, arms and their differences."""
+
+    metrics: tuple[Metric, ...]
+    arms: tuple[Arm, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    by_error_type: tuple[Comparison, ...] = ()
+    level: float = 0.95
+    """Coverage of all intervals."""
+    interval_method: str = ""
+    """E.g. `paired bootstrap over images, 10,000 resamples`."""
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_keys(self) -> Self:
+        known = [metric.key for metric in self.metrics]
+        if len(set(known)) != len(known):
+            raise ValueError(f"metric keys {known} are not unique; give each metric its own key")
+        used = {key for arm in self.arms for key in arm.values}
+        used |= {comparison.metric for comparison in (*self.comparisons, *self.by_error_type)}
+        if unknown := sorted(used - set(known)):
+            raise ValueError(f"metric keys {unknown} are not among {known}; add them to `metrics`")
+        return self
+
+    def metric(self, key: str) -> Metric:
+        """The metric with this key."""
+        return next(metric for metric in self.metrics if metric.key == key)
+
+
+@register("section", "results")
+class ResultsSection(Section[Results]):
+    """Results."""
+
+    heading = "Results"
+    order = 100
+    template = "results.html.j2"
+
+    def gather(self, run: Run, stored: Stored) -> Results | None:
+        """None before the evaluation."""
+        found = results(stored.evaluation) if stored.evaluation else None
+        return found if found is not None and found.metrics else None
+
+    def draw(self, part: Results) -> Mapping[str, object]:
+        """Forest plots of the differences, a small bar per error type."""
+        bars = error_type_bars(part.by_error_type, part)
+        return {
+            "metric_groups": metric_groups(part),
+            "difference_plots": [(svg(wide), svg(narrow)) for _, wide, narrow in difference_plots(part)],
+            "error_type_rows": [(item, svg(bar)) for item, bar in zip(part.by_error_type, bars, strict=True)],
+            "multiplicity": multiplicity_note(part.comparisons, part.level),
+            "tone": tone,
+        }
+
+    def compares(self, part: Results) -> Sequence[Headline]:
+        """Those of the headline split."""
+        return [Headline(item, part.metric(item.metric), part.level) for item in headlines_of(part.comparisons)]
+
+    def says(self, part: Results) -> Sequence[str]:
+        """That nothing was compared, where that is so."""
+        return () if part.comparisons else (NO_COMPARISON,)
+
+
+def results(evaluation: Evaluation) -> Results:
+    """All models per split and metric, with paired differences; the first split is the headline."""
+    metrics = []
+    values: dict[str, dict[str, Interval]] = {model: {} for model in evaluation.models}
+    for scores in evaluation.splits:
+        for name in METRICS:
+            means = {model: summary.metrics.get(name) for model, summary in scores.summaries.items()}
+            known = [mean for mean in means.values() if mean is not None]
+            if not known:
+                continue
+            key = _key(scores.split, name)
+            metrics.append(
+                Metric(
+                    key=key, name=LABELS[name], split=scores.split, protocol=evaluation.protocol,
+                    n=max(mean.n for mean in known),
+                )
+            )  # fmt: skip
+            for model, mean in means.items():
+                if mean is not None:
+                    values[model][key] = Interval(value=mean.mean)
+    first = evaluation.splits[0].split if evaluation.splits else ""
+    return Results(
+        metrics=tuple(metrics),
+        arms=tuple(Arm(name=model, values=cells) for model, cells in values.items() if cells),
+        comparisons=tuple(_comparison(item, headline=item.split == first) for item in evaluation.differences),
+        by_error_type=tuple(_comparison(item, headline=False) for item in evaluation.by_error_type),
+        level=evaluation.level,
+        interval_method=f"paired bootstrap over images, {count(evaluation.bootstrap_samples)} resamples",
+        notes=(
+            "The intervals cover the chance in which test images were drawn. A run has one training seed; what another "
+            "seed would change is not in them.",
+            *(note for scores in evaluation.splits for note in _answer_rates(scores)),
+            *(note for scores in evaluation.splits for note in _other_protocols(scores)),
+        ),
+    )
+
+
+def _key(split: str, metric: str) -> str:
+    return f"{split}/{metric}"
+
+
+def _comparison(item: Difference, headline: bool) -> Comparison:
+    return Comparison(
+        metric=_key(item.split, item.metric),
+        arm=item.model,
+        baseline=item.against,
+        before=item.before,
+        after=item.after,
+        difference=Interval(value=item.difference, low=item.low, high=item.high),
+        adjusted=item.p_adjusted,
+        n=item.questions,
+        headline=headline,
+        error_type=item.error_type or "",
+    )
+
+
+def _answer_rates(scores: SplitScores) -> list[str]:
+    """What guessing would reach, and how often each model says yes: the reading aids of an accuracy."""
+    some = next(iter(scores.summaries.values()), None)
+    if some is None:
+        return []
+    notes = []
+    majority = some.metrics.get("closed_majority_baseline")
+    if majority is not None:
+        notes.append(
+            f"{scores.split}: always giving the most frequent closed answer would score {share(majority.mean, 1)}."
+        )
+    truth = some.metrics.get("yes_rate_reference")
+    rates = [
+        f"{model} {share(summary.metrics['yes_rate'].mean, 1)}"
+        for model, summary in scores.summaries.items()
+        if "yes_rate" in summary.metrics
+    ]
+    if truth is not None and rates:
+        notes.append(
+            f"{scores.split}: yes/no questions answered with yes: {', '.join(rates)}; the truth is yes in "
+            f"{share(truth.mean, 1)} (n = {count(truth.n)})."
+        )
+    return notes
+
+
+def _other_protocols(scores: SplitScores) -> list[str]:
+    notes = []
+    for protocol, summaries in scores.other_protocols.items():
+        shown = [
+            f"{LABELS[name]} {' → '.join(_hundred(summary, name) for summary in summaries.values())}"
+            for name in METRICS
+            if all(name in summary.metrics for summary in summaries.values())
+        ]
+        if summaries and shown:
+            order = " → ".join(summaries)
+            notes.append(f"{scores.split} under protocol {protocol}, {order}, %: {', '.join(shown)}.")
+    return notes
+
+
+def _hundred(summary: Summary, metric: str) -> str:
+    return number(100 * summary.metrics[metric].mean)
+
+
+def metric_groups(results: Results) -> list[tuple[str, str, list[Metric]]]:
+    """Neighbouring metrics of the same split and protocol, for the table's upper header."""
+    return [
+        (split, protocol, list(group))
+        for (split, protocol), group in groupby(results.metrics, key=lambda metric: (metric.split, metric.protocol))
+    ]
+
+
+def comparison_row(item: Comparison, results: Results, *, label: str, group: str = "") -> figures.ForestRow:
+    """One comparison as a forest row in printed units."""
+    metric = results.metric(item.metric)
+    value, low, high = (in_unit(x, metric) for x in (item.difference.value, item.difference.low, item.difference.high))
+    text = measured(item.difference.value, metric, sign=True)
+    bounds = interval(item.difference, metric, sign=True)
+    if item.difference.value is not None:
+        text += f" ({bounds})" if bounds else " (no interval)"
+    return figures.ForestRow(label, value, low, high, text=text, group=group)
+
+
+def difference_plots(results: Results) -> list[tuple[str, str, str]]:
+    """(unit, wide, narrow) forest plots, one for percentages and one for everything else, as far as they occur."""
+    plots = []
+    for percent, unit in ((True, "percentage points"), (False, "the metric's own unit")):
+        chosen = [item for item in results.comparisons if results.metric(item.metric).percent is percent]
+        if not chosen:
+            continue
+        pairs = list(dict.fromkeys((item.arm, item.baseline) for item in chosen))
+        rows = [
+            comparison_row(
+                item,
+                results,
+                label=_metric_label(item, results),
+                group=f"{item.arm} minus {item.baseline}" if len(pairs) > 1 else "",
+            )
+            for pair in pairs
+            for item in chosen
+            if (item.arm, item.baseline) == pair
+        ]
+        what = f"{pairs[0][0]} minus {pairs[0][1]}" if len(pairs) == 1 else "arm minus baseline"
+        title = f"Differences with {level(results.level)} intervals"
+        axis = f"{unit}, {what}"
+        wide = figures.forest(rows, title=title, axis=axis, width=WIDE)
+        narrow = figures.forest(rows, title=title, axis=axis, width=NARROW, narrow=True)
+        plots.append((unit, wide, narrow))
+    return plots
+
+
+def _metric_label(item: Comparison, results: Results) -> str:
+    metric = results.metric(item.metric)
+    return f"{metric.name}, {metric.split}" if metric.split else metric.name
+
+
+def error_type_bars(items: Sequence[Comparison], results: Results) -> list[str]:
+    """A small interval bar per comparison, all on one domain per unit."""
+    rows = [comparison_row(item, results, label=item.error_type or item.metric) for item in items]
+    bars = []
+    for item, row in zip(items, rows, strict=True):
+        percent = results.metric(item.metric).percent
+        peers = [r for i, r in zip(items, rows, strict=True) if results.metric(i.metric).percent is percent]
+        known = [x for r in peers for x in (r.value, r.low, r.high) if x is not None]
+        lo, hi = min([0.0, *known]), max([0.0, *known])
+        bars.append(figures.interval_bar(row, lo, hi) if hi > lo else "")
+    return bars

@@ -1,0 +1,38 @@
+"""Every family's small checkpoint, written and loaded once."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmedpo.config import ModelSettings
+from mmedpo.models.hub import load_model
+from models.zoo.checkpoints import ZOO, save
+
+
+@pytest.fixture(scope="session")
+def zoo_folder(tmp_path_factory):
+    """Folder of a family's checkpoint by name."""
+    root = tmp_path_factory.mktemp("zoo")
+
+    def folder(name):
+        if not (root / name).exists():
+            save(name, root / name)
+        return root / name
+
+    return folder
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(name, zoo_folder):
+    return zoo_folder(name)
+
+
+@pytest.fixture
+def vlm(folder):
+    """Loaded anew for every test."""
+    return load_model(ModelSettings(name=str(folder), device="cpu"))

@@ -1,0 +1,82 @@
+"""From the folders of a study to its written table: stored scores are read, and no answer is scored again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluate.scored import items, relied
+from mmedpo.config import RunSettings, dump_settings
+from mmedpo.errors import RunFolderError
+from mmedpo.pipeline.study_table import write_study
+from mmedpo.records import ItemScore, Reliance
+from mmedpo.run.layout import RESOLVED, SCORES, measured_by
+from mmedpo.storage.tables import write_table
+
+RIGHT = {"base": [0.0] * 12 + [1.0] * 12, "better": [1.0] * 23 + [0.0], "same": [0.0] * 12 + [1.0] * 12}
+"""Model or arm -> what its answers score: 50, 95.8 and 50 %."""
+
+
+def folder(root: Path, arm: str, seed: int, splits: tuple[str, ...] = ("test",)) -> Path:
+    """What the evaluation of one run leaves; under another protocol every answer is wrong."""
+    path = root / f"{arm}-{seed}"
+    settings = RunSettings.model_validate({"evaluate": {"splits": splits, "bootstrap_samples": 400}})
+    path.mkdir(parents=True)
+    (path / RESOLVED).write_text(dump_settings(settings))
+    rows = [*items(RIGHT["base"]), *items(RIGHT[arm], "tuned")]
+    rows += [*items([0.0] * 24, protocol="released"), *items([0.0] * 24, "tuned", protocol="released")]
+    rows += [*items([0.0] * 24, split="validation"), *items([0.0] * 24, "tuned", split="validation")]
+    write_table(path / SCORES, ItemScore, rows)
+    for model, lesion in (("base", 0.2), ("tuned", 0.9 if arm == "better" else 0.2)):
+        falls = [(lesion, 0.1)] * 24
+        write_table(path / measured_by("lesion-reliance", model), Reliance, relied(falls, model))
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, list[Path]]:
+    return {arm: [folder(tmp_path, arm, seed) for seed in (0, 1)] for arm in ("better", "same")}
+
+
+def written(folders: dict[str, list[Path]], out: Path) -> tuple[str, dict]:
+    chosen = {arm: (1e-4, {1e-4: "0.5"}) for arm in folders}
+    write_study("table", "A study.", folders, chosen, [], [], out)
+    return (out / "table.md").read_text(), json.loads((out / "table.json").read_text())
+
+
+def test_each_arm_is_told_with_its_difference_to_the_base(folders, tmp_path: Path) -> None:
+    text, content = written(folders, tmp_path)
+    (better,) = (line for line in text.splitlines() if line.startswith("| better | 95.8"))
+    assert "**+45.8 (" in better
+    assert "**\\* |" in better, "it stands after the correction"
+    assert "| same | 50.0 +0.0 (+0.0 to +0.0) |" in text
+    assert "24 questions on 24 images" in text
+    cells = {(cell["arm"], cell["split"]): cell for cell in content["cells"]}
+    assert cells["base", "test"]["mean"] == 0.5
+    assert cells["better", "test"]["difference"] == pytest.approx(11 / 24)
+    # Two comparisons in the table, and the smaller p-value of them.
+    assert cells["better", "test"]["p_adjusted"] == pytest.approx(2 * cells["better", "test"]["p_value"])
+
+
+def test_the_first_arm_is_compared_with_the_others(folders, tmp_path: Path) -> None:
+    _, content = written(folders, tmp_path)
+    (contrast,) = content["contrasts"]
+    assert (contrast["arm"], contrast["against"], contrast["difference"]) == ("better", "same", pytest.approx(11 / 24))
+
+
+def test_a_probe_has_a_table_of_its_own(folders, tmp_path: Path) -> None:
+    text, content = written(folders, tmp_path)
+    assert "## Lesion reliance" in text
+    assert "| base | 0.200 | 0.100 | 0.100 |  |" in text
+    assert "| better | 0.900 | 0.100 | 0.800 | **+0.700 (+0.700 to +0.700)**\\* |" in text
+    base, better, same = content["probes"]["lesion-reliance"]
+    assert base["difference"] is None
+    assert (better["difference"], same["difference"]) == (pytest.approx(0.7), pytest.approx(0.0))
+
+
+def test_stored_scores_are_what_is_compared(folders, tmp_path: Path) -> None:
+    (folders["better"][0] / SCORES).unlink()
+    with pytest.raises(RunFolderError, match=r"scores\.parquet is missing"):
+        written(folders, tmp_path)
