@@ -145,7 +145,10 @@ def test_the_order_is_the_user_s(tmp_path: Path, fitted: Fitted) -> None:
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
-        (["ground.options.chest-probe.prob=x"], "unknown setting 'ground.options.chest-probe.prob'; did you mean 'probe'?"),
+        (
+            ["ground.options.chest-probe.prob=x"],
+            "unknown setting 'ground.options.chest-probe.prob'; did you mean 'probe'?",
+        ),
         (["ground.options.chest-probe.probe=[1]"], "ground.options.chest-probe.probe"),
         (["ground.options.annotation.x=1"], "annotation has no settings; remove it"),
     ],

@@ -57,10 +57,13 @@ def lint(
     from mmedpo.pipeline.evidence import gather
     from mmedpo.preferences.reading import read_rows
     from mmedpo.progress import LineReporter
+    from mmedpo.storage.paths import check_output, written
 
     settings = _settings(tokenizer, max_length, image_tokens)
     if drop and fix is None:
         raise ConfigError("--drop has no effect without --fix; name the cleaned copy")
+    for out in _outputs(fix):
+        check_output(out, [file])
     reporter = LineReporter()
     with TemporaryDirectory(prefix="mmedpo-lint-") as scratch:
         folders = [Path(scratch), images or file.parent]
@@ -73,7 +76,8 @@ def lint(
         )
         report = lint_rows(rows, evidence, settings, file=file.name, format_name=reading.format)
         if fix is not None:
-            rows, evidence = _fix(rows, reading, report, evidence, fix, drop or [], folders)
+            with written(fix):
+                rows, evidence = _fix(rows, reading, report, evidence, fix, drop or [], folders[1])
             report = lint_rows(rows, evidence, settings, file=fix.name, format_name=reading.format)
     if json_output:
         print(report.model_dump_json(indent=1))
@@ -103,12 +107,13 @@ def _fix(
     evidence: Evidence,
     out: Path,
     also_drop: Sequence[str],
-    folders: Sequence[Path],
+    image_root: Path,
 ) -> tuple[list[PreferenceRow], Evidence]:
     """Writes the cleaned copy and its log; gives its rows, numbered as they stand in it."""
     from dataclasses import replace
 
     from mmedpo.errors import ConfigError
+    from mmedpo.lint.findings import Change
     from mmedpo.lint.fix import count_changes, fix_rows
     from mmedpo.pipeline.evidence import derived_weights
     from mmedpo.preferences.writing import export_rows
@@ -121,16 +126,29 @@ def _fix(
     kept, changes = fix_rows(rows, report.findings, evidence.drops, also_drop)
     original = {row.row_id: row.source_row for row in reading.rows}
     source = [row.model_copy(update={"source_row": original[row.row_id]}) for row in kept]
-    inside = any(name.startswith("images/") and (folders[0] / name).exists() for row in kept for name in row.images)
     target = "mmedpo" if out.suffix == ".parquet" and reading.format not in ("trl", "rlhf-v") else reading.format
-    written = export_rows(source, out, target, folders[0] if inside else folders[1])
-    log = out.with_name(f"{out.stem}.changes.jsonl")
-    write_text(log, "".join(change.model_dump_json() + "\n" for change in changes))
+    written = export_rows(source, out, target, image_root, embedded=reading.embedded)
+    gone = {drop.item: drop.reason for drop in written.left_out}
+    lost, kept = [row for row in kept if row.row_id in gone], [row for row in kept if row.row_id not in gone]
+    changes += [Change(row=r.source_row, row_id=r.row_id, check=gone[r.row_id], action="drop") for r in lost]
+    log = _log_of(out)
+    write_text(log, "".join(change.model_dump_json() + "\n" for change in sorted(changes, key=lambda c: c.row)))
     _say(f"{written.written} of {report.rows} rows written to {out} ({target}); every change is in {log}")
     for what, count in count_changes(changes).items():
         _say(f"  {count} x {what}")
+    if written.images:
+        _say(f"{written.images} images from inside the file written to {written.image_root / 'images'}")
     renumbered = [row.model_copy(update={"source_row": number}) for number, row in enumerate(kept)]
     return renumbered, replace(evidence, drops=(), derived=derived_weights(renumbered))
+
+
+def _outputs(cleaned: Path | None) -> list[Path]:
+    """Every file that --fix may write."""
+    return [] if cleaned is None else [cleaned, _log_of(cleaned), cleaned.with_name("dataset_info.json")]
+
+
+def _log_of(cleaned: Path) -> Path:
+    return cleaned.with_name(f"{cleaned.stem}.changes.jsonl")
 
 
 def _print_report(report: LintReport) -> None:

@@ -40,7 +40,8 @@ class DataSettings(DatasetSettings):
     root: UserPath | None = None
     """Folder as downloaded; None for a dataset that is generated."""
     split: Literal["image-disjoint", "official"] = "image-disjoint"
-    """`image-disjoint`: no image or patient in two splits. `official`: as published, leaks reported."""
+    """`image-disjoint`: no image or patient in two splits, and what is published as held out stays so (VQA-RAD's test
+    part, which shares nearly every image, is drawn anew). `official`: as published, leaks reported."""
     max_train_examples: int | None = Field(None, ge=1, le=1_000_000_000)
     """Use at most this many training questions (whole images, drawn with the run's seed); None: all."""
 

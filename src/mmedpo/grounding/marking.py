@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw
 from mmedpo.errors import GroundingError, ImageError
 from mmedpo.grounding.annotations import Marked
 from mmedpo.grounding.regions import boxes_mask
-from mmedpo.imaging.images import MAX_PIXELS, read_image, safe_join
+from mmedpo.imaging.images import MAX_PIXELS, read_image
 from mmedpo.records import Box
 from mmedpo.records.shapes import Mask, Pixels
+from mmedpo.storage.paths import safe_join
 
 SAME_SHAPE = 1.02
 """Largest ratio of the two scales between the annotated and the actual picture."""

@@ -98,9 +98,12 @@ class Run:
 
     @property
     def image_root(self) -> Path:
-        """Folder the examples' image paths are relative to; what lies there is known by the hashes in the examples."""
-        root = self.settings.data.root
-        return self.path / DATA if root is None else root.expanduser()
+        """Folder the examples' image paths are relative to: the run's own where they were made or unpacked by it.
+
+        What lies there is known by the hashes in the examples.
+        """
+        root, own = self.settings.data.root, self.path / DATA
+        return own if root is None or own.is_dir() else root.expanduser()
 
     def slot(self, name: str) -> Slot:
         """A model of the run by name.
@@ -278,7 +281,8 @@ class Run:
         if missing:
             raise RunFolderError(f"stage {stage.name!r} finished without writing {', '.join(missing)}")
         drops = drops_of(stage.name)
-        return [*names, *([drops] if (self.path / drops).exists() and drops not in names else [])]
+        more = (*stage.placed(stage.may_write), drops)
+        return [*names, *(name for name in more if (self.path / name).exists() and name not in names)]
 
     def _input_hash(self, name: str) -> str:
         for state in self.manifest.stages.values():

@@ -114,7 +114,7 @@ def test_a_family_that_leaves_out_an_input_is_stopped(folder, monkeypatch):
     family = engine.vlm.family
     ids = engine.vlm.prompt_ids("is there a nodule?", [SIZES["wide"]])
     asked = [branch(engine.vlm, VIEWS[:1], "is there a nodule?", "yes")]
-    for input_of, inputs in (
+    for input_of, _ in (
         ("token_types", family.token_types(ids, len(ids))),
         ("image_inputs", family.image_inputs(SIZES["wide"])),
     ):
