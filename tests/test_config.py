@@ -283,7 +283,7 @@ COMBINATIONS: dict[str, tuple[str, list[str]]] = {
     "sft": ("train: {method: sft}\nscore: {weights: none}", ["train.epochs=0.5"]),
     "finetune": ("finetune: {epochs: 2}", ["finetune.learning_rate=1e-4", "model.device=cuda:1"]),
     "imported": ("preferences: {path: ~/p.json, image_root: images}\nscore: {weights: raw}", []),
-    "odd numbers": ("{}", ["score.sigma=0.1", "train.learning_rate=1e-7", "train.beta=1e300", "seed=-5"]),
+    "odd numbers": ("{}", ["score.sigma=0.1", "train.learning_rate=1e-7", "train.beta=1e-300", "seed=4294967295"]),
     "odd words": ("{}", ["description='no: é ☢ # \\x00 [x] 1e-3'", "caveats=['null', '', ' a ', 'yes']"]),
 }
 

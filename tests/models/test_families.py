@@ -100,3 +100,54 @@ def test_an_adapter_on_a_part_without_linear_layers_is_refused(small_vlm):
     small_vlm.base.model.multi_modal_projector = torch.nn.Identity()
     with pytest.raises(ModelError, match="no linear layers in projector"):
         make_trainable(small_vlm, TrainSettings(parts=("language_model", "projector")), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, r"is quantised \(bitsandbytes\).*unquantised"),
+        ({"model_type": "hulumed_qwen2", "auto_map": {"AutoConfig": "x.y"}}, "brings its own code, which is never run"),
+        ({"model_type": "qwen3_5", "text_config": {"layer_types": ["linear_attention"]}}, "linear attention.*qwen3_vl"),
+        ({"model_type": None}, "is of type 'None'; supported:"),
+    ],
+)
+def test_what_cannot_be_used_says_why_and_what_to_use(copied, changes, said):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(ModelError, match=said) as caught:
+        loaded(copied)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "tokenizer.json"])
+def test_a_missing_file_is_named_in_one_line(copied, name):
+    (copied / name).unlink()
+    with pytest.raises(ModelError, match=name) as caught:
+        loaded(copied)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_weights_that_would_be_random_are_refused(copied):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copied / "model.safetensors")
+    lost = next(name for name in weights if "linear_2.bias" in name)
+    save_file({k: v for k, v in weights.items() if k != lost}, copied / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 weights of its model, first 'model.multi_modal_projector.linear_2"):
+        loaded(copied)
+
+
+@pytest.mark.parametrize("template", ["{{ nothing.at_all.here }}", "{{ raise_exception('no images') }}", "{{ messages"])
+def test_a_template_that_cannot_be_rendered_is_one_line(copied, template):
+    (copied / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match=r"chat template of .* cannot be rendered .*published checkpoint") as caught:
+        loaded(copied).prompt_ids("plane?")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(small_vlm):
+    from mmedpo.models.generation import Decoding, generate_answers
+
+    with pytest.raises(ModelError, match=r"a prompt of \d+ tokens \(64 image\) and max_new_tokens=1000 exceed"):
+        generate_answers(small_vlm, ["plane?"], small_vlm.encode([PICTURE]), Decoding(1000))

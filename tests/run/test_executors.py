@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mmedpo.evaluate.generate import predictor
+from mmedpo.evaluate.predictions import predictor
 
 from mmedpo.config import RunSettings
 from mmedpo.curate.sample import sampler

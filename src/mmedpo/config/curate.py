@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from mmedpo.config.groups import Named, Settings, UserPath, refuse_set
+from mmedpo.errors import shown
 from mmedpo.records import NoiseRegion, PairKind
 
 
@@ -25,7 +26,7 @@ class GroundSettings(Settings):
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
         if self.tool != "patch-probe":
-            refuse_set(self, {"probe"}, "ground", f"the tool is {self.tool!r}")
+            refuse_set(self, {"probe"}, "ground", f"the tool is {shown(self.tool)}")
         if self.tool == "none":
             refuse_set(self, {"only_tags", "minimum_confidence"}, "ground", "the tool is 'none'")
         return self
@@ -49,13 +50,13 @@ class CurateSettings(Settings):
 
     kinds: tuple[PairKind, ...] = ("text", "visual")
     """Which pairs to make: D_t, D_v or both."""
-    candidates: int = Field(3, ge=2)
+    candidates: int = Field(3, ge=2, le=1000)
     """K, answers sampled from the target model per question."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, ge=0.001, le=100)
     """Sampling temperature."""
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus of the sampling."""
-    max_new_tokens: int = Field(96, ge=1)
+    max_new_tokens: int = Field(96, ge=1, le=100_000)
     """Length limit of a candidate; a cut one is never picked."""
     judge: Annotated[str, Named("judge", speaks=True)] = "contradiction"
     """Registered name of the judge that picks the clearest hallucination or writes one; `NAME:ENDPOINT` for one that

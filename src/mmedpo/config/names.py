@@ -123,6 +123,11 @@ def _refuse_idle(settings: RunSettings) -> None:
     weights = settings.score.weights
     if weights != UNWEIGHTED and (idle := {"mu", "sigma", "lower", "upper"} - lookup("weighting", weights).options):
         refuse_set(settings.score, idle, "score", f"score.weights is {weights!r}")
+    score = settings.score
+    bounded = weights != UNWEIGHTED and "mu" in lookup("weighting", weights).options
+    if bounded and not score.lower <= score.mu <= score.upper:
+        bounds = f"score.lower ({score.lower}) and score.upper ({score.upper})"
+        raise ConfigError(f"score.mu ({score.mu}) must lie between {bounds}")
 
 
 def _complete(data: DataSettings) -> DataSettings:

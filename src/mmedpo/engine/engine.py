@@ -29,7 +29,7 @@ from mmedpo.engine.logprobs import (
     pixel_logprobs,
     plain_logprobs,
 )
-from mmedpo.engine.support import trie_refusal
+from mmedpo.engine.support import layer_windows, trie_refusal
 from mmedpo.errors import TrainingError
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.progress import Advance
@@ -216,8 +216,7 @@ class Engine:
             return None
         agreement, said = None, ""
         reason = trie_refusal(self.vlm.text_config)
-        # A model may take a mask as it is and yet not hand our attention on to its layers.
-        for form in ("packed", "dense") if not reason else ():
+        for form in () if reason else self._shared_forms():
             self.form = form
             agreement = self.compare(branches)
             if agreement.holds(self.autocast or self.vlm.base.dtype):
@@ -236,6 +235,12 @@ class Engine:
         message(f"prefix sharing is off: {reason}; every answer is computed as a sequence of its own")
         self.form = "plain"
         return agreement
+
+    def _shared_forms(self) -> tuple[Form, ...]:
+        """Packed; and dense, for a model that takes a mask as it is and yet does not hand our attention on."""
+        windows = layer_windows(self.vlm.text_config, self.vlm.context_length)
+        alike = len(set(windows.values())) == 1
+        return ("packed", "dense") if alike or self.vlm.family.masks_by_kind else ("packed",)
 
     def compare(self, branches: Sequence[Branch]) -> Agreement:
         """Log-probabilities and gradients of the current form against plain sequences, on a few parameters."""

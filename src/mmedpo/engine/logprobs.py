@@ -27,7 +27,6 @@ from mmedpo.models.encoding import as_encoded
 from mmedpo.models.rows import image_inputs, row_inputs
 from mmedpo.models.vlm import VisionLanguageModel
 
-
 EXTRA_INPUTS = frozenset({"token_type_ids", "mm_token_type_ids", "image_grid_thw"})
 """Inputs of families known to us without which a forward pass is wrong, and mostly silently."""
 
@@ -196,5 +195,6 @@ def _dense_masks(vlm: VisionLanguageModel, layout: Layout) -> Any:
             None, None
         ]
 
-    masks = {kind: mask(window) for kind, window in layer_windows(vlm.text_config).items()}
-    return masks if len(masks) > 1 else next(iter(masks.values()))
+    windows = layer_windows(vlm.text_config, int(layout.depth.max()) + 1)
+    masks = {window: mask(window) for window in set(windows.values())}
+    return next(iter(masks.values())) if len(masks) == 1 else {kind: masks[w] for kind, w in windows.items()}

@@ -29,9 +29,15 @@ def trie_refusal(text_config: Any) -> str:
     return ""
 
 
-def layer_windows(text_config: Any) -> dict[str, int | None]:
-    """For each kind of layer, how many tokens back it looks, itself included; None: to the start."""
+def layer_windows(text_config: Any, longest: int) -> dict[str, int | None]:
+    """For each kind of layer, how many tokens back it looks, itself included; None: to the start.
+
+    Args:
+        text_config: the language model's configuration.
+        longest: tokens of the longest sequence; a window as wide is none.
+    """
     window = getattr(text_config, "sliding_window", None)
+    window = window if window is not None and window < longest else None
     kinds = getattr(text_config, "layer_types", None)
     if kinds is None:
         return {"every": window}

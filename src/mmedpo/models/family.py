@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from jinja2 import TemplateError
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,6 +62,8 @@ class Family:
     """Whether the number of an image's tokens depends on the picture's size."""
     merger: ClassVar[str] = ""
     """Name of a projector that lies *inside* the vision tower; empty where it lies beside it."""
+    masks_by_kind: ClassVar[bool] = True
+    """Whether the model takes a mask for each kind of its layers, and not only one for all."""
     templated: ClassVar[bool] = True
     """Whether prompts come from a chat template."""
 
@@ -82,14 +85,24 @@ class Family:
         import torch
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
         if tokenizer.chat_template is None:
             tokenizer.chat_template = _template(folder)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        processor: Any = AutoImageProcessor
-        processor = processor.from_pretrained(folder, backend="pil")
-        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, dtype))
+        processor = _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
+        model, info = _read(
+            AutoModelForImageTextToText,
+            folder,
+            "config.json and *.safetensors",
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+        )
+        if info["missing_keys"]:
+            raise ModelError(
+                f"{folder} lacks {len(info['missing_keys'])} weights of its model, first "
+                f"{min(info['missing_keys'])!r}; they would be random: download or convert it again"
+            )
         return Loaded(model, tokenizer, processor)
 
     # Texts.
@@ -119,7 +132,9 @@ class Family:
         try:
             tokens = self.image_text(size).count(self.image_token)
         except (ValueError, ZeroDivisionError) as error:
-            raise ModelError(f"{self.name!r} takes no picture of {size.height} x {size.width} pixels: {error}") from None
+            raise ModelError(
+                f"{self.name!r} takes no picture of {size.height} x {size.width} pixels: {error}"
+            ) from None
         return tokens
 
     def prompt(self, question: str, sizes: Sequence[Size]) -> list[int]:
@@ -147,11 +162,16 @@ class Family:
     def render(self, question: str, images: int) -> str:
         """The chat template's text of a question behind its images, up to where the answer starts."""
         content = [*[{"type": "image"}] * images, {"type": "text", "text": question}]
-        return str(
-            self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-            )
-        )
+        return self._rendered([{"role": "user", "content": content}], opening=True)
+
+    def _rendered(self, turns: list[dict[str, Any]], *, opening: bool) -> str:
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=opening, tokenize=False))
+        except (TemplateError, TypeError) as error:
+            raise ModelError(
+                f"the chat template of {self.name!r} cannot be rendered ({type(error).__name__}: {error}); "
+                "replace it by that of the published checkpoint"
+            ) from None
 
     def tokenize(self, text: str) -> list[int]:
         """Ids of a rendered prompt; the tokenizer adds what opens a text unless the template has written it."""
@@ -191,10 +211,7 @@ class Family:
         mark = "ANSWER"
         asked = {"role": "user", "content": [{"type": "text", "text": "QUESTION"}]}
         told = {"role": "assistant", "content": [{"type": "text", "text": mark}]}
-        before, whole = (
-            str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=opening, tokenize=False))
-            for turns, opening in (([asked], True), ([asked, told], False))
-        )
+        before, whole = self._rendered([asked], opening=True), self._rendered([asked, told], opening=False)
         head, _, behind = whole.rpartition(mark)
         # Some templates open a turn to be generated in another way than one that is there.
         return (before, head[len(before) :], behind) if head.startswith(before) else ("", "", behind)
@@ -283,6 +300,18 @@ class Family:
             }
             rows = self._model.get_image_features(**moved, return_dict=True).pooler_output
         return sum(len(row) for row in rows)
+
+
+def _read(kind: Any, folder: Path, files: str, **options: Any) -> Any:
+    """`from_pretrained`, whose errors are many lines about the hub, in one line about the folder."""
+    try:
+        return kind.from_pretrained(folder, **options)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        why = " ".join(str(error).split())
+        raise ModelError(
+            f"{folder} cannot be read by {kind.__name__}: is {files} complete? ({why[:200]}); "
+            "copy what is missing from the published checkpoint"
+        ) from error
 
 
 def _template(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmedpo.errors import ModelError
 from mmedpo.models.encoding import ImageFeatures, as_encoded
 from mmedpo.models.rows import image_inputs, row_inputs
 from mmedpo.models.vlm import VisionLanguageModel
@@ -81,6 +82,7 @@ def generate_answers(
     from transformers import LogitsProcessorList
 
     prompts = [vlm.prompt_ids(question, [one.size]) for question, one in zip(questions, features, strict=True)]
+    _refuse_too_long(vlm, prompts, decoding)
     processors = LogitsProcessorList()
     if decoding.temperature > 0.0:
         if seeds is None or len(seeds) != len(questions):
@@ -101,6 +103,16 @@ def generate_answers(
     )
     width = max(len(prompt) for prompt in prompts)
     return [_generated(vlm, row[width:], stops) for row in output.tolist()]
+
+
+def _refuse_too_long(vlm: VisionLanguageModel, prompts: Sequence[Sequence[int]], decoding: Decoding) -> None:
+    longest = max(prompts, key=len)
+    if len(longest) + decoding.max_new_tokens > vlm.context_length:
+        image = sum(token == vlm.image_token_id for token in longest)
+        raise ModelError(
+            f"a prompt of {len(longest)} tokens ({image} image) and max_new_tokens={decoding.max_new_tokens} exceed "
+            f"the context of {vlm.context_length}; lower max_new_tokens, or drop the question"
+        )
 
 
 def _generated(vlm: VisionLanguageModel, row: list[int], stops: frozenset[int]) -> Generated:

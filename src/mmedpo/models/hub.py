@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from mmedpo.config import LoraSettings, ModelSettings, Part, TrainSettings
 from mmedpo.errors import ModelError
 from mmedpo.models.checkpoints import checkpoint_path
 from mmedpo.models.family import Family
+from mmedpo.models.refusals import checkpoint_refusal
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.registry import lookup, names
 
@@ -20,10 +22,8 @@ def load_model(settings: ModelSettings) -> VisionLanguageModel:
     Raises:
         ModelError: no family knows the type, a file is missing, or there is no chat template.
     """
-    from transformers import AutoConfig
-
     path = checkpoint_path(settings.name)
-    family = _family(AutoConfig.from_pretrained(path).model_type, settings.name)
+    family = _family(path, settings.name)
     device = _device(settings.device)
     loaded = family.load(path, settings.dtype)
     model = loaded.model.to(device).eval()
@@ -33,12 +33,16 @@ def load_model(settings: ModelSettings) -> VisionLanguageModel:
     return VisionLanguageModel(model, family(loaded, settings.name), settings.name)
 
 
-def _family(model_type: str, name: str) -> type[Family]:
-    """The class registered for a `model_type`."""
-    known = names("family")
-    if model_type not in known:
-        raise ModelError(f"checkpoint {name!r} is of type {model_type!r}; supported: {', '.join(known)}")
-    found: type[Family] = lookup("family", model_type)
+def _family(path: Path, name: str) -> type[Family]:
+    """The class registered for the type of a checkpoint."""
+    try:
+        config = dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path / 'config.json'} is unreadable ({error}); download the checkpoint again") from None
+    refusal = checkpoint_refusal(config, names("family"))
+    if refusal:
+        raise ModelError(f"checkpoint {name!r} {refusal}")
+    found: type[Family] = lookup("family", str(config["model_type"]))
     return found
 
 

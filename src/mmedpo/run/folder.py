@@ -213,7 +213,28 @@ class Run:
         """Runs a stage unless it is done; returns whether anything was computed.
 
         A failing stage leaves every finished stage, and its own earlier outputs, as they were.
+
+        Raises:
+            RunFolderError: what it reads is not there, or the operating system refuses to read or write.
         """
+        try:
+            with self.guarded():
+                return self._execute(stage)
+        finally:
+            self.stage = None
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What the operating system refuses inside is an error in our terms, whatever a library made of it."""
+        try:
+            yield
+        except Exception as error:
+            refused = trouble(error, self.path)
+            if refused is None:
+                raise
+            raise refused from error
+
+    def _execute(self, stage: Stage) -> bool:
         missing = [name for name in self._needed(stage) if not (self.path / name).exists()]
         if missing:
             raise RunFolderError(
@@ -222,34 +243,20 @@ class Run:
         if self.is_done(stage):
             return False
         if self.rank:
-            self._assist(stage)
+            # Process 0 does the bookkeeping and writes the files; this one takes part in the work alone.
+            self.stage = stage
+            stage.work(self)
             return True
         fingerprint = self.fingerprint(stage)
         if self._adopt(stage, fingerprint):
             return False
         self.stage = stage
         started = time.monotonic()
-        try:
-            self._prepare_work(fingerprint)
-            with self._earlier_outputs_aside(stage):
-                stage.work(self)
-                self._finish(stage, fingerprint, time.monotonic() - started)
-        except Exception as error:
-            refused = trouble(error, self.path)
-            if refused is None:
-                raise
-            raise refused from error
-        finally:
-            self.stage = None
-        return True
-
-    def _assist(self, stage: Stage) -> None:
-        """Takes part in a stage that process 0 executes: no bookkeeping, no files of the run."""
-        self.stage = stage
-        try:
+        self._prepare_work(fingerprint)
+        with self._earlier_outputs_aside(stage):
             stage.work(self)
-        finally:
-            self.stage = None
+            self._finish(stage, fingerprint, time.monotonic() - started)
+        return True
 
     def _finish(self, stage: Stage, fingerprint: str, seconds: float) -> None:
         names = self._outputs(stage)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmedpo.errors import ConfigError, MMedPOError
-from mmedpo.storage.tables import atomic_path
+from mmedpo.storage.tables import PARTIAL, atomic_path, partial_name
 
 
 def hash_path(path: Path) -> str:
@@ -93,13 +93,22 @@ def move(source: Path, target: Path) -> None:
 def share(source: Path, target: Path) -> None:
     """Makes a finished file or folder appear elsewhere too, whole; hard links where the file system has them."""
     if source.is_dir():
-        staging = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        staging = partial_name(target)
         shutil.rmtree(staging, ignore_errors=True)
         shutil.copytree(source, staging, copy_function=_link)
         move(staging, target)
     else:
         with atomic_path(target) as partial:
             _link(str(source), str(partial))
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what processes that died had begun to write below a folder; nobody else may be writing there."""
+    for left in sorted(folder.rglob(f".*{PARTIAL}*")):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -10,7 +10,15 @@ import torch
 
 HIDDEN = 32
 IMAGE = "<image>"
-WORDS = ["is there a nodule?", "which plane is shown?", "yes", "no, there is none", "AP", "in the right lower zone", "\n"]
+WORDS = [
+    "is there a nodule?",
+    "which plane is shown?",
+    "yes",
+    "no, there is none",
+    "AP",
+    "in the right lower zone",
+    "\n",
+]
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] %}{% if p['type'] == 'image' %}MARK"
     "{% else %}{{ p['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -24,8 +32,8 @@ LLAVA = (
 )
 GEMMA = (
     "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
-    "{% for p in m['content'] %}{% if p['type'] == 'image' %}<start_of_image>{% else %}{{ p['text'] | trim }}{% endif %}"
-    "{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    "{% for p in m['content'] %}{% if p['type'] == 'image' %}<start_of_image>{% else %}{{ p['text'] | trim }}"
+    "{% endif %}{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 IDEFICS = (
     "<|im_start|>{% for m in messages %}{{ m['role'] | capitalize }}{% if m['content'][0]['type'] == 'image' %}:"
@@ -135,7 +143,9 @@ def llava_next() -> Parts:
 def llava_onevision() -> Parts:
     from transformers import LlavaOnevisionConfig, LlavaOnevisionImageProcessorPil, Qwen2Config, SiglipVisionConfig
 
-    words = tokenizer(IMAGE, "<|im_start|>", "<|im_end|>", template=CHATML.replace("MARK", "<image>\n"), eos="<|im_end|>")
+    words = tokenizer(
+        IMAGE, "<|im_start|>", "<|im_end|>", template=CHATML.replace("MARK", "<image>\n"), eos="<|im_end|>"
+    )
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(**tower()),
         text_config=Qwen2Config(**text(words)),
@@ -239,9 +249,7 @@ def paligemma2() -> Parts:
 
 
 def _tiled(config_class: Any, processor_class: Any) -> Parts:
-    words = tokenizer(
-        IMAGE, *TILES, "<|im_start|>", "<end_of_utterance>", template=IDEFICS, eos="<end_of_utterance>"
-    )
+    words = tokenizer(IMAGE, *TILES, "<|im_start|>", "<end_of_utterance>", template=IDEFICS, eos="<end_of_utterance>")
     config = config_class(
         vision_config=tower(32, 8),
         text_config={"model_type": "llama", **text(words)},

@@ -10,7 +10,7 @@ from PIL import Image
 from mmedpo.config import LoraSettings, ModelSettings, TrainSettings
 from mmedpo.engine import Branch, Engine, FeatureStore
 from mmedpo.models.generation import Decoding, generate_answers
-from mmedpo.models.hub import load_model, load_tuned, make_trainable, open_parts
+from mmedpo.models.hub import load_tuned, make_trainable, open_parts
 from models.zoo.pictures import SIZES, VIEWS, read, stock_inputs, stock_logprobs
 
 QUESTION = "is there a nodule?"

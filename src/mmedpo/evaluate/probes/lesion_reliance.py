@@ -30,7 +30,7 @@ REGIONS = ("lesion", "elsewhere")
 class LesionRelianceSettings(Settings):
     """`evaluate.probes.lesion-reliance`."""
 
-    images: int = Field(ge=1)
+    images: int = Field(ge=1, le=1_000_000)
     """Images it is measured on, of those with annotated lesions."""
 
 

@@ -31,10 +31,11 @@ class LlavaNext(Family):
         side = vision.image_size // vision.patch_size
         rows, columns = (
             length // vision.image_size * side
-            for length in select_best_resolution(list(size), self.config.image_grid_pinpoints)
+            for length in select_best_resolution(tuple(size), self.config.image_grid_pinpoints)
         )
         rows, columns = self.shrunk(*unpadded(size, rows, columns), side)
-        return self.image_token * (side * side + rows * (columns + 1))
+        tokens: int = side * side + rows * (columns + 1)
+        return self.image_token * tokens
 
     def shrunk(self, rows: int, columns: int, side: int) -> tuple[int, int]:
         """Rows and columns of tile features that are left; `side` are those of one tile."""

@@ -16,6 +16,7 @@ class PaliGemma(Family):
     """The prompt is one prefix seen both ways; an answer is what comes behind its line break."""
 
     both_ways = "prompt"
+    masks_by_kind = False
     templated = False
 
     def render(self, question: str, images: int) -> str:
