@@ -97,14 +97,20 @@ def test_headings_are_told_by_their_words_where_their_form_is_another(text: str)
 
 @pytest.mark.parametrize(
     "line",
-    ["findings of note: a nodule.", "Impression of a mass - unclear.", "2. RECOMMENDATION: none.", "these findings: ok."],
+    [
+        "findings of note: a nodule.",
+        "Impression of a mass - unclear.",
+        "2. RECOMMENDATION: none.",
+        "these findings: ok.",
+    ],
 )
 def test_a_sentence_that_begins_like_a_heading_is_none(line: str) -> None:
     assert report_sections(f"FINDINGS: Clear.\n{line}").texts == {"findings": f"Clear. {line}"}
 
 
 def test_a_provisional_reading_gives_way_to_the_final_one() -> None:
-    text = "PROVISIONAL FINDINGS IMPRESSION (PFI): Effusion.\nFINDINGS: The lungs are clear.\nIMPRESSION: No acute process."
+    final = "FINDINGS: The lungs are clear.\nIMPRESSION: No acute process."
+    text = f"PROVISIONAL FINDINGS IMPRESSION (PFI): Effusion.\n{final}"
     found = report_sections(text)
     assert found.texts == BOTH
     assert found.unread == ("PROVISIONAL FINDINGS IMPRESSION (PFI)",)
