@@ -142,7 +142,7 @@ def report(rounds: int) -> str:
         "One agent: every example is one call, so all places in flight are used. Three agents share the same 64",
         "places, and each has a third of them: where one is asked more often than the others, places stay empty.",
         "",
-        f"mmedpo {mmedpo.__version__}, openai {version('openai')}, aiohttp {version('aiohttp')}, Python",
+        f"mmedpo {mmedpo.__version__}, aiohttp {version('aiohttp')}, Python",
         f"{platform.python_version()}, {os.cpu_count()} cores ({platform.machine()}).",
         "",
     ]

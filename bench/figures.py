@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from mmedpo.data.phantom import BALANCED_PRIORS, contact_sheet, generate_case
 from mmedpo.grounding.overlay import overlay
-from mmedpo.grounding.patch_probe import shipped
+from mmedpo.grounding.tools.patch_probe import shipped
 from mmedpo.imaging.noise import noise_image
 from mmedpo.records import NoiseSpec
 

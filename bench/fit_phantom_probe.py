@@ -14,7 +14,7 @@ import numpy as np
 
 from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, PhantomCase, Priors, generate_case
 from mmedpo.grounding.fit import Cases, card_markdown, measure_on, prepare
-from mmedpo.grounding.patch_probe import PatchProbe, fit_features
+from mmedpo.grounding.tools.patch_probe import PatchProbe, fit_features
 
 OUT = Path(__file__).parents[1] / "src/mmedpo/grounding/coefficients/phantom.json"
 FIT_SEEDS, TEST_SEEDS = 900_000_000, 940_000_000

@@ -219,7 +219,10 @@ def test_the_users_home_is_found_in_every_path() -> None:
         (["data.split=official"], "data.split has no effect because the phantom dataset is generated"),
         (["data.dataset=vqa-rad", "data.root=/d", "data.phantom.size=96"], "data.phantom has no effect because"),
         (["data.dataset=vqa-rad"], "data.root is needed for dataset 'vqa-rad'"),
-        (["ground.tool=annotation", "ground.probe=chest-xray"], "ground.probe has no effect because the tool"),
+        (["ground.tool=annotation", "ground.options.patch-probe.probe=x"], "ground.options for 'patch-probe' has no effect"),
+        (["ground.probe=x.json"], "it is now ground.options.patch-probe.probe"),
+        (["ground.tool=[annotation, annotation]"], "one name, or several different ones"),
+        (["ground.tool=[none, annotation]"], "'none' stands alone"),
         (["ground.tool=none", "ground.minimum_confidence=0.5"], "ground.minimum_confidence has no effect"),
         (["ground.tool=none", "ground.only_tags=[a]"], "ground.only_tags has no effect because the tool is 'none'"),
         (["ground.tool=none"], "curate.kinds asks for visual pairs but ground.tool is 'none'"),
@@ -277,13 +280,13 @@ COMBINATIONS: dict[str, tuple[str, list[str]]] = {
     "text only without a tool": ("curate: {kinds: [text]}\nground: {tool: none}", []),
     "visual only": ("curate: {kinds: [visual]}", ["curate.noise.kind=crop"]),
     "vqa-rad style": (
-        "data: {dataset: vqa-rad, split: official}\nground: {probe: chest-xray, only_tags: ['organ:chest']}",
+        "data: {dataset: vqa-rad, split: official}\nground: {tool: chest-probe, only_tags: ['organ:chest']}",
         ["data.root=~/VQA_RAD", "evaluate.splits=[test]", "evaluate.answer_types=[closed, open]"],
     ),
     "sft": ("train: {method: sft}\nscore: {weights: none}", ["train.epochs=0.5"]),
     "finetune": ("finetune: {epochs: 2}", ["finetune.learning_rate=1e-4", "model.device=cuda:1"]),
     "imported": ("preferences: {path: ~/p.json, image_root: images}\nscore: {weights: raw}", []),
-    "odd numbers": ("{}", ["score.sigma=0.1", "train.learning_rate=1e-7", "train.beta=1e300", "seed=-5"]),
+    "odd numbers": ("{}", ["score.sigma=0.1", "train.learning_rate=1e-7", "train.beta=1e-300", "seed=4294967295"]),
     "odd words": ("{}", ["description='no: é ☢ # \\x00 [x] 1e-3'", "caveats=['null', '', ' a ', 'yes']"]),
 }
 

@@ -136,7 +136,7 @@ def test_datasets_of_reports_share_their_group_and_defaults_are_written_out(tmp_
 def test_the_pieces_that_the_defaults_name_exist() -> None:
     settings = load_settings("phantom-mmedpo")
     assert settings.data.dataset in names("dataset")
-    assert settings.ground.tool in names("grounder")
+    assert set(settings.ground.tools) <= set(names("grounder"))
     assert set(settings.score.agents) <= set(names("agent"))
 
 

@@ -37,7 +37,7 @@ Kind = Literal[
 
 _ROOMS: dict[Kind, str] = {
     "dataset": "mmedpo.data.readers",
-    "grounder": "mmedpo.grounding",
+    "grounder": "mmedpo.grounding.tools",
     "noise": "mmedpo.imaging.noises",
     "judge": "mmedpo.curate.judges",
     "agent": "mmedpo.score.agents",

@@ -300,3 +300,64 @@ def test_card_is_read_by_hubs(folder: Path, capsys) -> None:
     assert front["pretty_name"] == "out"
     assert "preference" in front["tags"]
     assert json.dumps(front)
+
+
+@pytest.mark.parametrize("name", ["prefs.json", "link.json", "hard.json", "sub/../prefs.json"])
+def test_an_output_never_replaces_its_input(name: str, folder: Path, capsys, monkeypatch) -> None:
+    file = _file(folder, preference_row(0))
+    before = file.read_bytes()
+    (folder / "link.json").symlink_to(file)
+    (folder / "hard.json").hardlink_to(file)
+    (folder / "sub").mkdir()
+    monkeypatch.chdir(folder)
+    for arguments in (
+        ("export", "prefs.json", name, "--to", "mmedpo-json", "--plain"),
+        ("lint", "prefs.json", "--fix", name),
+    ):
+        code, _, err = _run(capsys, *arguments)
+        assert (code, "is the input" in err.splitlines()[-1]) == (2, True)
+    assert file.read_bytes() == before
+    export_rows([preference_row(0)], folder / "t.parquet", "mmedpo", folder)
+    code, _, err = _run(capsys, "import", folder / "t.parquet", folder / "t.parquet")
+    assert (code, "is the input" in err.splitlines()[-1]) == (2, True)
+
+
+def test_the_log_of_changes_never_replaces_the_input(folder: Path, capsys) -> None:
+    file = folder / "x.changes.jsonl"
+    export_rows([preference_row(0)], file, "ms-swift", folder)
+    code, _, err = _run(capsys, "lint", file, "--fix", folder / "x.jsonl")
+    assert (code, "is the input" in err.splitlines()[-1]) == (2, True)
+
+
+@pytest.mark.parametrize("place", ["/proc/x.{}", "/proc/1/x.{}", "prefs.json/x.{}"])
+def test_a_place_that_cannot_be_written_is_one_line(place: str, folder: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    _file(folder, preference_row(0))
+    for arguments in (
+        ("import", "prefs.json", place.format("parquet")),
+        ("export", "prefs.json", place.format("json"), "--to", "mmedpo-json"),
+        ("lint", "prefs.json", "--fix", place.format("json")),
+    ):
+        code, _, err = _run(capsys, *arguments)
+        assert code == 2
+        assert "cannot be written (" in err.splitlines()[-1]
+        assert ".partial" not in err
+
+
+def test_images_inside_a_file_are_written_beside_the_output(folder: Path, tmp_path: Path, capsys) -> None:
+    rows = [preference_row(n, f"Q{n}?", "left", "right", score=n / 10 + 0.1) for n in range(3)]
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    out.mkdir()
+    export_rows(rows, alone / "p.parquet", "rlhf-v", folder, carry=False)
+    for arguments in (
+        ("import", alone / "p.parquet", out / "t.parquet"),
+        ("export", alone / "p.parquet", out / "t.jsonl", "--to", "ms-swift"),
+    ):
+        code, told, _ = _run(capsys, *arguments)
+        assert code == 0
+        assert f"1 images from inside the file written to {out / 'images'}" in told
+        assert _report(capsys, out / arguments[2].name)[0] == 0
+    assert [path.name for path in alone.iterdir()] == ["p.parquet"]
+    code, _, err = _run(capsys, "lint", alone / "p.parquet", "--fix", out / "clean.jsonl")
+    assert code == 2
+    assert "rlhf-v is written to .parquet" in err

@@ -216,7 +216,7 @@ def llava_med(root: Path) -> None:
                 }
             )
         )
-    (root / "test_question.jsonl").write_text("\n".join(lines))
+    (root / "questions.jsonl").write_text("\n".join(lines))
 
 
 def _table_rows() -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Anomalies as SQLite tests them: any file operation of a tiny run fails, or the process dies there; nothing is lost."""
+"""Anomalies as SQLite tests them: any file operation fails, or the process dies there, and nothing is lost."""
 
 from __future__ import annotations
 

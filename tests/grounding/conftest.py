@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from grounding.films import film_dataset
+from mmedpo.grounding.chest.card import Fitted, fit_chest_probe
 from mmedpo.grounding.fit import Cases, prepare
-from mmedpo.grounding.patch_probe import PatchProbe, fit_features
+from mmedpo.grounding.tools.patch_probe import PatchProbe, fit_features
 
 SIDE = 112
 
@@ -66,3 +68,10 @@ def toy_probe(toy_fit: Cases) -> PatchProbe:
     """The probe fitted on `toy_fit`."""
     parts = (toy_fit.features, toy_fit.targets, toy_fit.positive, toy_fit.groups)
     return PatchProbe(fit_features(*parts, 0, name="toy", label="spot"))
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """A chest probe fitted on toy films, with its held-out measures."""
+    folder = tmp_path_factory.mktemp("films")
+    return fit_chest_probe(film_dataset(folder, 24), folder, name="toy", seed=1, folds=2)

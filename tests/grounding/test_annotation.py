@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.annotation import AnnotationGrounder, components, soft_edges
 from mmedpo.grounding.grounder import Grounder
+from mmedpo.grounding.regions import components, soft_edges
+from mmedpo.grounding.tools.annotation import AnnotationGrounder
 from mmedpo.records import Box
 from mmedpo.registry import lookup
 

@@ -13,7 +13,7 @@ from mmedpo.errors import GroundingError
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
 from mmedpo.grounding.fit import Cases, auc, measure_on
 from mmedpo.grounding.grounder import Grounder
-from mmedpo.grounding.patch_probe import PatchProbe, patch_target, shipped
+from mmedpo.grounding.tools.patch_probe import PatchProbe, patch_target, shipped
 from mmedpo.records import Box
 from mmedpo.registry import lookup
 
@@ -153,7 +153,7 @@ def test_no_file_and_no_json_are_user_errors(tmp_path: Path) -> None:
 
 
 def test_an_unknown_shipped_probe_lists_the_known_ones() -> None:
-    with pytest.raises(GroundingError, match="chest-xray, phantom"):
+    with pytest.raises(GroundingError, match="allowed: phantom, or a .json"):
         shipped("brain")
 
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from mmedpo.errors import ImageError
-from mmedpo.imaging.images import index_image, read_image, safe_join
+from mmedpo.imaging.images import index_image, read_image
+from mmedpo.storage.paths import safe_join
 
 
 def _noise(height: int, width: int) -> np.ndarray:

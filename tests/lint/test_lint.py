@@ -19,7 +19,7 @@ from mmedpo.lint.fix import count_changes, fix_rows
 from mmedpo.lint.judges import length_judge, word_judge
 from mmedpo.lint.linter import Evidence, lint_rows
 from mmedpo.lint.text import leaked_prompt, without_prompt
-from mmedpo.preferences.layout import assistant, parts_of, user
+from mmedpo.preferences.turns import assistant, parts_of, user
 from mmedpo.records import Drop, Example, ImageRef, PreferenceRow
 from preferences.rows import preference_row
 
@@ -68,7 +68,7 @@ def test_clean_rows_give_no_finding() -> None:
         ("leaked-prompt-rejected", _row(9, rejected="The dispreferred answer would be a cyst")),
         ("leaked-prompt-rejected", _row(9, rejected="a cyst</s>")),
         ("no-image", _row(9, images=())),
-        ("image-placeholders", _row(9, prompt=(user(parts_of("Is it big?")),))),
+        ("image-place-missing", _row(9, prompt=(user(parts_of("Is it big?")),))),
         ("image-placeholders", _row(9, prompt=(user(parts_of("<image><image>Is it big?")),))),
         ("image-placeholders", _row(9, rejected="<image> a cyst")),
         ("chosen-contained", _row(9, chosen="Volume loss", rejected="There is no volume loss.")),
@@ -293,7 +293,7 @@ def test_repairs_and_drops_are_made_and_logged() -> None:
         (1, "repair", "leaked-prompt", "chosen"),
         (1, "repair", "blanks", "rejected"),
         (2, "drop", "identical-sides", ""),
-        (3, "repair", "image-placeholders", "prompt"),
+        (3, "repair", "image-place-missing", "prompt"),
         (4, "drop", "leaked-prompt-rejected", ""),
         (5, "drop", "zero-weight", ""),
         (6, "drop", "malformed-row", ""),
@@ -421,3 +421,78 @@ def test_numbers_of_a_report_are_plain() -> None:
     report = lint_rows([_row(n) for n in range(40)], Evidence(), SETTINGS)
     for finding in report.findings:
         assert all(isinstance(v, float) and math.isfinite(v) for v in finding.numbers.values())
+
+
+def test_a_score_written_as_text_is_an_error_and_mended() -> None:
+    rows = [
+        _row(
+            n,
+            score=None,
+            unscored_reason=f"weighted_score is text ('{told}')",
+            extra=json.dumps({"weighted_score": told}),
+        )
+        for n, told in enumerate(("0.3", " .5 ", "1e-1", "high"))
+    ]
+    found = _lint(rows)
+    assert (found["text-score"].rows, found["text-score"].severity, found["text-score"].action) == (
+        (0, 1, 2),
+        "error",
+        "repair",
+    )
+    assert found["missing-weight"].rows == (3,)
+    kept, changes = fix_rows(rows[:3], list(_lint(rows[:3]).values()))
+    assert [row.score for row in kept] == [0.3, 0.5, 0.1]
+    assert [(change.field, change.before, change.after) for change in changes] == [
+        ("score", "0.3", "0.3"), ("score", " .5 ", "0.5"), ("score", "1e-1", "0.1"),
+    ]  # fmt: skip
+    assert [row.extra for row in kept] == ["", "", ""]
+
+
+def test_weights_that_are_there_but_unusable_are_an_error_and_stay() -> None:
+    values = (1.25, True, "NaN")
+    rows = [
+        _row(
+            n,
+            score=None,
+            unscored_reason=f"weighted_score cannot be used ({v})",
+            extra=json.dumps({"weighted_score": v}),
+        )
+        for n, v in enumerate(values)
+    ]
+    finding = _lint(rows)["missing-weight"]
+    assert (finding.severity, finding.count, finding.action) == ("error", 3, "none")
+    kept, _ = fix_rows(rows, [finding])
+    assert len(kept) == 3
+    bare = [_row(n, score=None, unscored_reason="the row has no weighted_score") for n in range(3)]
+    assert _lint(bare)["missing-weight"].severity == "note"
+
+
+def test_every_reason_for_a_missing_weight_is_counted() -> None:
+    reasons = ("w is null", "w lies outside [0, 1] (1.5)", "w lies outside [0, 1] (2)", "w is not finite (nan)")
+    rows = [_row(0), *(_row(n + 1, score=None, unscored_reason=why) for n, why in enumerate(reasons))]
+    message = _lint(rows)["missing-weight"].message
+    assert message.startswith("4 of 5 rows have no usable weight (2 x w lies outside [0, 1] (1.5), ")
+    assert "1 x w is null" in message
+    assert "1 x w is not finite (nan)" in message
+
+
+def test_rows_that_say_test_are_found_and_dropped() -> None:
+    rows = [
+        _row(0),
+        _row(1, split="test"),
+        _row(2, split="validation"),
+        _row(3, split="train"),
+        _row(4, split="test", example_id="x"),
+    ]
+    found = _lint(rows)
+    assert found["held-out-row"].rows == (1, 2)
+    assert [row.source_row for row in fix_rows(rows, list(found.values()))[0]] == [0, 3, 4]
+
+
+def test_the_table_says_what_fix_does() -> None:
+    leaked = "the original answer is a mass, to contradict it"
+    found = _lint([_row(0, rejected=leaked), _row(1, rejected="Question: Is it?\n\n- Left lobe")])
+    assert found["leaked-prompt-rejected"].message.endswith("; 1 cannot be mended")
+    assert _lint([_row(0, rejected=leaked)])["leaked-prompt-rejected"].action == "drop"
+    two = _row(0, prompt=(user(parts_of("<image><image>Is it big?")),))
+    assert _lint([two])["image-placeholders"].action == "drop"

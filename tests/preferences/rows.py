@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmedpo.preferences.layout import assistant, parts_of, user
+from mmedpo.preferences.turns import assistant, parts_of, user
 from mmedpo.records import PreferenceRow
 
 

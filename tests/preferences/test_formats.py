@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmedpo.errors import ConfigError, PreferenceFormatError
-from mmedpo.preferences.layout import parts_of, plain_of
 from mmedpo.preferences.reading import read_rows
+from mmedpo.preferences.turns import parts_of, plain_of
 from mmedpo.preferences.writing import export_rows
 from mmedpo.records import Message, Part, PreferenceRow
 from mmedpo.registry import lookup, names
@@ -141,6 +141,86 @@ NATIVE: dict[str, tuple[str, dict[str, Any]]] = {
         "llama-factory",
         {"instruction": "<image>Is it", "input": "big?", "chosen": " Yes", "rejected": " No", "images": ["a.png"]},
     ),
+    "LLaMA-Factory, OpenAI spelling": (
+        "llama-factory",
+        {
+            "messages": [{"role": "user", "content": "<image>Is it big?"}],
+            "chosen": {"role": "assistant", "content": " Yes"},
+            "rejected": {"role": "assistant", "content": " No"},
+            "images": ["a.png"],
+        },
+    ),
+    "TRL, roles in capitals": (
+        "trl",
+        {
+            "chosen": [{"role": "Human", "content": "Is it big?"}, {"role": "ASSISTANT", "content": " Yes"}],
+            "rejected": [{"role": "Human", "content": "Is it big?"}, {"role": "ASSISTANT", "content": " No"}],
+            "images": ["a.png"],
+        },
+    ),
+    "TRL, path inside the content": (
+        "trl",
+        {
+            "prompt": [
+                {
+                    "role": "user",
+                    "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Is it big?"}],
+                }
+            ],
+            "chosen": [{"role": "assistant", "content": [{"type": "text", "text": " Yes"}]}],
+            "rejected": [{"role": "assistant", "content": [{"type": "text", "text": " No"}]}],
+        },
+    ),
+    "TRL, a text prompt beside the whole conversation": (
+        "trl",
+        {
+            "prompt": "Is it big?",
+            "chosen": [*_PLAIN, {"role": "assistant", "content": " Yes"}],
+            "rejected": [*_PLAIN, {"role": "assistant", "content": " No"}],
+            "images": ["a.png"],
+        },
+    ),
+    "OpenAI, image_url": (
+        "ms-swift",
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": "a.png", "detail": "high"}},
+                        {"type": "text", "text": "Is it big?"},
+                    ],
+                },
+                {"role": "assistant", "content": " Yes"},
+            ],
+            "rejected_response": " No",
+        },
+    ),
+    "Qwen, parts without a type": (
+        "ms-swift",
+        {
+            "messages": [
+                {"role": "user", "content": [{"image": "a.png"}, {"text": "Is it big?"}]},
+                {"role": "assistant", "content": " Yes"},
+            ],
+            "rejected_response": " No",
+        },
+    ),
+    "ms-swift, query and response": (
+        "ms-swift",
+        {"query": "<image>Is it big?", "response": " Yes", "rejected_response": " No", "images": ["a.png"]},
+    ),
+    "LLaVA, Windows path and other speakers": (
+        "mmedpo-json",
+        {
+            "image": ".\\a.png",
+            "conversations": [{"from": "Human", "value": "<image>\nIs it big?"}, {"from": "GPT", "value": " Yes"}],
+            "rejected_conversations": [
+                {"from": "USER", "value": "<image>\nIs it big?"},
+                {"from": "Assistant", "value": " No"},
+            ],
+        },
+    ),
     "RLHF-V": (
         "rlhf-v",
         {
@@ -169,7 +249,7 @@ def test_native_row_is_recognised_and_read_in_full(case: str, tmp_path: Path) ->
     (row,) = reading.rows
     assert " ".join(row.question.split()) == "Is it big?"
     assert (row.chosen_text, row.rejected_text) == (" Yes", " No"), "answers are read verbatim"
-    assert row.images == ("a.png",)
+    assert [name.removeprefix("./") for name in row.images] == ["a.png"]
     assert [turn.images for turn in row.prompt] == [1]
     assert row.rejected_images == (("b.png",) if case == "benchmark" else ())
     assert row.pair_type == ("both" if case == "benchmark" else "text")
@@ -233,7 +313,7 @@ def test_rejected_images_without_a_column_are_listed_not_lost_in_silence(
     assert [(drop.item, drop.reason) for drop in report.left_out] == [("v", "rejected-image-not-held")]
 
 
-@pytest.mark.parametrize("target", set(TARGETS) - {"mmedpo"})
+@pytest.mark.parametrize("target", sorted(set(TARGETS) - {"mmedpo"}))
 def test_plain_export_lists_what_it_loses(target: str, images: Path, tmp_path: Path) -> None:
     path = tmp_path / TARGETS[target]
     report = export_rows([_row(weight=1.1)], path, target, images, carry=False)

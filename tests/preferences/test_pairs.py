@@ -172,7 +172,9 @@ def test_file_without_a_usable_row_is_refused_with_counts(tmp_path: Path) -> Non
         read_pairs(path, tmp_path, index_images=_index)
 
 
-@pytest.mark.parametrize(("content", "words"), [("[", "not JSON"), ("[]", "an empty list"), ("{}", "a dict")])
+@pytest.mark.parametrize(
+    ("content", "words"), [("[", "not JSON"), ("[]", "an empty list"), ("{}", "no known preference format")]
+)
 def test_what_is_no_list_of_rows_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "p.json").write_text(content)
     with pytest.raises(PreferenceFormatError, match=words):

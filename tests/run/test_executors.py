@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mmedpo.evaluate.generate import predictor
 
 from mmedpo.config import RunSettings
 from mmedpo.curate.sample import sampler
 from mmedpo.curate.stage import judging
+from mmedpo.evaluate.predictions import predictor
 from mmedpo.records import Drop
 from mmedpo.run import ItemWork, Run, Stage, open_run
 from mmedpo.run.executors import ChunkJob

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mmedpo.config import RunSettings
-from mmedpo.errors import RunFolderError
+from mmedpo.errors import ImageError, RunFolderError
+from mmedpo.imaging.pictures import views_of
+from mmedpo.records import ImageRef, PreferencePair
 from mmedpo.run import Run, Stage, open_run, read_run
 from mmedpo.run.layout import MANIFEST
 from mmedpo.storage.tables import write_text
@@ -119,6 +121,21 @@ def test_a_donor_that_holds_a_link_gives_nothing(tmp_path: Path) -> None:
     with open_run(tmp_path / "other", RunSettings(), donors=[tmp_path / "donor"]) as run:
         assert run.execute(made), "computed, not taken over"
         assert run.file("folder/inner.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../victim/a.png", "/etc/a.png", "a/../../b.png", "", "a\\b.png", "link/a.png"])
+def test_an_image_of_a_table_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "outside")
+    image = ImageRef(path="a.png", sha256="0" * 64, width=1, height=1)
+    pair = PreferencePair(pair_id="p", example_id="e", kind="text", image=image, question="q", chosen="a", rejected="b")
+    root = tmp_path / "data"
+    assert views_of(pair, root, root) == (root / "a.png", root / "a.png")
+    with pytest.raises(ImageError):
+        views_of(pair.model_copy(update={"rejected_image_path": name}), root, root)
+    with pytest.raises(ImageError):
+        views_of(pair.model_copy(update={"image": image.model_copy(update={"path": name})}), root, root)
 
 
 @pytest.mark.parametrize("name", ["out.txt/../../victim", "/etc/passwd", "..", "a\0b"])

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmedpo.chat.kinds.openai_endpoint import completion_of, request_body
 from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred, model_identity, request_key
+from mmedpo.chat.wire import completion_body, read_completion, request_body
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import ChatError
 from mmedpo.storage.tables import atomic_path
@@ -124,6 +124,8 @@ def _result(line: str, where: str) -> tuple[str, Any | str]:
     try:
         entry = json.loads(line)
         key = entry["custom_id"]
+        if not isinstance(key, str):
+            raise TypeError("custom_id")
         if "response" not in entry and "error" not in entry:
             raise KeyError("response")
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -133,8 +135,8 @@ def _result(line: str, where: str) -> tuple[str, Any | str]:
     response = entry.get("response")
     if not isinstance(response, dict) or response.get("status_code") != 200:
         status = response.get("status_code") if isinstance(response, dict) else None
-        return str(key), f"HTTP {status}" if isinstance(status, int) else "error"
-    return str(key), response.get("body")
+        return key, f"HTTP {status}" if isinstance(status, int) else "error"
+    return key, response.get("body")
 
 
 class BatchResults:
@@ -153,7 +155,7 @@ class BatchResults:
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """See `ChatModel`."""
-        reply = recorded_reply(self.results.get(request_key(self._identity, request)), self.settings, request)
+        reply = read_completion(self.results.get(request_key(self._identity, request)), self.settings, request)
         return reply if reply is not None else await self.otherwise.complete(request)
 
     async def close(self) -> None:
@@ -161,31 +163,12 @@ class BatchResults:
         await self.otherwise.close()
 
 
-def recorded_reply(body: Any | str | None, settings: EndpointSettings, request: ChatRequest) -> ChatReply | None:
-    """The reply in a result's body; None where there is no result, or it is no chat completion."""
-    try:
-        return completion_of(body, settings, request)
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return None
-
-
 def write_recording(path: Path, answers: Iterable[tuple[str, ChatReply]]) -> int:
     """Writes answers as batch results, for `kind: replay`; returns how many."""
     number = 0
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", errors="replace") as file:
         for key, reply in answers:
-            entry = {"custom_id": key, "response": {"status_code": 200, "body": _completion(reply)}, "error": None}
+            entry = {"custom_id": key, "response": {"status_code": 200, "body": completion_body(reply)}, "error": None}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             number += 1
     return number
-
-
-def _completion(reply: ChatReply) -> dict[str, Any]:
-    """The body a server would have sent."""
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
-    if reply.finish == "refusal":
-        message |= {"content": None, "refusal": reply.text}
-    usage = {"prompt_tokens": reply.usage.input_tokens, "completion_tokens": reply.usage.output_tokens}
-    finish = "content_filter" if reply.finish == "refusal" else reply.finish
-    choice = {"index": 0, "message": message, "finish_reason": finish}
-    return {"object": "chat.completion", "model": reply.model, "choices": [choice], "usage": usage}

@@ -30,7 +30,8 @@ class Budget:
         self.usd = spent.usd
         self._reserved_calls = 0
         self._reserved_usd = 0.0
-        self._settled = asyncio.Condition()
+        self._settled = asyncio.Event()
+        """Set when a reservation is taken back, and then replaced by the event of the next."""
 
     async def reserve(self, usd: float) -> None:
         """Sets the most one call can cost aside; waits while calls in flight may turn out cheaper.
@@ -38,23 +39,26 @@ class Budget:
         Raises:
             BudgetError: the call could go over a limit, and nothing in flight can change that.
         """
-        async with self._settled:
-            while why := self._lacks(usd):
-                if not self._reserved_calls:
-                    raise BudgetError(why)
-                await self._settled.wait()
-            self._reserved_calls += 1
-            self._reserved_usd += usd
+        while why := self._lacks(usd):
+            if not self._reserved_calls:
+                raise BudgetError(why)
+            await self._settled.wait()
+        # No await between looking and taking: nobody else takes the same money.
+        self._reserved_calls += 1
+        self._reserved_usd += usd
 
-    async def settle(self, reserved: float, usd: float | None) -> None:
-        """Takes the reservation back; `usd` is what the call cost, None when it was not answered."""
-        async with self._settled:
-            self._reserved_calls -= 1
-            self._reserved_usd = self._reserved_usd - reserved if self._reserved_calls else 0.0
-            if usd is not None:
-                self.calls += 1
-                self.usd += usd
-            self._settled.notify_all()
+    def settle(self, reserved: float, usd: float | None) -> None:
+        """Takes the reservation back; `usd` is what the call cost, None when it was not answered.
+
+        It waits for nothing, so that a call that is cancelled twice leaves no debt either.
+        """
+        self._reserved_calls -= 1
+        self._reserved_usd = self._reserved_usd - reserved if self._reserved_calls else 0.0
+        if usd is not None:
+            self.calls += 1
+            self.usd += usd
+        self._settled.set()
+        self._settled = asyncio.Event()
 
     def check(self, calls: int, usd: float) -> None:
         """Refuses work that cannot be finished within the limits, before anything is sent.

@@ -14,13 +14,14 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from mmedpo.chat.budget import Spent
 from mmedpo.chat.model import ChatReply, ChatRequest, Finish, Usage
-from mmedpo.errors import RunFolderError
+from mmedpo.errors import RunFolderError, brief
 
 VERSION = 1
 COMMIT_AFTER = 0.004
@@ -38,6 +39,7 @@ CREATE TABLE failures (run TEXT NOT NULL, endpoint TEXT NOT NULL, reason TEXT NO
 CREATE TABLE egress (run TEXT NOT NULL, endpoint TEXT NOT NULL, host TEXT NOT NULL, dataset TEXT NOT NULL,
   data_use TEXT NOT NULL, rule TEXT NOT NULL, since TEXT NOT NULL);
 """
+_Row = tuple[str | int | float, ...]
 _INSERT = "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -92,7 +94,7 @@ class CallCache:
         """
         self.path = path
         self.run = run
-        self._waiting: list[tuple[AnsweredCall, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[_Row, asyncio.Future[None]]] = []
         self._failed: Counter[tuple[str, str]] = Counter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,8 +126,9 @@ class CallCache:
     def get(self, key: str) -> ChatReply | None:
         """The stored answer."""
         columns = "reply, model, finish, input_tokens, output_tokens, estimated"
-        row = self._file.execute(f"SELECT {columns} FROM calls WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _reply(row)
+        with self._told():
+            row = self._file.execute(f"SELECT {columns} FROM calls WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _reply(row, self.path)
 
     async def put(self, call: AnsweredCall) -> None:
         """Stores an answer; it is on disk when this returns.
@@ -133,9 +136,11 @@ class CallCache:
         Raises:
             RunFolderError: the file cannot be written (disk full, taken away).
         """
+        # What cannot become a row fails here, alone, and not among those it would be committed with.
+        row = self._row(call)
         loop = asyncio.get_running_loop()
         stored = loop.create_future()
-        self._waiting.append((call, stored))
+        self._waiting.append((row, stored))
         if len(self._waiting) == 1:
             loop.call_later(COMMIT_AFTER, self._flush)
         await stored
@@ -146,7 +151,8 @@ class CallCache:
 
     def spent(self) -> Spent:
         """Calls and money of this run."""
-        row = self._file.execute("SELECT count(*), total(usd) FROM calls WHERE run = ?", (self.run,)).fetchone()
+        with self._told():
+            row = self._file.execute("SELECT count(*), total(usd) FROM calls WHERE run = ?", (self.run,)).fetchone()
         return Spent(calls=row[0], usd=row[1])
 
     def costs(self) -> list[EndpointCost]:
@@ -156,13 +162,15 @@ class CallCache:
     def record_egress(self, endpoint: str, host: str, dataset: str, data_use: str, rule: str) -> None:
         """Notes from when on, and under which rule, an endpoint was given a dataset's texts."""
         row = (self.run, endpoint, host, dataset, data_use, rule, _now())
-        self._file.execute("INSERT INTO egress VALUES (?,?,?,?,?,?,?)", row)
+        with self._told():
+            self._file.execute("INSERT INTO egress VALUES (?,?,?,?,?,?,?)", row)
 
     def answers(self) -> Iterator[tuple[str, ChatReply]]:
         """Every stored answer with its key, whoever paid for it."""
         columns = "reply, model, finish, input_tokens, output_tokens, estimated, key"
-        for row in self._file.execute(f"SELECT {columns} FROM calls ORDER BY key"):
-            yield row[-1], _reply(row)
+        with self._told():
+            for row in self._file.execute(f"SELECT {columns} FROM calls ORDER BY key"):
+                yield row[-1], _reply(row, self.path)
 
     def close(self) -> None:
         """Stores what is answered and not yet committed, writes the counts of failures, and closes the file."""
@@ -176,34 +184,48 @@ class CallCache:
         rows = [(self.run, endpoint, reason, number) for (endpoint, reason), number in self._failed.items()]
         try:
             if rows:
-                self._file.executemany(query, rows)
+                with self._told():
+                    self._file.executemany(query, rows)
         finally:
             self._file.close()
 
     def _flush(self) -> None:
+        """Commits what waits. Whatever happens, everybody who waits is told: nobody else will ever do it."""
         waiting, self._waiting = self._waiting, []
+        failure: Exception | None = None
         try:
-            self._insert([call for call, _ in waiting])
-        except RunFolderError as error:
-            for _, stored in waiting:
-                if not stored.done():
-                    stored.set_exception(error)
-            return
+            self._insert([row for row, _ in waiting])
+        except Exception as error:
+            failure = error
         for _, stored in waiting:
-            if not stored.done():
+            if stored.done():
+                continue
+            if failure is None:
                 stored.set_result(None)
+            else:
+                stored.set_exception(failure)
 
-    def _insert(self, calls: list[AnsweredCall]) -> None:
-        try:
+    def _insert(self, rows: list[_Row]) -> None:
+        with self._told():
             self._file.execute("BEGIN IMMEDIATE")
-            self._file.executemany(_INSERT, [self._row(call) for call in calls])
-            self._file.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._file.in_transaction:
-                self._file.execute("ROLLBACK")
-            raise RunFolderError(f"{self.path} cannot be written ({error}); free space, then run again") from None
+            try:
+                self._file.executemany(_INSERT, rows)
+                self._file.execute("COMMIT")
+            except BaseException:
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+                raise
 
-    def _row(self, call: AnsweredCall) -> tuple[str | int | float, ...]:
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever the database raises is one line; what it cannot take (a number, a text) it raises as well."""
+        try:
+            yield
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            why = brief(str(error), 100)
+            raise RunFolderError(f"{self.path} cannot be used ({why}); free space, then run again") from None
+
+    def _row(self, call: AnsweredCall) -> _Row:
         request, reply = call.request, call.reply
         content = {
             "messages": [[turn.role, turn.text] for turn in request.messages],
@@ -252,7 +274,7 @@ def costs_of(path: Path, run: str) -> list[EndpointCost]:
             return _costs(file, run)
         finally:
             file.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         raise RunFolderError(f"{path} cannot be read as a call cache ({error}); check rights, or delete it") from None
 
 
@@ -281,10 +303,13 @@ def _costs(file: sqlite3.Connection, run: str) -> list[EndpointCost]:
     ]
 
 
-def _reply(row: tuple[object, ...]) -> ChatReply:
+def _reply(row: tuple[object, ...], path: Path) -> ChatReply:
     text, model, finish, read, written, estimated = row[:6]
-    usage = Usage(cast(int, read), cast(int, written), bool(estimated))
-    return ChatReply(str(text), str(model), cast(Finish, finish), usage)
+    if not (
+        isinstance(text, str) and isinstance(model, str) and isinstance(read, int) and isinstance(written, int)
+    ) or finish not in get_args(Finish):
+        raise RunFolderError(f"{path} holds an answer that is none; delete it, or use another chat.cache")
+    return ChatReply(text, model, cast(Finish, finish), Usage(read, written, bool(estimated)))
 
 
 def _now() -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
+from mmedpo.chat.kind import sends
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import EgressError
 
 
 def is_local(settings: EndpointSettings, trusted_hosts: Sequence[str]) -> bool:
     """Whether an endpoint lies in the building: in this process, on loopback, or on a host that is trusted by name."""
-    if settings.kind != "openai":
+    if not sends(settings):
         return True
     return is_loopback(settings.host) or settings.host in trusted_hosts
 

@@ -118,7 +118,7 @@ class Line:
             seconds = time.monotonic() - started
             await self.cache.put(AnsweredCall(key, self.name, request, reply, usd, attempts, seconds))
         finally:
-            await self.budget.settle(at_most, usd)
+            self.budget.settle(at_most, usd)
         self.sent["answered"] += 1
         return reply
 

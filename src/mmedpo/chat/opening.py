@@ -13,13 +13,12 @@ from mmedpo.chat.budget import Budget
 from mmedpo.chat.cache import CallCache
 from mmedpo.chat.egress import check_egress, is_local
 from mmedpo.chat.estimate import Estimate, describe
-from mmedpo.chat.kinds.openai_endpoint import read_key
+from mmedpo.chat.kind import check_kind, kind_of
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import Paused
 from mmedpo.records import Record
-from mmedpo.registry import lookup
 from mmedpo.run import ItemWork, Run
 from mmedpo.run.layout import CALLS
 
@@ -147,6 +146,7 @@ async def open_chat(run: Run, endpoints: Sequence[str], *, sends: bool = True) -
         sends: False: what the cache does not hold stays unanswered; for estimates.
 
     Raises:
+        ConfigError: an endpoint's settings do not fit its kind.
         EgressError: restricted data would leave the building; nothing was opened, no key was read.
         ChatError: a key is missing.
     """
@@ -154,6 +154,8 @@ async def open_chat(run: Run, endpoints: Sequence[str], *, sends: bool = True) -
         yield Chat(run, {})
         return
     settings = run.settings.chat
+    for name in endpoints:
+        check_kind(name, settings.endpoints[name])
     rules = {name: _rule(run, name, settings.endpoints[name]) for name in endpoints}
     results = dict(read_results(run.calls.batch_in)) if run.calls.batch_in is not None else None
     writers: list[BatchWriter] = []
@@ -182,14 +184,17 @@ def check_endpoints(run: Run, endpoints: Sequence[str]) -> None:
     """Guard and keys alone, before a stage that would need them works for an hour.
 
     Raises:
+        ConfigError: an endpoint's settings do not fit its kind.
         EgressError: restricted data would leave the building.
         ChatError: a key is missing.
     """
     for name in endpoints:
         settings = run.settings.chat.endpoints[name]
+        check_kind(name, settings)
         _rule(run, name, settings)
-        if settings.kind == "openai" and run.calls.batch_out is None and not run.calls.estimate_only:
-            read_key(name, settings)
+        ready = getattr(kind_of(settings), "ready", None)
+        if ready is not None and run.calls.batch_out is None and not run.calls.estimate_only:
+            ready(name, settings)
 
 
 def cache_path(run: Run) -> Path:
@@ -208,9 +213,10 @@ def _rule(run: Run, name: str, settings: EndpointSettings) -> tuple[str, str, st
 def _model(
     run: Run, name: str, settings: EndpointSettings, results: dict[str, Any] | None, writers: list[BatchWriter]
 ) -> ChatModel:
-    if run.calls.batch_out is not None and settings.kind == "openai":
+    kind = kind_of(settings)
+    if run.calls.batch_out is not None and getattr(kind, "batches", False):
         writers.append(BatchWriter(name, settings, run.calls.batch_out))
         model: ChatModel = writers[-1]
     else:
-        model = lookup("chat-model", settings.kind)(name, settings, is_local(settings, run.settings.chat.trusted_hosts))
+        model = kind(name, settings, is_local(settings, run.settings.chat.trusted_hosts))
     return model if results is None else BatchResults(settings, results, model)

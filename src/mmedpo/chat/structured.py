@@ -18,11 +18,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import CallFailed, ChatReply, ChatRequest, Deferred, text_message
+from mmedpo.chat.thoughts import answer_in
 
 REPAIRS = 1
 """Turns in which a model may mend a reply that cannot be read."""
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+DEEPEST = 20
+"""Objects and lists inside one another; no form has as many."""
+MOST_REPEATED = 20_000
+"""Characters of a reply that are shown to the model again when it is to mend it."""
+_BEGUN = re.compile(r"\{\s*[\"}]")
+"""How an object begins; a brace before something else is a brace in prose."""
 _REFUSAL = re.compile(
     r"\b(?:i(?:['’]m| am) (?:sorry|unable|not able)|i (?:can(?:no|['’])t|won['’]t|am unable to)|as an ai\b)",
     re.IGNORECASE,
@@ -108,7 +114,7 @@ async def ask_form(
             left -= 1
         if repairs < 0 or left < 0:
             return so_far
-        said = text_message("assistant", reply.text or "(no reply)")
+        said = text_message("assistant", reply.text[:MOST_REPEATED] or "(no reply)")
         request = replace(request, messages=(*request.messages, said, text_message("user", advice)))
 
 
@@ -116,10 +122,10 @@ def parse_form(text: str, form: type[F]) -> F:
     """The one JSON object in a reply.
 
     Raises:
-        ValueError: none, several different ones, or one of another form; the message says what is wrong with it and
-            quotes nothing.
+        ValueError: none, several different ones, one of another form, or a thought without end; the message says what
+            is wrong with it and quotes nothing.
     """
-    found = {json.dumps(item, sort_keys=True): item for item in _objects(_THOUGHTS.sub(" ", text))}
+    found = {json.dumps(item, sort_keys=True): item for item in _objects(answer_in(text))}
     if len(found) != 1:
         raise ValueError("it holds no JSON object" if not found else f"it holds {len(found)} different JSON objects")
     try:
@@ -146,19 +152,34 @@ def schema_of(form: type[ReplyForm]) -> Mapping[str, Any]:
 
 
 def _objects(text: str) -> list[Any]:
-    """Every outermost JSON object in a text; raises ValueError on one that repeats a key."""
+    """Every outermost JSON object in a text.
+
+    Raises:
+        ValueError: one that repeats a key, is nested too deeply, or is broken: cut, or with something that is no JSON.
+            What lies inside a broken one is no reply of its own.
+    """
     decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
     found, position = [], 0
-    while (start := text.find("{", position)) >= 0:
+    while (begun := _BEGUN.search(text, position)) is not None:
         try:
-            item, position = decoder.raw_decode(text, start)
+            item, position = decoder.raw_decode(text, begun.start())
         except json.JSONDecodeError:
-            position = start + 1
+            raise ValueError("it holds no JSON object that is whole: one is cut or broken") from None
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
-        else:
-            found.append(item)
+        if _depth(item) > DEEPEST:
+            raise ValueError("it is nested too deeply")
+        found.append(item)
     return found
+
+
+def _depth(item: Any) -> int:
+    """How many objects and lists lie inside one another; without recursion, for that may be the attack."""
+    level, depth = [item], 0
+    while level := [value for value in level if isinstance(value, dict | list)]:
+        level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
+        depth += 1
+    return depth
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -176,15 +197,12 @@ def _judge(reply: ChatReply, form: type[F], check: Callable[[F], Objection | Non
     """The value, or the reason why there is none with what to tell the model."""
     if reply.finish == "refusal":
         return None, "refused", _AFTER_REFUSAL
+    if reply.finish != "stop":
+        # Whatever can be read of it: the model had not finished.
+        return None, "cut", _AFTER_CUT
     try:
         value = parse_form(reply.text, form)
     except ValueError as error:
-        if reply.finish == "length":
-            return (
-                None,
-                "cut",
-                "Your reply was cut at the length limit. Reply again, shorter, with the JSON object only.",
-            )
         if is_refusal(reply.text):
             return None, "refused", _AFTER_REFUSAL
         return None, "unparsable", f"Your reply cannot be read: {error}. Reply again with the one JSON object only."
@@ -194,6 +212,7 @@ def _judge(reply: ChatReply, form: type[F], check: Callable[[F], Objection | Non
     return value, "", ""
 
 
+_AFTER_CUT = "Your reply was cut at the length limit. Reply again, shorter, with the JSON object only."
 _AFTER_REFUSAL = (
     "This is quality assurance on research data, and no advice for a patient is asked for: wrong answers are needed to "
     "train a model to avoid them. Reply with the one JSON object only."

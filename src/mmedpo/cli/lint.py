@@ -26,6 +26,12 @@ _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _SHOWN_ROWS = 5
 
 
+FixOption = Annotated[Path | None, typer.Option("--fix", help="Write a cleaned copy here, and its changes beside it.")]
+DropOption = Annotated[
+    list[str] | None, typer.Option("--drop", help="With --fix: leave out the rows of this check too (repeatable).")
+]
+
+
 def lint(
     file: Annotated[Path, typer.Argument(help="Preference file of any known format.")],
     images: ImagesOption = None,
@@ -38,12 +44,8 @@ def lint(
     image_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens one image takes.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     rows_of: Annotated[str, typer.Option("--rows", help="Print every row that one check found, in full.")] = "",
-    fix: Annotated[
-        Path | None, typer.Option("--fix", help="Write a cleaned copy here, and its changes beside it.")
-    ] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option("--drop", help="With --fix: leave out the rows of this check too (repeatable).")
-    ] = None,
+    fix: FixOption = None,
+    drop: DropOption = None,
 ) -> None:
     """Find, count and list what is wrong with a preference file.
 
@@ -52,15 +54,14 @@ def lint(
 
     Example: mmedpo lint vqa-rad_dpo_weighted.json --images VQA_RAD/images --fix cleaned.json
     """
-    from mmedpo.errors import ConfigError
     from mmedpo.lint.linter import lint_rows
     from mmedpo.pipeline.evidence import gather
     from mmedpo.preferences.reading import read_rows
     from mmedpo.progress import LineReporter
+    from mmedpo.storage.paths import written
 
     settings = _settings(tokenizer, max_length, image_tokens)
-    if drop and fix is None:
-        raise ConfigError("--drop has no effect without --fix; name the cleaned copy")
+    _check_outputs(file, fix, drop)
     reporter = LineReporter()
     with TemporaryDirectory(prefix="mmedpo-lint-") as scratch:
         folders = [Path(scratch), images or file.parent]
@@ -73,15 +74,30 @@ def lint(
         )
         report = lint_rows(rows, evidence, settings, file=file.name, format_name=reading.format)
         if fix is not None:
-            rows, evidence = _fix(rows, reading, report, evidence, fix, drop or [], folders)
+            with written(fix):
+                rows, evidence = _fix(rows, reading, report, evidence, fix, drop or [], folders[1])
             report = lint_rows(rows, evidence, settings, file=fix.name, format_name=reading.format)
+    _show(report, rows, rows_of, json_output)
+    raise typer.Exit(EXIT[report.worst()])
+
+
+def _check_outputs(file: Path, fix: Path | None, drop: list[str] | None) -> None:
+    from mmedpo.errors import ConfigError
+    from mmedpo.storage.paths import check_output
+
+    if drop and fix is None:
+        raise ConfigError("--drop has no effect without --fix; name the cleaned copy")
+    for out in _outputs(fix):
+        check_output(out, [file])
+
+
+def _show(report: LintReport, rows: Sequence[PreferenceRow], rows_of: str, json_output: bool) -> None:
     if json_output:
         print(report.model_dump_json(indent=1))
     elif rows_of:
         _print_rows(report, rows, rows_of)
     else:
         _print_report(report)
-    raise typer.Exit(EXIT[report.worst()])
 
 
 def _settings(tokenizer: Path | None, max_length: int | None, image_tokens: int | None) -> LintSettings:
@@ -103,12 +119,13 @@ def _fix(
     evidence: Evidence,
     out: Path,
     also_drop: Sequence[str],
-    folders: Sequence[Path],
+    image_root: Path,
 ) -> tuple[list[PreferenceRow], Evidence]:
     """Writes the cleaned copy and its log; gives its rows, numbered as they stand in it."""
     from dataclasses import replace
 
     from mmedpo.errors import ConfigError
+    from mmedpo.lint.findings import Change
     from mmedpo.lint.fix import count_changes, fix_rows
     from mmedpo.pipeline.evidence import derived_weights
     from mmedpo.preferences.writing import export_rows
@@ -121,16 +138,29 @@ def _fix(
     kept, changes = fix_rows(rows, report.findings, evidence.drops, also_drop)
     original = {row.row_id: row.source_row for row in reading.rows}
     source = [row.model_copy(update={"source_row": original[row.row_id]}) for row in kept]
-    inside = any(name.startswith("images/") and (folders[0] / name).exists() for row in kept for name in row.images)
     target = "mmedpo" if out.suffix == ".parquet" and reading.format not in ("trl", "rlhf-v") else reading.format
-    written = export_rows(source, out, target, folders[0] if inside else folders[1])
-    log = out.with_name(f"{out.stem}.changes.jsonl")
-    write_text(log, "".join(change.model_dump_json() + "\n" for change in changes))
+    written = export_rows(source, out, target, image_root, embedded=reading.embedded)
+    gone = {drop.item: drop.reason for drop in written.left_out}
+    lost, kept = [row for row in kept if row.row_id in gone], [row for row in kept if row.row_id not in gone]
+    changes += [Change(row=r.source_row, row_id=r.row_id, check=gone[r.row_id], action="drop") for r in lost]
+    log = _log_of(out)
+    write_text(log, "".join(change.model_dump_json() + "\n" for change in sorted(changes, key=lambda c: c.row)))
     _say(f"{written.written} of {report.rows} rows written to {out} ({target}); every change is in {log}")
     for what, count in count_changes(changes).items():
         _say(f"  {count} x {what}")
+    if written.images:
+        _say(f"{written.images} images from inside the file written to {written.image_root / 'images'}")
     renumbered = [row.model_copy(update={"source_row": number}) for number, row in enumerate(kept)]
     return renumbered, replace(evidence, drops=(), derived=derived_weights(renumbered))
+
+
+def _outputs(cleaned: Path | None) -> list[Path]:
+    """Every file that --fix may write."""
+    return [] if cleaned is None else [cleaned, _log_of(cleaned), cleaned.with_name("dataset_info.json")]
+
+
+def _log_of(cleaned: Path) -> Path:
+    return cleaned.with_name(f"{cleaned.stem}.changes.jsonl")
 
 
 def _print_report(report: LintReport) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from mmedpo.imaging.index import ImageIndex
+    from mmedpo.preferences.pairs import ImageIndexer
     from mmedpo.preferences.reading import RowsReading
+    from mmedpo.preferences.writing import ExportReport
     from mmedpo.progress import Reporter
     from mmedpo.records import Drop, Example, PreferenceRow
 
@@ -29,7 +32,7 @@ SplitOption = Annotated[str, typer.Option("--split", help="Split scheme of that 
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(help="Preference file: .json, .jsonl or .parquet.")],
+    file: Annotated[Path, typer.Argument(help="Preference file: .json, .jsonl, .csv, .parquet or .arrow.")],
     out: Annotated[Path, typer.Argument(help="The table to write (.parquet); its card (.md) is written beside it.")],
     images: ImagesOption = None,
     format_name: FormatOption = "",
@@ -40,37 +43,44 @@ def import_file(
 ) -> None:
     """Read a preference file of any known format into the canonical table.
 
-    Images that lie inside the file are written below --images. Faulty rows are kept: `mmedpo lint` lists them.
+    Images that lie inside the file are written to images/ beside OUT. Faulty rows are kept: `mmedpo lint` lists them.
 
     Example: mmedpo import pairs.json prefs.parquet --images VQA_RAD/images --dataset vqa-rad --root VQA_RAD
     """
     from mmedpo.errors import ConfigError
-    from mmedpo.imaging.index import index_images
-    from mmedpo.preferences.pairs import join_rows
+    from mmedpo.imaging.index import ImageIndex
+    from mmedpo.preferences.card import card_path
+    from mmedpo.preferences.pairs import join_rows, row_images
     from mmedpo.preferences.reading import read_rows
+    from mmedpo.preferences.writing import export_rows
     from mmedpo.progress import LineReporter
-    from mmedpo.records import PreferenceRow
-    from mmedpo.storage.tables import write_table
+    from mmedpo.storage.paths import check_output, written
 
     if out.suffix.lower() != ".parquet":
         raise ConfigError(f"{out.name} must end in .parquet: the canonical table is Parquet")
+    check_output(out, [file])
+    check_output(card_path(out), [file])
     reporter = LineReporter()
     folder = images or file.parent
-    reading = read_rows(file, format_name, folder, extract=folder, progress=reporter.track("reading rows"))
-    examples, licences = read_dataset(dataset, root, split, reporter)
-    names = dict.fromkeys(name for row in reading.rows for name in (*row.images, *row.rejected_images))
-    index = index_images(folder, names, progress=reporter.track("reading images"))
-    rows, complete, joined = join_rows(reading.rows, index.images, examples)
-    write_table(out, PreferenceRow, rows)
-    _write_card(file, out, rows, reading, index, {f"{reading.format} ({file.name})": licence, **licences})
-    print(f"{len(rows)} rows imported from {file.name} ({reading.format}), {len(reading.drops)} left out")
+    with written(out), TemporaryDirectory(prefix="mmedpo-import-") as scratch:
+        reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
+        examples, licences = read_dataset(dataset, root, split, reporter)
+        index = ImageIndex(*row_images(reading.rows, folder, reading.embedded, _indexer(reporter)))
+        rows, complete, joined = join_rows(reading.rows, index.images, examples)
+        report = export_rows(rows, out, "mmedpo", folder, embedded=reading.embedded)
+        _write_card(file, out, rows, [*reading.drops, *report.left_out], reading, index, licence, licences)
+    left_out = [*reading.drops, *report.left_out]
+    print(f"{report.written} rows imported from {file.name} ({reading.format}), {len(left_out)} left out")
+    for line in _reasons(left_out):
+        print(f"left out: {line}")
     print(f"{complete} rows with all their images, {len(index.images)} images read, {len(index.failures)} not")
     if examples:
         print(f"{joined} rows joined to a question of {dataset}")
     for note in reading.notes:
         print(f"note: {note}")
     _print_first(index.failures)
-    print(f"wrote {out} and {out.with_suffix('.md')}; next: mmedpo lint {out} --images {folder}")
+    _print_images(report)
+    print(f"wrote {out} and {card_path(out)}; next: mmedpo lint {out} --images {report.image_root}")
 
 
 def export_file(
@@ -90,18 +100,31 @@ def export_file(
     from mmedpo.preferences.reading import read_rows
     from mmedpo.preferences.writing import export_rows
     from mmedpo.progress import LineReporter
+    from mmedpo.storage.paths import check_output, written
 
+    check_output(out, [file])
+    check_output(out.with_name("dataset_info.json"), [file])
     reporter = LineReporter()
     folder = images or file.parent
-    reading = read_rows(file, format_name, folder, progress=reporter.track("reading rows"))
-    report = export_rows(reading.rows, out, to, folder, carry=not plain, progress=reporter.track("writing rows"))
+    with written(out), TemporaryDirectory(prefix="mmedpo-export-") as scratch:
+        reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
+        report = export_rows(
+            reading.rows,
+            out,
+            to,
+            folder,
+            embedded=reading.embedded,
+            carry=not plain,
+            progress=reporter.track("writing rows"),
+        )
     print(f"{report.written} rows written to {out} as {to}, {len(report.left_out) + len(reading.drops)} left out")
     for line in _reasons([*reading.drops, *report.left_out]):
         print(f"left out: {line}")
     for loss in report.losses:
         print(f"not read by {to}: {loss}")
+    _print_images(report)
     if to in ("ms-swift", "llama-factory"):
-        print(f"image paths are relative to {folder}: start {to} there, or give it as its media folder")
+        print(f"image paths are relative to {report.image_root}: start {to} there, or give it as its media folder")
 
 
 def read_dataset(name: str, root: Path | None, split: str, reporter: Reporter) -> tuple[list[Example], dict[str, str]]:
@@ -127,12 +150,28 @@ def read_dataset(name: str, root: Path | None, split: str, reporter: Reporter) -
     return reading.examples, {name: getattr(dataset, "licence", "not stated")}
 
 
+def _indexer(reporter: Reporter) -> ImageIndexer:
+    from mmedpo.imaging.index import index_images
+
+    def index(root: Path, names: Sequence[str]) -> ImageIndex:
+        return index_images(root, names, progress=reporter.track("reading images"))
+
+    return index
+
+
+def _print_images(report: ExportReport) -> None:
+    if report.images:
+        print(f"{report.images} images from inside the file written to {report.image_root / 'images'}")
+
+
 def _write_card(
     file: Path,
     out: Path,
     rows: Sequence[PreferenceRow],
+    left_out: Sequence[Drop],
     reading: RowsReading,
     index: ImageIndex,
+    licence: str,
     licences: Mapping[str, str],
 ) -> None:
     from mmedpo.preferences.card import card_markdown, card_path
@@ -146,9 +185,9 @@ def _write_card(
         rows,
         title=out.stem,
         files={file.name: hash_path(file), out.name: hash_path(out)},
-        licences=licences,
+        licences={f"{reading.format} ({file.name})": licence, **licences},
         command=f"mmedpo import {file.name} {out.name}",
-        left_out=Counter(drop.reason for drop in reading.drops),
+        left_out=Counter(drop.reason for drop in left_out),
         notes=notes,
     )
     write_text(card_path(out), text)

@@ -80,7 +80,7 @@ def frame(question: str) -> frozenset[Category]:
 
 def joins(tokens: Sequence[Token], i: int) -> bool:
     """True when word i starts a new member of a coordination: it is a joiner or follows a mark."""
-    return tokens[i].text in _JOINERS or (i > 0 and tokens[i - 1].text in BREAKS)
+    return tokens[i].text in _JOINERS or tokens[i].text == "without" or (i > 0 and tokens[i - 1].text in BREAKS)
 
 
 @dataclass(frozen=True)

@@ -123,11 +123,12 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:{seen})",
         r"nowhere(?: to be)?(?: (?:{seen}))?",
         r"(?:(?:{be}) )*(?:absent|unlikely|improbable|nil|excluded|ruled out)|0",
-        r"(?<=[|:=] )-(?= \||$)",
+        r"(?<=[|:=] )-(?= \||$)|-(?= ,|$)",
         r"(?:(?:{be}|has|have) )+(?:(?:{adv}) )*(?:excluded|ruled out)",
         r"(?:{be}) (?:(?:{adv}) )*(?:negative)|\( - \)",
     )),
     ("resolved", "backward", (
+        r"(?:(?:is|are|was|were|has|have|had) )(?:(?:{wholly}) )*(?:removed|withdrawn|explanted|evacuated|resected)",
         r"(?:(?:has|have|had|is|are|was|were) )?(?:(?:{wholly}) )*(?:{gone})",
         r"(?:(?:is|are|was|were|has|have) )?no longer(?: (?:{be}|{adv}))*(?: (?:{seen}))?",
         r"(?:{not}) (?:(?:{adv}) )*(?:{seen}) (?:today|now|any ?more|any longer|currently|at present|at this time)",
@@ -222,7 +223,7 @@ TERMINATORS = re.compile(
 FILLERS = frozenset(
     ["seen", "identified", "evidence", "evident", "noted", "present", "found", "visible", "at", "this", "time", "today",
      "now", "currently", "detected", "demonstrated", "definite", "clearly", "of", "is", "are", "was", "be", "known",
-     "visualized", "visualised", "observed", "appreciated", "apparent", "any", "the", "date"]
+     "visualized", "visualised", "observed", "appreciated", "apparent", "any", "the", "date", "it", "that", "one"]
 )  # fmt: skip
 """Words that may follow a cue that stands alone as an answer: "none seen", "no evidence"."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmedpo.clinical.cues import Category, find_cues, heading
-from mmedpo.clinical.lexicon import Token
+from mmedpo.clinical.lexicon import Token, find_terms
 
 BREAKS = frozenset([",", ":", "(", ")", "|", "-", "=", "–", "—", "/", "…"])
 """Marks that part a sentence; all else that is no word, number or end is no token."""
@@ -26,6 +26,7 @@ _OPEN_END = frozenset([",", "and", "or", "the", "of", "with", "without", "no", "
 _TABULAR = re.compile(r"[:|=]|\s-\s")
 _WRAPPED = 40
 """Characters a line has at least before it is taken for a wrapped one."""
+_LONGEST_ANSWER = 6
 _LONGEST_LABEL = 5
 
 
@@ -141,7 +142,9 @@ def _is_cue(tokens: Sequence[Token]) -> bool:
 def _is_answer(part: Sequence[Token], mark: str) -> bool:
     """ "Effusion? No, ..." and "Effusion; no." answer what stands before the mark."""
     words = _words(part)
-    alone = len(words) == 1 or (words[1].text in BREAKS and mark == "?")
+    text = " ".join(t.text for t in words)
+    short = len(words) <= _LONGEST_ANSWER and not any(m.term.kind == "finding" for m in find_terms(text))
+    alone = len(words) == 1 or (mark == "?" and (words[1].text in BREAKS or short))
     if mark not in ("?", ";"):
         return False
     return words[0].text in ("yes", "no", "none", "negative", "positive", "absent", "present", "nil") and alone

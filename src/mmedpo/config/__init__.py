@@ -5,21 +5,22 @@ settings are refused, and so is a setting that would have no effect.
 """
 
 from mmedpo.config.chat import ChatSettings, EndpointSettings, Structured, endpoint_of
-from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings, NoiseSettings
+from mmedpo.config.curate import AssumeSettings, CurateSettings, GroundSettings, ImportSettings, NoiseSettings
 from mmedpo.config.data import DatasetSettings, DataSettings
 from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.config.lint import LintSettings
-from mmedpo.config.loading import dump_settings, load_settings, stored_settings, validate_settings
+from mmedpo.config.loading import dump_settings, load_ground, load_settings, stored_settings, validate_settings
 from mmedpo.config.model import FinetuneSettings, ModelSettings
-from mmedpo.config.names import check_names, own_settings, speaker
+from mmedpo.config.names import check_names, own_settings, speaker, tool_settings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings, Unscored
 from mmedpo.config.train import Grouping, LoraSettings, Part, TermSettings, TrainSettings, WatchSettings
 
 __all__ = [
     "UNWEIGHTED",
+    "AssumeSettings",
     "ChatSettings",
     "CurateSettings",
     "DataSettings",
@@ -49,9 +50,11 @@ __all__ = [
     "check_names",
     "dump_settings",
     "endpoint_of",
+    "load_ground",
     "load_settings",
     "own_settings",
     "speaker",
     "stored_settings",
+    "tool_settings",
     "validate_settings",
 ]

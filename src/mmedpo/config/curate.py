@@ -2,32 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mmedpo.config.groups import Named, Settings, UserPath, refuse_set
+from mmedpo.errors import shown
 from mmedpo.records import NoiseRegion, PairKind
 
 
-class GroundSettings(Settings):
-    """The visual tool T."""
+class AssumeSettings(Settings):
+    """What is taken of images where the dataset says nothing."""
 
-    tool: Annotated[str, Named("grounder", also=("none",))] = "patch-probe"
-    """Registered name, or `none`: text pairs only."""
-    probe: str = "phantom"
-    """Coefficients of the patch probe: `phantom`, `chest-xray`, or a JSON file of `mmedpo ground fit`."""
+    modality: str = ""
+    """`xray`, `ct`, `mri`, `pathology`, `fundus`, `dermoscopy`, `ultrasound` ..."""
+    organ: str = ""
+    """`chest`, `head`, `abdomen` ..."""
+    view: str = ""
+    """`pa`, `ap`, `lateral` ..."""
+
+
+class GroundSettings(Settings):
+    """The visual tool T, or several in order of preference."""
+
+    tool: Annotated[str | tuple[str, ...], Named("grounder", also=("none",))] = "patch-probe"
+    """Registered name, or several: the first that applies to an image marks it. `none`: text pairs only."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of each tool by its name, e.g. `options: {patch-probe: {probe: phantom}}`; see docs/tools.md."""
+    assume: AssumeSettings = AssumeSettings()
+    """Taken where the data do not say: a tool that does not know what it looks at does not apply."""
     only_tags: tuple[str, ...] = ()
     """Ground only images of examples that carry all these tags, e.g. `organ:chest`; empty: all."""
     minimum_confidence: float = Field(0.0, ge=0, le=1)
-    """Below this confidence an image gives no visual pair (counted as a drop)."""
+    """Below this confidence an image gives no visual pair (counted as a drop); a tool without confidence gives none."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Names in order of preference."""
+        return (self.tool,) if isinstance(self.tool, str) else self.tool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "probe" in raw:
+            raise ValueError("ground.probe is unknown; it is now ground.options.patch-probe.probe")
+        return raw
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
-        if self.tool != "patch-probe":
-            refuse_set(self, {"probe"}, "ground", f"the tool is {self.tool!r}")
-        if self.tool == "none":
-            refuse_set(self, {"only_tags", "minimum_confidence"}, "ground", "the tool is 'none'")
+        if not self.tools or len(set(self.tools)) < len(self.tools):
+            raise ValueError(f"ground.tool is {shown(list(self.tools))}; allowed: one name, or several different ones")
+        if "none" in self.tools:
+            if len(self.tools) > 1:
+                raise ValueError(
+                    f"ground.tool is {shown(list(self.tools))}; 'none' stands alone, remove it or the others"
+                )
+            refuse_set(self, {"only_tags", "minimum_confidence", "assume", "options"}, "ground", "the tool is 'none'")
+        for name in self.options:
+            if name not in self.tools:
+                raise ValueError(
+                    f"ground.options for {shown(name)} has no effect: the tool is {shown(list(self.tools))}; remove it"
+                )
         return self
 
 
@@ -49,13 +84,13 @@ class CurateSettings(Settings):
 
     kinds: tuple[PairKind, ...] = ("text", "visual")
     """Which pairs to make: D_t, D_v or both."""
-    candidates: int = Field(3, ge=2)
+    candidates: int = Field(3, ge=2, le=1000)
     """K, answers sampled from the target model per question."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, ge=0.001, le=100)
     """Sampling temperature."""
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus of the sampling."""
-    max_new_tokens: int = Field(96, ge=1)
+    max_new_tokens: int = Field(96, ge=1, le=100_000)
     """Length limit of a candidate; a cut one is never picked."""
     judge: Annotated[str, Named("judge", speaks=True)] = "contradiction"
     """Registered name of the judge that picks the clearest hallucination or writes one; `NAME:ENDPOINT` for one that

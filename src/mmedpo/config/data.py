@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mmedpo.config.groups import Named, Settings, UserPath, refuse_set
+from mmedpo.config.groups import Named, Seed, Settings, UserPath, refuse_set
 from mmedpo.registry import suggestion
 
 
@@ -16,7 +16,7 @@ class DatasetSettings(Settings):
 
     split: str = ""
     """Name of the split scheme; empty for the dataset's default."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Seed of a drawn split."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """Shares of train, validation and test in a drawn split; they sum to 1."""
@@ -40,8 +40,9 @@ class DataSettings(DatasetSettings):
     root: UserPath | None = None
     """Folder as downloaded; None for a dataset that is generated."""
     split: Literal["image-disjoint", "official"] = "image-disjoint"
-    """`image-disjoint`: no image or patient in two splits. `official`: as published, leaks reported."""
-    max_train_examples: int | None = Field(None, ge=1)
+    """`image-disjoint`: no image or patient in two splits, and what is published as held out stays so (VQA-RAD's test
+    part, which shares nearly every image, is drawn anew). `official`: as published, leaks reported."""
+    max_train_examples: int | None = Field(None, ge=1, le=1_000_000_000)
     """Use at most this many training questions (whole images, drawn with the run's seed); None: all."""
 
     @property

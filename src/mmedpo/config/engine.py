@@ -17,7 +17,7 @@ Packing = Literal["checked", "strict", "off"]
 class EngineSettings(Settings):
     """Speed and memory. None of these changes a result by more than rounding, so none makes a stage run again."""
 
-    max_tokens: int = Field(4096, ge=1)
+    max_tokens: int = Field(4096, ge=1, le=100_000_000)
     """Most tokens of one forward pass, after sharing; a larger batch is computed in several, one image after the
     other. Fewer take less memory and, below what the questions on one image need, more time."""
     packing: Packing = "checked"

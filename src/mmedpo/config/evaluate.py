@@ -21,13 +21,13 @@ class EvaluateSettings(Settings):
     """Splits that are scored; the first is the headline."""
     protocol: Annotated[str, Named("protocol")] = "strict"
     """Registered scoring protocol of the headline; every table names it."""
-    max_new_tokens: int = Field(96, ge=1)
+    max_new_tokens: int = Field(96, ge=1, le=100_000)
     """Length limit of an answer."""
-    batch_size: int = Field(96, ge=1)
+    batch_size: int = Field(96, ge=1, le=100_000)
     """Questions decoded at once."""
     answer_types: tuple[AnswerType, ...] = Field(("closed", "open", "report"), min_length=1)
     """Which questions are asked."""
-    bootstrap_samples: int = Field(10_000, ge=100)
+    bootstrap_samples: int = Field(10_000, ge=100, le=1_000_000)
     """Resamples behind every interval: of the paired bootstrap over images, and over seeds in a study."""
     probes: dict[str, dict[str, Any] | None] = Field(default_factory=dict, validate_default=True)
     """Probe -> its settings, e.g. `lesion-reliance: {images: 20}`; null leaves out one that ships."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ValidationError
 
+from mmedpo.errors import brief, shown
 from mmedpo.registry import suggestion
 
 
@@ -15,10 +16,10 @@ def explain(error: ValidationError, group: type[BaseModel], prefix: str = "") ->
         group: the settings that were validated.
         prefix: where these settings lie, e.g. `data.phantom`; empty for those of a run.
     """
-    every = error.errors()
+    every = error.errors(include_url=False)
     # A misspelt name explains why another one is missing, not the other way round.
     first = next((item for item in every if item["type"] == "extra_forbidden"), every[0])
-    where = ".".join(str(part) for part in (*([prefix] if prefix else []), *first["loc"]))
+    where = brief(".".join(brief(str(part), 40) for part in (*([prefix] if prefix else []), *first["loc"])), 120)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_settings(group, first["loc"][:-1])
@@ -26,7 +27,9 @@ def explain(error: ValidationError, group: type[BaseModel], prefix: str = "") ->
     if first["type"] == "missing":
         return f"{where} is needed; set it in the recipe or with --set {where}=...{more}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{message}{more}" if first["type"] == "value_error" else f"{where}={first['input']!r}: {message}{more}"
+    if first["type"] == "value_error":
+        return f"{message}{more}"
+    return f"{where}={shown(first['input'])}: {brief(message, 400)}{more}"
 
 
 def _known_settings(group: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from mmedpo.errors import shown
 from mmedpo.registry import Kind
 
 
 class Settings(BaseModel):
-    """A frozen group of settings; unknown names are refused."""
+    """A frozen group of settings; unknown names are refused, and so is every number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Named(NamedTuple):
@@ -31,7 +32,7 @@ def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: se
     """Raises when one of the `idle` settings was given although `why` makes it meaningless."""
     for name in sorted(idle & group.model_fields_set):
         value = getattr(group, name)
-        if value is None or value == type(group).model_fields[name].get_default():
+        if value is None or value == default_of(group, name):
             continue
         if allow and isinstance(value, Settings) and _changed(value) <= allow:
             continue
@@ -40,8 +41,28 @@ def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: se
 
 def _changed(group: Settings) -> set[str]:
     """Names of the settings that differ from their defaults."""
-    return {name for name, field in type(group).model_fields.items() if getattr(group, name) != field.get_default()}
+    return {name for name in type(group).model_fields if getattr(group, name) != default_of(group, name)}
 
 
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+def default_of(group: Settings, name: str) -> Any:
+    """What a setting is where nobody sets it."""
+    return type(group).model_fields[name].get_default(call_default_factory=True, validated_data={})
+
+
+LARGEST_SEED = 2**32 - 1
+"""numpy takes no larger one, and transformers seeds numpy with ours."""
+
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+
+
+def _at_home(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError(f"{shown(str(path))} is no path")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(str(path))}: there is no such user; write the whole path") from None
+
+
+UserPath = Annotated[Path, AfterValidator(_at_home)]
 """A path in which `~` is the user's home, also where no shell has replaced it."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from mmedpo.config.curate import GroundSettings
 from mmedpo.config.explain import explain
 from mmedpo.config.names import check_names
 from mmedpo.config.run import RunSettings
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, brief
 from mmedpo.recipes import apply_override, read_recipe
+from mmedpo.recipes.reading import read_yaml
 
 
 def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> RunSettings:
@@ -27,13 +30,27 @@ def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> Run
     return validate_settings(raw, str(recipe))
 
 
+def load_ground(tools: Sequence[str], overrides: Sequence[str]) -> GroundSettings:
+    """Settings of visual tools outside a run: their options, and what is assumed of the images.
+
+    Raises:
+        ConfigError: as `load_settings`, or an override of anything else.
+    """
+    raw: dict[str, Any] = {"ground": {"tool": list(tools)}}
+    for override in overrides:
+        if not override.startswith(("ground.options.", "ground.assume.")):
+            raise ConfigError(f"--set {override[:80]!r} has no effect here; allowed: ground.options.*, ground.assume.*")
+        apply_override(raw, override)
+    return validate_settings(raw, "ground evaluate").ground
+
+
 def validate_settings(raw: dict[str, Any], source: str) -> RunSettings:
     """Turns a plain mapping into settings whose names all exist, with one clear line on error."""
     settings = _validated(raw, source)
     try:
         return check_names(settings)
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{brief(source)}: {error}") from None
 
 
 def stored_settings(resolved: Path) -> RunSettings:
@@ -51,9 +68,16 @@ def _validated(raw: dict[str, Any], source: str) -> RunSettings:
     try:
         return RunSettings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error, RunSettings)}") from None
+        raise ConfigError(f"{brief(source)}: {explain(error, RunSettings)}") from None
 
 
 def dump_settings(settings: RunSettings) -> str:
-    """YAML of the whole resolved configuration, every default written out; `load_settings` reads it back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    """YAML of the whole resolved configuration, every default written out; `load_settings` reads it back.
+
+    Raises:
+        ConfigError: it would not read back the same; a run that cannot be opened again is not begun.
+    """
+    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    if _validated(read_yaml(text, "the resolved recipe"), "the resolved recipe") != settings:
+        raise ConfigError("the resolved recipe does not read back as it was written; simplify its texts and names")
+    return text

@@ -25,9 +25,9 @@ class ModelSettings(Settings):
 class FinetuneSettings(Settings):
     """Supervised fine-tuning of the whole language side *before* curation; its result becomes the base."""
 
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, le=100_000)
     """Passes over the training questions."""
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0, le=10)
     """Peak, AdamW, cosine."""
-    batch_images: int = Field(16, ge=1)
+    batch_images: int = Field(16, ge=1, le=100_000)
     """Images (with all their questions) per step."""

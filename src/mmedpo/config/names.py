@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmedpo.config.chat import endpoint_of
+from mmedpo.config.curate import GroundSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.explain import explain
 from mmedpo.config.groups import Named, Settings, refuse_set
@@ -32,6 +33,7 @@ def check_names(settings: RunSettings) -> RunSettings:
         _check_name(where, name, marker)
     try:
         _refuse_idle(settings)
+        tool_settings(settings.ground)
         data = _complete(settings.data)
     except ValueError as error:
         raise ConfigError(str(error)) from None
@@ -76,6 +78,27 @@ def own_settings(dataset: Any, data: DataSettings) -> Settings | None:
         return declared.model_validate(dict(data.groups.get(group, {})))
     except ValidationError as error:
         raise ConfigError(explain(error, declared, f"data.{group}")) from None
+
+
+def tool_settings(ground: GroundSettings) -> dict[str, Settings | None]:
+    """What a recipe gives each visual tool, by its name; None for a tool that declares no settings.
+
+    Raises:
+        ConfigError: unknown to that tool, or a bad value.
+    """
+    told: dict[str, Settings | None] = {}
+    for name in ground.tools:
+        declared: type[Settings] | None = (
+            None if name == "none" else getattr(lookup("grounder", name), "settings", None)
+        )
+        given = ground.options.get(name, {})
+        if declared is None and given:
+            raise ConfigError(f"ground.options.{name} has no effect because {name} has no settings; remove it")
+        try:
+            told[name] = None if declared is None else declared.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(explain(error, declared or Settings, f"ground.options.{name}")) from None
+    return told
 
 
 def _names(group: Settings, prefix: str = "") -> Iterator[tuple[str, str, Named]]:
@@ -123,6 +146,11 @@ def _refuse_idle(settings: RunSettings) -> None:
     weights = settings.score.weights
     if weights != UNWEIGHTED and (idle := {"mu", "sigma", "lower", "upper"} - lookup("weighting", weights).options):
         refuse_set(settings.score, idle, "score", f"score.weights is {weights!r}")
+    score = settings.score
+    bounded = weights != UNWEIGHTED and "mu" in lookup("weighting", weights).options
+    if bounded and not score.lower <= score.mu <= score.upper:
+        bounds = f"score.lower ({score.lower}) and score.upper ({score.upper})"
+        raise ConfigError(f"score.mu ({score.mu}) must lie between {bounds}")
 
 
 def _complete(data: DataSettings) -> DataSettings:

@@ -11,10 +11,11 @@ from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
-from mmedpo.config.groups import Settings, refuse_set
+from mmedpo.config.groups import Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
 from mmedpo.config.train import TrainSettings
+from mmedpo.errors import brief, shown
 
 
 class RunSettings(Settings):
@@ -22,7 +23,7 @@ class RunSettings(Settings):
 
     description: str = ""
     """What this recipe is, one line."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of sampling, noise, adapter and order; the dataset has its own."""
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -52,7 +53,7 @@ class RunSettings(Settings):
             if self.score.rescore is None:
                 kept = f"{reason} and keep their scores: give score.rescore=missing or all with it"
                 refuse_set(self.score, {"agents", "rounds"}, "score", kept)
-        elif self.ground.tool == "none" and "visual" in self.curate.kinds:
+        elif self.ground.tools == ("none",) and "visual" in self.curate.kinds:
             raise ValueError("curate.kinds asks for visual pairs but ground.tool is 'none'; set curate.kinds=[text]")
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
@@ -94,15 +95,14 @@ class RunSettings(Settings):
         judges, agents = self.used_endpoints("curate"), self.used_endpoints("score")
         for name in (*judges, *agents):
             if name not in known:
-                given = ", ".join(known) or "none"
-                raise ValueError(f"endpoint {name!r} is not among chat.endpoints ({given}); describe it there")
+                given = brief(", ".join(known)) or "none"
+                raise ValueError(f"endpoint {shown(name)} is not among chat.endpoints ({given}); describe it there")
         for name in known:
+            where = f"chat.endpoints.{brief(name, 40)}"
             if name not in (*judges, *agents):
                 raise ValueError(
-                    f"chat.endpoints.{name} has no effect because no judge or agent uses it; "
-                    f"set e.g. score.agents=[chat:{name}], or remove it"
+                    f"{where} has no effect because no judge or agent uses it; "
+                    f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
                 )
             if known[name].images and name not in judges:
-                raise ValueError(
-                    f"chat.endpoints.{name}.images has no effect because agents of the debate see text only; remove it"
-                )
+                raise ValueError(f"{where}.images has no effect because agents of the debate see text only; remove it")

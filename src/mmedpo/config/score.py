@@ -20,20 +20,20 @@ class ScoreSettings(Settings):
         ("rubric-radiologist", "rubric-internist", "rubric-language"), min_length=1
     )
     """Registered names of the debating agents, in speaking order; `NAME:ENDPOINT` where it asks a language model."""
-    rounds: int = Field(5, ge=1)
+    rounds: int = Field(5, ge=1, le=100)
     """r, rounds without consensus after which the history is averaged."""
     rescore: Literal["missing", "all"] | None = None
     """Imported text pairs that are debated: those whose score is `missing` (or invalid), or `all`, whatever score the
     file gives; None: none, the scores of the file stand as they are."""
     weights: Annotated[str, Named("weighting", also=(UNWEIGHTED,))] = "rescale"
     """How a raw score becomes s': registered name, see `mmedpo.score.weightings`; `none`: it does not, all weigh 1."""
-    mu: float = 1.0
+    mu: float = Field(1.0, ge=0, le=1000)
     """Mean the scores are rescaled to."""
-    sigma: float = Field(0.1**0.5, gt=0)
+    sigma: float = Field(0.1**0.5, ge=1e-6, le=1000)
     """Standard deviation they are rescaled to (the paper: sigma^2 = 0.1)."""
-    lower: float = 0.75
+    lower: float = Field(0.75, ge=0, le=1000)
     """Lower clip of s'."""
-    upper: float = 1.25
+    upper: float = Field(1.25, gt=0, le=1000)
     """Upper clip of s'."""
     unscored: Unscored = "drop"
     """What to do with a pair that has no score."""

@@ -18,9 +18,9 @@ Grouping = Literal["none", "example", "image"]
 class LoraSettings(Settings):
     """The adapter on every linear layer of the trained parts."""
 
-    rank: int = Field(128, ge=1)
+    rank: int = Field(128, ge=1, le=65_536)
     """r (paper: 128)."""
-    alpha: int = Field(256, ge=1)
+    alpha: int = Field(256, ge=1, le=1_000_000)
     """Scale (paper: 256)."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout inside the adapter."""
@@ -29,13 +29,13 @@ class LoraSettings(Settings):
 class WatchSettings(Settings):
     """What is watched while training, and when to stop."""
 
-    every: int = Field(20, ge=1)
+    every: int = Field(20, ge=1, le=1_000_000_000)
     """Optimizer steps between two looks at the validation probe."""
-    questions: int = Field(240, ge=1)
+    questions: int = Field(240, ge=1, le=1_000_000)
     """Validation questions answered by greedy decoding at each look (reports excluded)."""
     collapse_drop: float = Field(0.5, gt=0, le=1)
     """Stop when the probe's score falls below this share of its value at the start."""
-    collapse_logprob: float = Field(3.0, gt=0)
+    collapse_logprob: float = Field(3.0, gt=0, le=1e6)
     """Stop when log pi(y_w) per token fell by more than this since the start, nats."""
     keep: Literal["best", "last"] = "best"
     """Which adapter is the result: the best on the validation probe, or the last."""
@@ -47,11 +47,11 @@ class TermSettings(Settings):
     loss: str = "sigmoid"
     """Registered name: sigmoid, ipo, hinge, robust, softmax; regularisers nll and anchor. It is looked up when a run
     that trains starts, not when the recipe is read: losses load torch."""
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, gt=0, le=1e6)
     """lambda, the share of this term."""
-    beta: float | None = Field(None, gt=0)
+    beta: float | None = Field(None, gt=0, le=1000)
     """Temperature of this term; None: `train.beta`."""
-    delta: float | None = None
+    delta: float | None = Field(None, ge=-1000, le=1000)
     """Margin subtracted inside the sigmoid; None: 0."""
     label_smoothing: float | None = Field(None, ge=0, lt=0.5)
     """Assumed share of flipped preferences (sigmoid: conservative DPO; robust); None: 0."""
@@ -66,9 +66,9 @@ class TrainSettings(Settings):
     """Preference objective on the pairs, or supervised fine-tuning on the chosen answers (same examples)."""
     objective: tuple[TermSettings, ...] = Field((TermSettings(),), min_length=1)
     """Terms that are added up; the default alone is Eq. 3."""
-    beta: float = Field(0.1, gt=0)
+    beta: float = Field(0.1, gt=0, le=1000)
     """Temperature of the implicit reward (the paper writes alpha)."""
-    edited_token_weight: float = Field(1.0, gt=0)
+    edited_token_weight: float = Field(1.0, gt=0, le=1000)
     """Weight of answer tokens in which the two sides of a text pair differ (DDPO of RLHF-V); others have 1."""
     tune: Literal["lora", "full"] = "lora"
     """Adapter on every linear layer of `parts`, or all their weights."""
@@ -76,19 +76,19 @@ class TrainSettings(Settings):
     """What is trained; the rest is frozen, and computed once."""
     lora: LoraSettings = LoraSettings()
     """The adapter."""
-    learning_rate: float = Field(1e-7, gt=0)
+    learning_rate: float = Field(1e-7, gt=0, le=10)
     """Peak (paper: 1e-7 for 7B with LoRA)."""
-    epochs: float = Field(3.0, gt=0)
+    epochs: float = Field(3.0, gt=0, le=100_000)
     """Passes over the pairs."""
     grouping: Grouping = "example"
     """What stays together in a step: `none` pairs at random (the paper's sampling); `example` all pairs of a
     question (the same randomness over questions, and the preferred branch is computed once); `image` all pairs
     of an image (the fastest; neighbouring questions are no longer drawn independently)."""
-    batch_groups: int = Field(4, ge=1)
+    batch_groups: int = Field(4, ge=1, le=100_000)
     """Groups (see `grouping`) per optimizer step, process and accumulation; each brings all its pairs."""
-    gradient_accumulation: int = Field(1, ge=1)
+    gradient_accumulation: int = Field(1, ge=1, le=100_000)
     """Batches per optimizer step; the loss stays the mean over all pairs of the step."""
-    max_length: int = Field(1024, ge=1)
+    max_length: int = Field(1024, ge=1, le=10_000_000)
     """Longest sequence, tokens; a longer pair is refused, image tokens are never cut."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more work."""
@@ -96,11 +96,11 @@ class TrainSettings(Settings):
     """Learning-rate schedule."""
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     """Share of the steps that warm up."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=100)
     """AdamW."""
-    max_gradient_norm: float = Field(1.0, gt=0)
+    max_gradient_norm: float = Field(1.0, gt=0, le=1e9)
     """Clip of the gradient's norm."""
-    checkpoint_every: int = Field(50, ge=1)
+    checkpoint_every: int = Field(50, ge=1, le=1_000_000_000)
     """Optimizer steps between checkpoints; a killed run resumes from the last one."""
     report_to: tuple[str, ...] = ()
     """Experiment trackers of transformers, e.g. tensorboard; the run's own log is always written."""

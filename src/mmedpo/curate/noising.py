@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from mmedpo.grounding.stage import by_image, heatmap_of
+from mmedpo.grounding.library import by_image, heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
 from mmedpo.imaging.pictures import png_bytes

@@ -16,7 +16,7 @@ from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
 from mmedpo.curate.pairs import text_pair, visual_pair
 from mmedpo.errors import ConfigError, CurationError
-from mmedpo.grounding.stage import by_image
+from mmedpo.grounding.library import by_image
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Candidate, Drop, Example, Grounding, PreferencePair, Verdict
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, require_usable
 from mmedpo.data.splits import disjoint_split, leak_report
 from mmedpo.errors import ConfigError, DataError
+from mmedpo.imaging.images import split_frame
 from mmedpo.imaging.index import index_images
-from mmedpo.records import AnswerType, Box, Drop, ErrorType, Example
+from mmedpo.records import AnswerType, Box, Drop, ErrorType, Example, ImageRef
+from mmedpo.storage.embedded import EmbeddedImages
+from mmedpo.storage.paths import safe_join
 
 DISJOINT = "image-disjoint"
 """Drawn: train, validation and test share neither an image nor a patient."""
@@ -48,25 +51,32 @@ class Parsed:
     questions: list[Question] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    images: EmbeddedImages = field(default_factory=lambda: EmbeddedImages(None))
+    """Where images that lie inside the dataset's tables are written."""
 
     def drop(self, item: str, reason: str, detail: str) -> None:
         """Counts a record that is left out."""
         self.drops.append(Drop(stage="data", item=item, reason=reason, detail=detail))
 
     def add(self, question: Question) -> None:
-        """Keeps a question, or drops it under the reason that makes it unusable."""
-        if question.example_id in self._ids:
+        """Keeps a question, or drops it under the reason that makes it unusable.
+
+        Files of several splits often count their questions from 0 anew: an id of another split is told apart by it.
+        """
+        if self._splits.get(question.example_id, question.split) != question.split:
+            question = replace(question, example_id=f"{question.example_id}-{question.split or 'none'}")
+        if question.example_id in self._splits:
             self.drop(question.example_id, "duplicate-id", "an earlier record has the same id")
         elif not question.question:
             self.drop(question.example_id, "empty-question", "it asks nothing")
         elif not question.answer:
             self.drop(question.example_id, "empty-answer", "it has no answer")
         else:
-            self._ids.add(question.example_id)
+            self._splits[question.example_id] = question.split
             self.questions.append(question)
 
     def __post_init__(self) -> None:
-        self._ids: set[str] = set()
+        self._splits: dict[str, str] = {}
 
 
 def assemble(
@@ -78,8 +88,11 @@ def assemble(
     *,
     data_use: DataUse = "open",
     default: str = DISJOINT,
+    redraw: bool = False,
 ) -> DatasetReading:
     """Indexes the images of the questions and gives them their split.
+
+    What is published as validation or test stays so, whatever is drawn.
 
     Args:
         name: registered name of the dataset.
@@ -89,56 +102,107 @@ def assemble(
         progress: called after every image.
         data_use: images of restricted data must not have text burned in, unless allowed.
         default: split scheme where the user names none.
+        redraw: the published test part shares nearly every image with the rest, so a drawn split disregards it.
 
     Raises:
         ConfigError: unknown split scheme, or no official split.
         DataError: too little is usable, or a split is left empty.
     """
     scheme = _scheme(name, parsed.questions, settings, default)
-    index = index_images(
-        root,
-        (question.image for question in parsed.questions),
-        burned_in=data_use == "open" or settings.allow_burned_in,
-        progress=progress,
-    )
+    images, failures = _index(root, parsed, settings, progress, data_use)
     examples = []
     for question in parsed.questions:
-        image = index.images.get(question.image)
+        image = images.get(question.image)
         if image is None:
-            parsed.drop(question.example_id, "unreadable-image", index.failures[question.image])
+            parsed.drop(question.example_id, "unreadable-image", failures[question.image])
             continue
         fields = {key: value for key, value in vars(question).items() if key not in ("image", "split")}
         examples.append(Example(dataset=name, image=image, split=question.split or "train", **fields))
-    reading = require_usable(DatasetReading(examples, parsed.drops, parsed.notes), root, settings.min_usable)
-    return split_reading(name, reading, scheme, settings, default=default)
+    reading = DatasetReading(examples, parsed.drops, parsed.notes, parsed.images if parsed.images.names else None)
+    reading = require_usable(reading, root, settings.min_usable)
+    return split_reading(name, reading, scheme, settings, default=default, redraw=redraw)
+
+
+def _index(
+    root: Path, parsed: Parsed, settings: DatasetSettings, progress: Progress | None, data_use: DataUse
+) -> tuple[dict[str, ImageRef], dict[str, str]]:
+    """Image as the questions name it to its reference, or to what is wrong with it.
+
+    Where some images lay inside a table, the others join them: all images of a reading lie below one folder.
+    """
+    inside, images, failures = parsed.images.names.copy(), dict[str, ImageRef](), dict[str, str]()
+    for folder, held in ((root, False), (parsed.images.root if inside else root, True)):
+        wanted = [question.image for question in parsed.questions if (question.image in inside) == held]
+        if wanted:
+            index = index_images(
+                folder,
+                wanted,
+                burned_in=data_use == "open" or settings.allow_burned_in,
+                progress=progress,
+            )
+            failures.update(index.failures)
+            images.update(index.images)
+    if inside:
+        images = {name: ref if name in inside else _joined(root, ref, parsed.images) for name, ref in images.items()}
+    return images, failures
+
+
+def _joined(root: Path, ref: ImageRef, store: EmbeddedImages) -> ImageRef:
+    name, frame = split_frame(ref.path)
+    kept = store.keep(safe_join(root, name).read_bytes())
+    return ref.model_copy(update={"path": kept if frame is None else f"{kept}#frame={frame}"})
 
 
 def split_reading(
-    name: str, reading: DatasetReading, scheme: str, settings: DatasetSettings, *, default: str
+    name: str,
+    reading: DatasetReading,
+    scheme: str,
+    settings: DatasetSettings,
+    *,
+    default: str,
+    redraw: bool = False,
 ) -> DatasetReading:
     """Applies a split scheme and notes what the splits share.
 
     Raises:
         DataError: a wanted split is left empty.
     """
-    examples, wanted = reading.examples, ["train", "test"]
+    examples, notes = reading.examples, list[str]()
     if scheme == DISJOINT:
         fractions = dict(zip(("train", "validation", "test"), settings.fractions, strict=True))
-        examples = disjoint_split(examples, fractions, settings.split_seed)
-        wanted = [split for split, share in fractions.items() if share > 0]
-    counts = Counter(example.split for example in examples)
-    empty = [split for split in wanted if not counts[split]]
-    if empty:
-        raise DataError(
-            f"{name} split {scheme!r} of {len(examples)} questions leaves {' and '.join(empty)} empty; "
-            "use another seed, other fractions (0 for a split that is not wanted) or more data"
-        )
+        held = {} if redraw else {e.example_id: e.split for e in examples if e.split != "train"}
+        drawn = disjoint_split(examples, fractions, settings.split_seed, held=held)
+        notes = _kept(name, examples, drawn, held)
+        wanted = [split for split, share in fractions.items() if share > 0] if not held else []
+        examples = drawn
+        counts = Counter(example.split for example in examples)
+        empty = [split for split in wanted if not counts[split]]
+        if empty:
+            raise DataError(
+                f"{name} split {scheme!r} of {len(examples)} questions leaves {' and '.join(empty)} empty; "
+                "use another seed, other fractions (0 for a split that is not wanted) or more data"
+            )
+    if not any(example.split == "train" for example in examples):
+        notes.append(f"{name} says of none of its {len(examples)} questions that it is for training")
     advice = f": use split {DISJOINT!r}" if scheme != DISJOINT else ""
-    notes = [
+    notes += [
         f"{name} split {scheme!r}: {line}; scores on it partly measure memory{advice}"
         for line in leak_report(examples).lines()
     ]
-    return DatasetReading(examples, reading.drops, [*notes, *reading.notes])
+    return replace(reading, examples=examples, notes=[*notes, *reading.notes])
+
+
+def _kept(name: str, before: Sequence[Example], after: Sequence[Example], held: Mapping[str, str]) -> list[str]:
+    """What a drawn split keeps of the published one, in words."""
+    if not held:
+        return []
+    counts = ", ".join(f"{count} {split}" for split, count in Counter(held.values()).items())
+    notes = [f"{name} says what is held out ({counts} questions): that stays, the rest was drawn"]
+    taken = set(held.values())
+    moved = sum(a.split == "train" and b.split in taken for a, b in zip(before, after, strict=True))
+    if moved:
+        notes.append(f"{moved} further questions share an image or a patient with what is held out, and went there")
+    return notes
 
 
 def closed_or_open(answer: str) -> AnswerType:
@@ -151,17 +215,16 @@ def yes_no_choices(answer_type: AnswerType, answer: str) -> tuple[str, ...]:
     return ("yes", "no") if answer_type == "closed" and answer.casefold() in ("yes", "no") else ()
 
 
-def official_name(split: str) -> str:
-    """`val`, `validate`, `valid`, `dev` to `validation`; other names as they are."""
-    plain = split.strip().casefold()
-    return "validation" if plain in ("val", "validate", "valid", "dev", "validation") else plain
+def check_scheme(name: str, settings: DatasetSettings) -> None:
+    """Raises `ConfigError` for an unknown split scheme."""
+    if settings.split not in ("", DISJOINT, OFFICIAL):
+        raise ConfigError(f"{name} has no split {settings.split!r}; allowed: {DISJOINT}, {OFFICIAL}")
 
 
 def _scheme(name: str, questions: Sequence[Question], settings: DatasetSettings, default: str) -> str:
+    check_scheme(name, settings)
     scheme = settings.split or default
-    if scheme not in (DISJOINT, OFFICIAL):
-        raise ConfigError(f"{name} has no split {scheme!r}; allowed: {DISJOINT}, {OFFICIAL}")
-    if scheme == OFFICIAL and not any(question.split for question in questions):
+    if scheme == OFFICIAL and questions and not any(question.split for question in questions):
         if settings.split:
             raise ConfigError(f"{name} as found has no official split; use {DISJOINT!r}")
         return DISJOINT

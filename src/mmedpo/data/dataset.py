@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -19,14 +19,17 @@ from mmedpo.config import DatasetSettings, DataSettings, own_settings
 from mmedpo.errors import DataError
 from mmedpo.records import Drop, Example
 from mmedpo.registry import lookup
+from mmedpo.storage.embedded import EmbeddedImages
 
 __all__ = [
     "DataUse",
     "Dataset",
     "DatasetReading",
     "DatasetSettings",
+    "InRun",
     "Progress",
     "as_text",
+    "embedded_images",
     "find_entry",
     "make_dataset",
     "require_usable",
@@ -52,6 +55,15 @@ class DatasetReading:
     """Records left out, each with its reason."""
     notes: list[str] = field(default_factory=list)
     """Warnings for the user, one sentence each, e.g. about a leak between the splits."""
+    extracted: EmbeddedImages | None = field(default=None, compare=False)
+    """Where the images lay inside a table: the folder that all image paths are relative to; None: the dataset's."""
+
+
+class InRun(DatasetSettings):
+    """What a reader is told inside a run."""
+
+    extracted: Path
+    """Folder that images inside a table are written to."""
 
 
 class Dataset(Protocol):
@@ -92,6 +104,11 @@ def make_dataset(data: DataSettings) -> Dataset:
     return dataset
 
 
+def embedded_images(settings: DatasetSettings) -> EmbeddedImages:
+    """Where a reader writes images that lie inside a table: into the run, else where they go with the reading."""
+    return EmbeddedImages(settings.extracted if isinstance(settings, InRun) else None)
+
+
 def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:
     """The file (or folder) below `root` whose name is one of `spellings`; case, blanks, `_` and `-` are ignored.
 
@@ -104,14 +121,17 @@ def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:
     if not root.is_dir():
         raise DataError(f"dataset folder {root} does not exist; it should hold {wanted}: correct the path or download")
     try:
-        entries = sorted(entry for entry in root.iterdir() if (entry.is_dir() if folder else entry.is_file()))
+        entries = sorted(root.iterdir())
     except OSError as error:
         raise DataError(f"dataset folder {root} cannot be listed ({error.strerror}); check its rights") from error
     for spelling in spellings:
         for entry in entries:
-            if _plain(entry.name) == _plain(spelling):
+            if _plain(entry.name) == _plain(spelling) and (entry.is_dir() if folder else entry.is_file()):
                 return entry
     what = "folder" if folder else "file"
+    packed = [e.name for e in entries if folder and any(_plain(e.name) == f"{_plain(s)}.zip" for s in spellings)]
+    if packed:
+        raise DataError(f"{root} holds {packed[0]} but no folder {wanted}; unpack it there")
     raise DataError(f"{root} holds no {what} {wanted}; point to the folder as downloaded, or download it again")
 
 
@@ -145,7 +165,7 @@ def require_usable(reading: DatasetReading, root: Path, min_usable: float) -> Da
             f"({reasons}{first}); complete the download or lower data.min_usable"
         )
     note = f"{len(reading.drops)} of {total} records were dropped: {reasons}"
-    return DatasetReading(reading.examples, reading.drops, [*reading.notes, note])
+    return replace(reading, notes=[*reading.notes, note])
 
 
 def _plain(name: str) -> str:

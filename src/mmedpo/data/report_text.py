@@ -1,17 +1,23 @@
-"""Sections of a free-text radiology report, and the settings of datasets that hold them. Pure."""
+"""Sections of a free-text radiology report, and the settings of datasets that hold them. Pure.
+
+Headings are told by their form (capitals and a colon at the beginning of a line) and sorted by their words:
+those of the findings, of the impression, of the sections beside them (indication, comparison ...), and views
+("CHEST, TWO VIEWS:"), behind which reports without a heading of their own state their findings. Misspelt words
+count as what they resemble. Any other heading inside findings or impression is a sub-heading and stays in the
+text; elsewhere it begins a section that is not read, and is counted.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from mmedpo.config import Settings
-
-_HEADER = re.compile(r"^[ \t]*([A-Z][A-Z /,()&-]{2,60}):", re.MULTILINE)
-_KINDS = (("findings", ("FINDINGS", "FINDING")), ("impression", ("IMPRESSION", "CONCLUSION", "IMPRESSIONS")))
 
 
 class ReportSettings(Settings):
@@ -25,23 +31,128 @@ class ReportSettings(Settings):
     """What is asked of every image."""
 
 
-def report_sections(text: str) -> dict[str, str]:
-    """`findings` and `impression` of a report whose sections have headings in capitals.
+Kind = Literal["findings", "impression", "views", "other", "unknown"]
 
-    "FINDINGS AND IMPRESSION:" counts as findings. The first section of a kind wins; white space is single.
+_WORDS: dict[str, Kind] = {
+    **dict.fromkeys(("FINDINGS", "FINDING"), "findings"),
+    **dict.fromkeys(("IMPRESSION", "IMPRESSIONS", "CONCLUSION", "CONCLUSIONS", "INTERPRETATION"), "impression"),
+    **dict.fromkeys(
+        (
+            *(
+                "EXAM",
+                "EXAMINATION",
+                "STUDY",
+                "PROCEDURE",
+                "INDICATION",
+                "INDICATIONS",
+                "HISTORY",
+                "CLINICAL",
+                "REASON",
+            ),
+            *("DIAGNOSIS", "COMPARISON", "COMPARISONS", "TECHNIQUE", "NOTIFICATION", "RECOMMENDATION"),
+            *("RECOMMENDATIONS", "ADDENDUM", "REPORT", "WET", "READ", "DATE", "TIME", "DOSE", "ATTESTATION"),
+        ),
+        "other",
+    ),
+}
+"""Word of a heading to the section it names (the headings of MIMIC-CXR and Open-i)."""
+_VIEWS = frozenset(("CHEST", "VIEW", "VIEWS", "RADIOGRAPH", "RADIOGRAPHS", "FILM", "FILMS", "XRAY", "CXR", "PORTABLE"))
+"""Words of which a heading that names the picture has at least one."""
+_ALIKE = 0.84
+"""A word of eight letters with one of them wrong, left out, doubled or swapped."""
+_SHORTEST_MISSPELT = 6
+"""Shorter words resemble too many others."""
+
+_HEADING = re.compile(r"^[ \t]*([A-Z][A-Z0-9 /,.()&'-]{1,80}?)[ \t]*:", re.MULTILINE)
+_TITLE = re.compile(r"^[ \t]*([A-Z][a-z]+(?: (?:and|[A-Z][a-z]+)){0,3})[ \t]*:", re.MULTILINE)
+"""A heading in small letters, which counts only where it names a known section."""
+_ALONE = re.compile(r"^[ \t]*([A-Z][A-Z ]{3,40})[ \t]*$", re.MULTILINE)
+"""A line of capitals without a colon; likewise."""
+_LETTERS = re.compile(r"[A-Z]+(?:-RAY)?")
+
+
+@dataclass(frozen=True)
+class ReportSections:
+    """What a report holds, and what of it was not understood."""
+
+    texts: Mapping[str, str]
+    """`findings` and `impression`, where they are there; white space is single."""
+    unread: tuple[str, ...] = ()
+    """Headings of sections that are of no known kind, and second sections of a kind; their text is not read."""
+
+
+class _Heading(NamedTuple):
+    kind: Kind
+    name: str
+    start: int
+    end: int
+
+
+def report_sections(text: str) -> ReportSections:
+    """Findings and impression of a report.
+
+    "FINDINGS AND IMPRESSION:" counts as findings, as does what stands behind a heading of views in a report
+    without findings. The first section of a kind that is not empty wins.
     """
     found: dict[str, str] = {}
-    headings = list(_HEADER.finditer(text))
-    ends = [heading.start() for heading in headings[1:]] + [len(text)]
-    for heading, end in zip(headings, ends, strict=False):  # no heading at all leaves one end over
-        content = " ".join(text[heading.end() : end].split())
-        for kind, names in _KINDS:
-            if content and any(name in heading.group(1) for name in names):
-                found.setdefault(kind, content)
-                break
-    return found
+    unread: list[str] = []
+    views = ""
+    for heading, content in _parts(text):
+        if heading.kind in ("findings", "impression") and content:
+            if heading.kind in found:
+                unread.append(heading.name)
+            found.setdefault(heading.kind, content)
+        elif heading.kind == "views":
+            views = views or content
+        elif heading.kind == "unknown":
+            unread.append(heading.name)
+    if views and "findings" not in found:
+        found["findings"] = views
+    return ReportSections(found, tuple(unread))
 
 
 def join_sections(sections: Mapping[str, str], wanted: Sequence[str]) -> str:
     """The wanted sections in their order, as one text; empty when none is there."""
     return " ".join(" ".join(sections[name].split()) for name in wanted if sections.get(name))
+
+
+def _parts(text: str) -> Iterator[tuple[_Heading, str]]:
+    """Every section with its text: a heading that is known, or that stands outside findings and impression."""
+    open_sections: list[_Heading] = []
+    for heading in _headings(text):
+        inside = bool(open_sections) and open_sections[-1].kind in ("findings", "impression", "views")
+        if inside and heading.kind in ("unknown", "views"):
+            continue  # a sub-heading: its words stay in the text
+        open_sections.append(heading)
+    ends = [heading.start for heading in open_sections[1:]] + [len(text)]
+    for heading, end in zip(open_sections, ends, strict=False):  # no heading at all leaves one end over
+        yield heading, " ".join(text[heading.end : end].split())
+
+
+def _headings(text: str) -> list[_Heading]:
+    found = {}
+    for pattern in (_ALONE, _TITLE, _HEADING):
+        for match in pattern.finditer(text):
+            kind = _kind(match.group(1).upper())
+            if pattern is _HEADING or kind in ("findings", "impression", "other"):
+                found[match.start()] = _Heading(kind, match.group(1).strip(), match.start(), match.end())
+    return [found[start] for start in sorted(found)]
+
+
+def _kind(heading: str) -> Kind:
+    words = _LETTERS.findall(heading)
+    kinds = [kind for word in words if (kind := _word_kind(word))]
+    for kind in ("findings", "impression", "other"):
+        if kind in kinds:
+            return kind
+    if any(word.replace("-", "") in _VIEWS for word in words):
+        return "views"
+    return "unknown"
+
+
+def _word_kind(word: str) -> Kind | None:
+    known = _WORDS.get(word)
+    if known is None and len(word) >= _SHORTEST_MISSPELT:
+        near = get_close_matches(word, _WORDS, n=1, cutoff=_ALIKE)
+        known = _WORDS[near[0]] if near else None
+    return known

@@ -26,6 +26,7 @@ def disjoint_split(
     fractions: Mapping[str, float],
     seed: int,
     by: Sequence[SplitKey] = ("patient", "image"),
+    held: Mapping[str, str] | None = None,
 ) -> list[Example]:
     """Assigns every example a split such that no two splits share a patient or an image.
 
@@ -39,6 +40,8 @@ def disjoint_split(
         fractions: split name to share of the groups; they sum to 1.
         seed: another seed gives another split.
         by: what must not be shared; at least one of `patient` and `image`.
+        held: example id to the split it must keep. Its whole group goes there, and nothing else is drawn into
+            such a split.
 
     Returns:
         The examples in their given order, `split` replaced.
@@ -48,10 +51,25 @@ def disjoint_split(
     """
     _check(fractions, by)
     groups = linked([_keys(example, by) for example in examples])
+    fixed: dict[tuple[int, str], str] = {}
+    for example, group in zip(examples, groups, strict=True):
+        split = (held or {}).get(example.example_id)
+        if split is not None and fixed.get(group, "validation") == "validation":
+            fixed[group] = split  # of several, not the one that settings are chosen on
+    open_to = _remaining(fractions, set(fixed.values()))
     return [
-        example.model_copy(update={"split": _draw(group, seed, fractions)})
+        example.model_copy(update={"split": fixed.get(group) or _draw(group, seed, open_to)})
         for example, group in zip(examples, groups, strict=True)
     ]
+
+
+def _remaining(fractions: Mapping[str, float], taken: set[str]) -> Mapping[str, float]:
+    """The fractions of the splits that are still drawn, summing to 1; all of it training where none is left."""
+    if not taken:
+        return fractions
+    left = {name: share for name, share in fractions.items() if name not in taken}
+    total = sum(left.values())
+    return {name: share / total for name, share in left.items()} if total > 0 else {"train": 1.0}
 
 
 def linked(keys: Sequence[Sequence[K]]) -> list[K]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 
 from mmedpo.config import RunSettings
-from mmedpo.data.dataset import make_dataset
+from mmedpo.data.dataset import DatasetSettings, InRun, make_dataset
 from mmedpo.errors import ConfigError, DataError
 from mmedpo.records import Drop, Example
 from mmedpo.run import Run, Stage, picked
 from mmedpo.run.layout import DATA, DATA_NOTES, EXAMPLES
 from mmedpo.seeds import derive_seed
-from mmedpo.storage.files import stamp_path
+from mmedpo.storage.files import move, stamp_path
 from mmedpo.storage.tables import write_text
 
 MINIMUM_TRAIN = 8
@@ -30,18 +31,25 @@ def stage(settings: RunSettings) -> Stage:
     if not root.is_dir():
         raise ConfigError(f"data.root={str(root)!r} is not a folder; give the dataset's folder as downloaded")
     # Names, sizes and times: cheap, and different when the data is.
-    return Stage("data", load_data, {**content, "files": stamp_path(root)}, writes=(EXAMPLES, DATA_NOTES))
+    content["files"] = stamp_path(root)
+    return Stage("data", load_data, content, writes=(EXAMPLES, DATA_NOTES), may_write=(DATA,))
 
 
 def load_data(run: Run) -> list[Example]:
     """Reads the dataset of the recipe; writes `examples.parquet` and `data.json` (notes, counts).
+
+    Images that lie inside a table are written into the run, never into the dataset's folder.
 
     Raises:
         DataError: the folder is missing or not the dataset, or too few training examples are usable.
     """
     settings = run.settings.data
     dataset = make_dataset(settings)
-    reading = dataset.read(run.image_root, settings, run.track("reading images"))
+    root = run.file(DATA) if settings.root is None else settings.root.expanduser()
+    if settings.root is not None:
+        shutil.rmtree(run.path / DATA, ignore_errors=True)  # of a run that was killed here
+    told = InRun(**settings.model_dump(include=set(DatasetSettings.model_fields)), extracted=run.work_folder / DATA)
+    reading = dataset.read(root, told, run.track("reading images"))
     examples, drops = reading.examples, list(reading.drops)
     if settings.max_train_examples is not None:
         examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)
@@ -58,6 +66,9 @@ def load_data(run: Run) -> list[Example]:
     content = {"notes": reading.notes, "questions": counts, "data_use": dataset.data_use}
     write_text(run.file(DATA_NOTES), json.dumps(content, indent=1))
     run.write_drops(drops)
+    if reading.extracted is not None:
+        # Last: where this folder is says where the examples' images lie.
+        move(run.work_folder / DATA, run.file(DATA))
     run.message(", ".join(f"{count} {split}" for split, count in counts.items()) + " questions")
     return examples
 

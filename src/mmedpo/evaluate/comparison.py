@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmedpo.errors import TooFewImages
 from mmedpo.evaluate.scoring import image_clusters, metric_values, summarise
 from mmedpo.evaluate.statistics import holm, paired_difference
 from mmedpo.records import Difference, ItemScore, SplitScores
-from mmedpo.records.evaluation import METRICS
+from mmedpo.records.evaluation import LABELS, METRICS
 
 MINIMUM_BY_TYPE = 20
 """Questions of one error type below which it gets no interval of its own."""
@@ -56,6 +57,18 @@ def compare_by_type(
     return adjusted(found)
 
 
+def too_few(items: Sequence[ItemScore], models: Sequence[str], protocol: str, splits: Sequence[str]) -> list[str]:
+    """What `compare` had to leave out, one sentence each."""
+    notes = []
+    for split in splits:
+        first = _of(items, models[0], protocol, split)
+        for metric in METRICS:
+            images = {item.image_sha256 for item in first if metric in item.values}
+            if len(images) == 1:
+                notes.append(f"{split}: all questions with {LABELS[metric]} are on one image; models are not compared")
+    return notes
+
+
 def adjusted(table: Sequence[Difference]) -> tuple[Difference, ...]:
     """The same table with p-values adjusted for all of its comparisons (`statistics.holm`)."""
     p_values = holm({str(number): item.p_value for number, item in enumerate(table)})
@@ -70,11 +83,14 @@ def _of(items: Sequence[ItemScore], model: str, protocol: str, split: str) -> li
 def _difference(
     before: Sequence[ItemScore], after: Sequence[ItemScore], metric: str, samples: int
 ) -> Difference | None:
-    """None where no question has the metric."""
+    """None where no question has the metric, or only those on one image do (`too_few` tells)."""
     a, b = metric_values(after, metric), metric_values(before, metric)
     if not a and not b:
         return None
-    interval = paired_difference(a, b, image_clusters(before), samples=samples, seed=0)
+    try:
+        interval = paired_difference(a, b, image_clusters(before), samples=samples, seed=0)
+    except TooFewImages:
+        return None
     return Difference(
         split=before[0].split,
         metric=metric,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmedpo.engine import FeatureStore
 from mmedpo.evaluate.scoring import score_predictions
-from mmedpo.imaging.pictures import read_image_file
+from mmedpo.imaging.pictures import image_file, read_image_file
 from mmedpo.models.generation import Decoding, generate_answers
 from mmedpo.models.slots import load_slot
 from mmedpo.models.vlm import VisionLanguageModel
@@ -38,7 +38,7 @@ def predict(
     answers = generate_answers(
         vlm,
         [example.question for example in examples],
-        features([image_root / example.image.path for example in examples]),
+        features([image_file(image_root, example.image.path) for example in examples]),
         Decoding(max_new_tokens),
     )
     return [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from mmedpo.config import RunSettings
-from mmedpo.errors import EvaluationError
-from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores
+from mmedpo.errors import EvaluationError, TooFewImages
+from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
 from mmedpo.evaluate.probes import Workplace, prober, probes_of
 from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.models.checkpoints import model_identity
@@ -25,7 +25,7 @@ def evaluated_examples(run: Run) -> list[Example]:
     """The questions of the evaluated splits.
 
     Raises:
-        EvaluationError: a split of the settings is not in the data, or has no question.
+        EvaluationError: a split of the settings is not in the data, or no split has a question.
     """
     settings = run.settings.evaluate
     every = run.read(EXAMPLES, Example)
@@ -33,7 +33,11 @@ def evaluated_examples(run: Run) -> list[Example]:
     for split in settings.splits:
         if split not in present:
             raise EvaluationError(f"evaluate.splits names {split!r}; the data has {', '.join(present)}")
-    return [e for e in every if e.split in settings.splits and e.answer_type in settings.answer_types]
+    asked = [e for e in every if e.split in settings.splits and e.answer_type in settings.answer_types]
+    if not asked:
+        wanted = f"of type {', '.join(settings.answer_types)} in {', '.join(settings.splits)}"
+        raise EvaluationError(f"no question {wanted}; widen evaluate.splits or evaluate.answer_types")
+    return asked
 
 
 def predict_stage(settings: RunSettings, model: str) -> Stage:
@@ -110,21 +114,31 @@ def evaluate(run: Run) -> Evaluation:
     ]
     run.write(SCORES, ItemScore, items)
     headline, samples = settings.splits[0], settings.bootstrap_samples
+    asked = {item.split for item in items}
+    splits = [split for split in settings.splits if split in asked]
+    notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
+    notes += too_few(items, MODELS, settings.protocol, splits)
     probes = []
     for name, probe in probes_of(settings).items():
         measured = {model: run.read(measured_by(name, model), probe.record) for model in MODELS}
-        probes.append(probe.summarise(name, measured, headline, samples))
+        try:
+            probes.append(probe.summarise(name, measured, headline, samples))
+        except TooFewImages:
+            notes.append(f"{headline}: probe {name} measured questions on one image only; it is left out")
     evaluation = Evaluation(
         protocol=settings.protocol,
         models=MODELS,
         splits=tuple(
             split_scores([item for item in items if item.split == split], MODELS, settings.protocol, split)
-            for split in settings.splits
+            for split in splits
         ),
-        differences=compare(items, MODELS, settings.protocol, settings.splits, samples),
+        differences=compare(items, MODELS, settings.protocol, splits, samples),
         by_error_type=compare_by_type(items, MODELS, settings.protocol, headline, samples),
         probes=tuple(summary for summary in probes if summary is not None),
         bootstrap_samples=samples,
+        notes=tuple(notes),
     )
+    for note in notes:
+        run.message(note)
     write_text(run.file(EVALUATION), evaluation.model_dump_json(indent=1))
     return evaluation

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmedpo.errors import EvaluationError
+from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.records import Record
 
 FloatArray = npt.NDArray[np.float64]
@@ -137,7 +137,7 @@ def _bootstrap(
     sums, counts = _cluster_sums(runs, clusters)
     n_runs, n_clusters = sums.shape
     if n_clusters < 2:
-        raise EvaluationError(f"an interval needs at least 2 images, got {n_clusters}; evaluate on more images")
+        raise TooFewImages(f"an interval needs at least 2 images, got {n_clusters}; evaluate on more images")
     images = np.random.default_rng([seed, 0])
     trainings = np.random.default_rng([seed, 1])
     statistics: list[FloatArray] = []

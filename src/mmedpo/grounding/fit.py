@@ -19,11 +19,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.annotation import boxes_mask
 from mmedpo.grounding.features import patch_features
 from mmedpo.grounding.grounder import resize_map
 from mmedpo.grounding.logistic import group_folds, sigmoid
-from mmedpo.grounding.patch_probe import (
+from mmedpo.grounding.regions import boxes_mask
+from mmedpo.grounding.tools.patch_probe import (
     Lesion,
     PatchProbe,
     fit_features,

@@ -1,8 +1,11 @@
-"""What every visual tool offers: `ground(image, boxes, mask) -> Region`.
+"""What every visual tool offers: `applies(modality, organ, view)` and `ground(image, boxes, mask, about) -> Region`.
 
 A tool is registered with `@register("grounder", name)`. It never invents: where it cannot mark a
 region the heatmap is None, where it cannot say how sure it is the confidence is None, and `reason`
 names why. The shell around it stores the heatmap and makes a `records.Grounding` of it.
+
+Its own settings are a `mmedpo.config.groups.Settings` under the class attribute `settings`; the recipe gives them as
+`ground.options.<name>`, and the tool is made by `from_settings(settings)`. Without the attribute it has none.
 """
 
 from __future__ import annotations
@@ -18,6 +21,25 @@ from PIL import Image
 from mmedpo.errors import GroundingError
 from mmedpo.records import Box
 from mmedpo.records.shapes import Heatmap, Mask, Pixels
+
+
+@dataclass(frozen=True)
+class About:
+    """What the data say of an image, beside its pixels; empty where they say nothing."""
+
+    modality: str = ""
+    """`xray`, `ct`, `mri`, `pathology`, `fundus`, `dermoscopy`, `ultrasound` ..."""
+    organ: str = ""
+    """`chest`, `head`, `abdomen` ..."""
+    view: str = ""
+    """`pa`, `ap`, `lateral` ... for radiographs."""
+    path: str = ""
+    """Path of the image below its dataset's root; what annotation files name."""
+    annotated: bool = False
+    """Somebody looked for lesions: no boxes and no mask then mean that there is none."""
+
+
+UNKNOWN = About()
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +58,8 @@ class Region:
     """True when the confidence was calibrated on held-out labels."""
     reason: str = ""
     """Why heatmap or confidence is None; empty otherwise."""
+    declined: bool = False
+    """True when the pixels (or the annotation file) show that the tool is not for this image: the next one is asked."""
 
 
 @runtime_checkable
@@ -45,18 +69,44 @@ class Grounder(Protocol):
     name: str
     """Name under which it is registered; goes into `Grounding.tool`."""
 
-    def ground(self, image: Pixels, example_boxes: Sequence[Box] = (), mask: Mask | None = None) -> Region:
+    def applies(self, modality: str, organ: str, view: str) -> str:
+        """Why the tool is not for such images; empty when it is. Empty arguments: the data do not say."""
+        ...
+
+    def ground(
+        self,
+        image: Pixels,
+        example_boxes: Sequence[Box] = (),
+        mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Region:
         """Marks the lesion in one image.
 
         Args:
             image: uint8 [H, W] or [H, W, 3].
             example_boxes: the boxes that came with the example; only annotation tools look at them.
             mask: the lesion mask that came with the example, [H, W]; only annotation tools look at it.
+            about: what the data say of the image.
 
         Raises:
             GroundingError: image or mask of a wrong type or shape.
         """
         ...
+
+
+def needs(wanted: dict[str, tuple[str, ...]], modality: str, organ: str, view: str) -> str:
+    """For `Grounder.applies`: the first of modality, organ and view that is not among the wanted ones, as one line.
+
+    Args:
+        wanted: allowed values by name; an allowed "" lets images pass of which the data do not say it.
+    """
+    for name, told in (("modality", modality), ("organ", organ), ("view", view)):
+        if name in wanted and told not in wanted[name]:
+            allowed = " or ".join(value for value in wanted[name] if value)
+            if told:
+                return f"{name} is {told[:40]}, the tool is for {allowed}"
+            return f"{name} is not told, the tool is for {allowed}; set ground.assume.{name} if all images are"
+    return ""
 
 
 def to_grey(image: Pixels) -> NDArray[np.float64]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mmedpo.config import GroundSettings, RunSettings
-from mmedpo.grounding.grounder import Grounder
-from mmedpo.imaging import pictures
+from mmedpo.config import RunSettings
+from mmedpo.grounding.grounder import About, Grounder, Region
+from mmedpo.grounding.library import about, fingerprint, open_tools, read_mask
 from mmedpo.imaging.images import read_image
-from mmedpo.records import Drop, Example, Grounding
-from mmedpo.registry import lookup
+from mmedpo.records import Box, Drop, Example, Grounding
+from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.run import Run, Stage
 from mmedpo.run.layout import EXAMPLES, GROUNDINGS, HEATMAPS
-from mmedpo.storage.files import hash_input, share
+from mmedpo.storage.files import share
 from mmedpo.storage.tables import atomic_path
 
 CHUNK = 32
@@ -26,17 +24,14 @@ CHUNK = 32
 
 def stage(settings: RunSettings) -> Stage:
     """What grounding is made from."""
-    content: dict[str, Any] = {"ground": settings.ground.model_dump(mode="json", exclude={"minimum_confidence"})}
-    if Path(settings.ground.probe).suffix == ".json":
-        content["probe"] = hash_input(Path(settings.ground.probe))
-    return Stage("ground", ground, content, reads=(EXAMPLES,), writes=(GROUNDINGS, HEATMAPS))
+    return Stage("ground", ground, fingerprint(settings.ground), reads=(EXAMPLES,), writes=(GROUNDINGS, HEATMAPS))
 
 
 def ground(run: Run) -> list[Grounding]:
-    """Runs the visual tool on every training image it applies to.
+    """Asks the visual tools, in order of preference, for every training image; the first that applies marks it.
 
-    Writes `groundings.parquet` and `groundings/<image>.npy` (float32 heatmaps, 0..1). Images that
-    the tool does not apply to are counted, not silently skipped.
+    Writes `groundings.parquet` and `groundings/<image>.npy` (float32 heatmaps, 0..1). A tool that does not
+    apply to an image is a counted drop with its reason, whether or not a later one did.
     """
     wanted = set(run.settings.ground.only_tags)
     first_of_image: dict[str, Example] = {}
@@ -45,53 +40,63 @@ def ground(run: Run) -> list[Grounding]:
             first_of_image.setdefault(example.image.sha256, example)
     fitting = [example for example in first_of_image.values() if wanted <= set(example.tags)]
     reason = f"tool applies to {', '.join(run.settings.ground.only_tags)}"
-    drops = [
-        Drop(stage="ground", item=example.image.path, reason="tool-not-applicable", detail=reason)
-        for example in first_of_image.values()
-        if not wanted <= set(example.tags)
-    ]
+    drops = [_drop(example, reason) for example in first_of_image.values() if not wanted <= set(example.tags)]
     (run.work_folder / HEATMAPS).mkdir(parents=True, exist_ok=True)
-    groundings = run.map("grounding", fitting, CHUNK, partial(_grounding, run), Grounding)
+    asked = run.map("grounding", fitting, CHUNK, partial(_grounding, run), Grounding)
     share(run.work_folder / HEATMAPS, run.file(HEATMAPS))
+    drops += [_drop(first_of_image[one.image_sha256], reason) for one in asked for reason in one.skipped]
+    groundings = [one for one in asked if one.tool]
     run.write(GROUNDINGS, Grounding, groundings)
     run.write_drops(drops)
     return groundings
 
 
 def _grounding(run: Run) -> Callable[[Sequence[Example]], list[Grounding]]:
-    """The tool, loaded: marks the images of a chunk of examples."""
-    grounder = load_grounder(run.settings.ground)
-    return lambda examples: [_ground_one(run, grounder, example) for example in examples]
+    """The tools, opened: mark the images of a chunk of examples."""
+    tools = open_tools(run.settings.ground)
+    return lambda examples: [_ground_one(run, tools, example) for example in examples]
 
 
-def load_grounder(settings: GroundSettings) -> Grounder:
-    """The configured visual tool."""
-    kind = lookup("grounder", settings.tool)
-    grounder: Grounder = kind.from_settings(settings) if hasattr(kind, "from_settings") else kind()
-    return grounder
+def mark(
+    tools: Sequence[Grounder], load: Callable[[], tuple[Pixels, Mask | None]], boxes: Sequence[Box], image: About
+) -> tuple[Grounder | None, Region | None, list[str]]:
+    """The first tool that applies and what it says; and `TOOL: reason` of every one that did not.
+
+    Args:
+        load: reads image and mask; called only when a tool applies.
+
+    Returns:
+        A tool that declined keeps the word when no later one applies, so that its reason is not lost.
+    """
+    loaded: tuple[Pixels, Mask | None] | None = None
+    reasons: list[str] = []
+    declined: tuple[Grounder | None, Region | None] = (None, None)
+    for tool in tools:
+        reason = tool.applies(image.modality, image.organ, image.view)
+        if not reason:
+            loaded = loaded or load()
+            region = tool.ground(loaded[0], boxes, loaded[1], image)
+            if not region.declined:
+                return tool, region, reasons
+            declined, reason = (tool, region), region.reason
+        reasons.append(f"{tool.name}: {reason}")
+    if declined[0] is not None:
+        reasons = [reason for reason in reasons if not reason.startswith(f"{declined[0].name}: ")]
+    return *declined, reasons
 
 
-def read_mask(image_root: Path, example: Example) -> np.ndarray | None:
-    """The annotated lesion mask of an example's image, bool [H, W]; None when there is no mask file."""
-    if example.mask_path is None:
-        return None
-    return pictures.read_mask(image_root, example.mask_path)
+def _ground_one(run: Run, tools: Sequence[Grounder], example: Example) -> Grounding:
+    """What the tools say of an image; without a tool's name where none applies."""
 
+    def load() -> tuple[Pixels, Mask | None]:
+        return read_image(run.image_root, example.image.path), read_mask(run.image_root, example)
 
-def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:
-    """Reads a stored heatmap, float32 [H, W]."""
-    assert grounding.heatmap_path is not None
-    return np.asarray(np.load(run.file(grounding.heatmap_path), allow_pickle=False))
-
-
-def by_image(groundings: Sequence[Grounding]) -> dict[str, Grounding]:
-    """Groundings keyed by the image they speak of."""
-    return {grounding.image_sha256: grounding for grounding in groundings}
-
-
-def _ground_one(run: Run, grounder: Grounder, example: Example) -> Grounding:
-    image = read_image(run.image_root, example.image.path)
-    region = grounder.ground(image, example.boxes, read_mask(run.image_root, example))
+    tool, region, reasons = mark(tools, load, example.boxes, about(example, run.settings.ground.assume))
+    skipped = tuple(reasons)
+    if tool is None or region is None:
+        return Grounding(
+            image_sha256=example.image.sha256, tool="", heatmap_path=None, confidence=None, skipped=skipped
+        )
     heatmap_path = None
     if region.heatmap is not None:
         heatmap_path = f"{HEATMAPS}/{example.image.sha256[:16]}.npy"
@@ -99,11 +104,16 @@ def _ground_one(run: Run, grounder: Grounder, example: Example) -> Grounding:
             np.save(handle, region.heatmap.astype(np.float32))
     return Grounding(
         image_sha256=example.image.sha256,
-        tool=grounder.name,
+        tool=tool.name,
         heatmap_path=heatmap_path,
         confidence=region.confidence,
         calibrated=region.calibrated,
         boxes=tuple(region.boxes),
         label=region.label,
         reason=region.reason,
+        skipped=skipped,
     )
+
+
+def _drop(example: Example, why: str) -> Drop:
+    return Drop(stage="ground", item=example.image.path, reason="tool-not-applicable", detail=why)

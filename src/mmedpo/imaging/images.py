@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from mmedpo.errors import ImageError
@@ -19,6 +19,7 @@ from mmedpo.imaging.perceptual import perceptual_hash
 from mmedpo.imaging.raster import MAX_SIDE, FrameNeeded, TooManyPixels, read_raster
 from mmedpo.records import ImageRef
 from mmedpo.records.shapes import Pixels
+from mmedpo.storage.paths import safe_join
 
 Reader: TypeAlias = Callable[[bytes, int, int | None], Pixels]
 """Decodes a file's bytes; the integers are the most pixels it may allocate and the frame, None where none is named.
@@ -36,30 +37,6 @@ _HEADER_BYTES = 4 << 20
 
 _FRAME = re.compile(r"(.+)#frame=(\d{1,9})")
 """One frame of a multi-frame DICOM or TIFF file, counted from 0: `series.dcm#frame=12`."""
-
-
-def safe_join(root: Path, relative: str) -> Path:
-    """The real path of `relative` below `root`, links followed.
-
-    Raises:
-        ImageError: `relative` is empty, absolute, holds `..` or a backslash, or leaves `root` through a link.
-    """
-    fix = f"name it relative to {root}, with forward slashes and without '..'"
-    if not relative or "\0" in relative:
-        raise ImageError(f"image name {relative!r} is empty or holds a null byte; {fix}")
-    if "\\" in relative or PurePosixPath(relative).is_absolute() or PureWindowsPath(relative).drive:
-        raise ImageError(f"image {relative!r} is not a relative path; {fix}")
-    if ".." in PurePosixPath(relative).parts:
-        raise ImageError(f"image {relative!r} lies outside {root}; {fix}")
-    try:
-        base = root.resolve()
-        path = (base / relative).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        # A loop of links is a RuntimeError before Python 3.13; a name the file system cannot spell is a ValueError.
-        raise ImageError(f"image {relative!r} cannot be followed ({type(error).__name__}); {fix}") from error
-    if not path.is_relative_to(base):
-        raise ImageError(f"image {relative!r} is a link that leaves {root}; copy the file into the folder")
-    return path
 
 
 def split_frame(relative: str) -> tuple[str, int | None]:

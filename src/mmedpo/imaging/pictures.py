@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmedpo.imaging.images import read_image
+from mmedpo.imaging.images import read_image, split_frame
+from mmedpo.records import PreferencePair
 from mmedpo.records.shapes import Mask, Pixels
+from mmedpo.storage.paths import safe_join
 
 
 def png_bytes(pixels: Pixels, *, longest_side: int | None = None, smallest: bool = False) -> bytes:
@@ -45,3 +47,29 @@ def read_image_file(path: Path) -> Pixels:
         ImageError: as `read_image`.
     """
     return read_image(path.parent, path.name)
+
+
+def image_file(root: Path, relative: str) -> Path:
+    """The path under which `read_image_file` finds an image of a table; it does not leave `root`.
+
+    Raises:
+        ImageError: it would.
+    """
+    safe_join(root, split_frame(relative)[0])
+    return root / relative
+
+
+def views_of(pair: PreferencePair, image_root: Path, run_root: Path) -> tuple[Path, Path]:
+    """The images of a pair's two sides: the clean one, and the one that the rejected side is shown.
+
+    Args:
+        pair: a pair; a text pair shows both sides the same image.
+        image_root: folder of the dataset's images.
+        run_root: the run folder, where noised and imported images lie.
+
+    Raises:
+        ImageError: a path of the pair leaves its folder.
+    """
+    clean = image_file(image_root, pair.image.path)
+    shown = clean if pair.rejected_image_path is None else image_file(run_root, pair.rejected_image_path)
+    return clean, shown

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mmedpo.lint.findings import Action, Finding, Severity
 from mmedpo.lint.text import contains_phrase, leaked_prompt, polarity, without_prompt, words
 from mmedpo.records import PreferenceRow
+
+SCORE = "weighted_score"
+"""Where a row keeps a score that could not be used as it is written."""
+_NUMBER = re.compile(r"[+]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,3})?")
 
 
 class RowCheck(NamedTuple):
@@ -85,10 +91,34 @@ def no_image(row: PreferenceRow) -> bool:
 
 
 def placeholder_count(row: PreferenceRow) -> bool:
-    """As many image places in the prompt as images, none in the answers."""
+    """Another number of image places in the prompt than of images, or one in an answer; none at all is no such row."""
     shown = sum(turn.images for turn in row.prompt)
     answers = sum(turn.images for turn in (*row.chosen, *row.rejected))
-    return bool(row.images) and (shown != len(row.images) or answers > 0)
+    return bool(row.images) and not place_missing(row) and (shown != len(row.images) or answers > 0)
+
+
+def place_missing(row: PreferenceRow) -> bool:
+    """Images, and no place for any of them: they belong before the question."""
+    return bool(row.images) and not any(turn.images for turn in (*row.prompt, *row.chosen, *row.rejected))
+
+
+def held_out(row: PreferenceRow) -> bool:
+    """The row says of itself that it is for validation or test."""
+    return row.held_out
+
+
+def text_score(row: PreferenceRow) -> bool:
+    """A score that was written as text, and reads as a number in [0, 1]."""
+    return row.score is None and row.weight is None and spelled_score(row) is not None
+
+
+def spelled_score(row: PreferenceRow) -> float | None:
+    """The number in [0, 1] that the row's unusable score spells as text; None where it does not."""
+    told = json.loads(row.extra).get(SCORE) if row.extra else None
+    if not isinstance(told, str) or not _NUMBER.fullmatch(told.strip()):
+        return None
+    number = float(told)
+    return number if 0 <= number <= 1 else None
 
 
 def blanks(row: PreferenceRow) -> bool:
@@ -111,13 +141,18 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "text of a prompt leaked into {count} rejected answers",
     ),
     RowCheck("no-image", "error", "drop", no_image, "{count} rows name no image"),
+    RowCheck("image-place-missing", "error", "repair", place_missing, "{count} rows have images but no place for them"),
     RowCheck(
         "image-placeholders",
         "error",
-        "repair",
+        "drop",
         placeholder_count,
         "{count} rows hold another number of image places than of images, or one in an answer",
     ),
+    RowCheck(
+        "text-score", "error", "repair", text_score, "{count} scores are written as text, which no program weighs by"
+    ),
+    RowCheck("held-out-row", "error", "drop", held_out, "{count} rows say that they belong to validation or test"),
     RowCheck(
         "chosen-contained",
         "warning",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from mmedpo.lint.checks import ROW_CHECKS
+from mmedpo.lint.checks import ROW_CHECKS, SCORE, spelled_score, text_score
 from mmedpo.lint.findings import Change, Finding
 from mmedpo.lint.text import leaked_prompt, without_prompt
 from mmedpo.records import Drop, Message, Part, PreferenceRow
@@ -19,7 +20,8 @@ def fix_rows(
 ) -> tuple[list[PreferenceRow], list[Change]]:
     """Repairs what can be repaired, leaves out what cannot.
 
-    Repaired: blanks round answers, a leaked prompt with the answer behind it, a missing image place. A row
+    Repaired: blanks round answers, a leaked prompt with the answer behind it, a missing image place, a score written
+    as text. A row
     that shows any fault of severity `error` (or one of `also_drop`) after that is left out.
 
     Args:
@@ -35,8 +37,8 @@ def fix_rows(
     kept: list[PreferenceRow] = []
     changes = [_unreadable(drop) for drop in drops]
     for row in rows:
-        mended, done = _repair(row)
-        reason = out.get(row.source_row) or _still_wrong(mended)
+        mended, done = repaired(row)
+        reason = out.get(row.source_row) or still_wrong(mended)
         if reason:
             changes.append(Change(row=row.source_row, row_id=row.row_id, check=reason, action="drop"))
         else:
@@ -55,11 +57,13 @@ def _doomed(findings: Sequence[Finding], also_drop: Sequence[str]) -> dict[int, 
     return found
 
 
-def _still_wrong(row: PreferenceRow) -> str:
+def still_wrong(row: PreferenceRow) -> str:
+    """The first check of severity `error` that a row fails; empty where it passes all."""
     return next((check.name for check in ROW_CHECKS if check.severity == "error" and check.fails(row)), "")
 
 
-def _repair(row: PreferenceRow) -> tuple[PreferenceRow, list[Change]]:
+def repaired(row: PreferenceRow) -> tuple[PreferenceRow, list[Change]]:
+    """The row with what can be mended, and what was done."""
     update: dict[str, object] = {}
     changes: dict[str, Change] = {}
     for field in ("chosen", "rejected"):
@@ -74,7 +78,13 @@ def _repair(row: PreferenceRow) -> tuple[PreferenceRow, list[Change]]:
     if prompt is not None:
         update["prompt"] = prompt
         before, after = (" ".join(_spell(turn) for turn in turns) for turns in (row.prompt, prompt))
-        changes["prompt"] = _change(row, "image-placeholders", "prompt", before, after)
+        changes["prompt"] = _change(row, "image-place-missing", "prompt", before, after)
+    score = spelled_score(row) if text_score(row) else None
+    if score is not None:
+        extra = {name: value for name, value in json.loads(row.extra).items() if name != SCORE}
+        told = json.loads(row.extra)[SCORE]
+        update |= {"score": score, "unscored_reason": "", "extra": json.dumps(extra, sort_keys=True) if extra else ""}
+        changes["score"] = _change(row, "text-score", "score", told, f"{score:g}")
     return row.model_copy(update=update), list(changes.values())
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from mmedpo.config.lint import LintSettings
 from mmedpo.lint.checks import ROW_CHECKS, image_findings, length_findings, row_findings, share_findings
-from mmedpo.lint.findings import SEVERITIES, Finding, LintReport
+from mmedpo.lint.findings import SEVERITIES, Action, Finding, LintReport
+from mmedpo.lint.fix import repaired
 from mmedpo.lint.table_checks import duplicate_findings, leak_findings, shortcut_findings, weight_findings
 from mmedpo.records import Drop, Example, ImageRef, PreferenceRow
 
@@ -71,14 +72,29 @@ def lint_rows(
     skipped = {name: needs for name, (part, needs) in _NEEDS.items() if getattr(evidence, part) is None}
     always = ["unreadable-row", *(check.name for check in ROW_CHECKS), "length-shortcut", "word-shortcut"]
     always += ["weights", "duplicates"]
+    told = [_unmendable(finding, rows) for finding in findings]
     return LintReport(
         file=file,
         format=format_name,
         rows=len(rows) + len(evidence.drops),
-        findings=tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -f.count, f.check))),
+        findings=tuple(sorted(told, key=lambda f: (SEVERITIES.index(f.severity), -f.count, f.check))),
         checked=(*always, *(name for name in _NEEDS if name not in skipped)),
         skipped=skipped,
     )
+
+
+def _unmendable(finding: Finding, rows: Sequence[PreferenceRow]) -> Finding:
+    """Also tells how many of the rows that are to be repaired cannot be, and so are left out."""
+    if finding.action != "repair":
+        return finding
+    numbers = set(finding.rows)
+    check = next((check for check in ROW_CHECKS if check.name == finding.check), None)
+    failing = [row for row in rows if row.source_row in numbers]
+    lost = sum(check is not None and check.fails(repaired(row)[0]) for row in failing)
+    if not lost:
+        return finding
+    action: Action = "drop" if lost == len(failing) else "repair"
+    return finding.model_copy(update={"message": f"{finding.message}; {lost} cannot be mended", "action": action})
 
 
 def _unreadable(rows: Sequence[PreferenceRow], evidence: Evidence) -> Iterator[Finding]:

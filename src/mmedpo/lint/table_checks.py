@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from mmedpo.config import LintSettings, ScoreSettings
 from mmedpo.imaging.perceptual import near_pairs
-from mmedpo.lint.checks import sides
+from mmedpo.lint.checks import SCORE, sides, spelled_score
 from mmedpo.lint.findings import Finding, Severity
 from mmedpo.lint.judges import length_judge, word_judge
 from mmedpo.records import Example, ImageRef, PreferenceRow
@@ -64,22 +65,12 @@ def weight_findings(
         derived: weighting mode to the weights it would give the scored rows.
         settings: thresholds.
     """
-    used = {row.source_row: row.score if row.weight is None else row.weight for row in rows}
+    # A score that is only spelled as text counts: that is a fault of its own, and mended.
+    used = {row.source_row: _used(row) for row in rows}
     missing = tuple(number for number, value in used.items() if value is None)
     values = [value for value in used.values() if value is not None]
     if missing:
-        some = bool(values)
-        reasons = Counter(row.unscored_reason for row in rows if row.score is None and row.weight is None)
-        first = reasons.most_common(1)[0][0] or "no reason given"
-        yield Finding(
-            check="missing-weight",
-            severity="error" if some else "note",
-            count=len(missing),
-            of=len(rows),
-            rows=missing if some else (),
-            message=f"{len(missing)} of {len(rows)} rows have no weight ({first})",
-            action="drop" if some else "none",
-        )
+        yield _missing([row for row in rows if used[row.source_row] is None], len(rows), bool(values))
     zero = tuple(number for number, value in used.items() if value == 0)
     if zero:
         yield Finding(
@@ -105,6 +96,36 @@ def weight_findings(
         # Only the default mode is what a run would use; of the others it is good to know.
         severity: Severity = "warning" if mode.startswith(ScoreSettings().weights) else "note"
         yield from _collapsed(mode, weights, settings, f"weights derived by mode {mode!r}", severity)
+
+
+def _used(row: PreferenceRow) -> float | None:
+    if row.weight is not None or row.score is not None:
+        return row.score if row.weight is None else row.weight
+    return spelled_score(row)
+
+
+def _missing(rows: Sequence[PreferenceRow], of: int, some: bool) -> Finding:
+    """Rows without a weight, each counted under its reason.
+
+    Where some rows have one, those without spoil the file. Where none has, it is a file without weights, unless
+    there are values that cannot be used: then every row stays as it is, and the fault is told.
+    """
+    reasons = Counter(row.unscored_reason.split(" (")[0] or "no reason given" for row in rows)
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row.unscored_reason.split(" (")[0] or "no reason given", row.unscored_reason)
+    told = ", ".join(f"{count} x {first[reason] or reason}" for reason, count in reasons.most_common())
+    unusable = any(row.extra and SCORE in json.loads(row.extra) for row in rows)
+    numbers = tuple(row.source_row for row in rows)
+    return Finding(
+        check="missing-weight",
+        severity="error" if some or unusable else "note",
+        count=len(rows),
+        of=of,
+        rows=numbers if some or unusable else (),
+        message=f"{len(rows)} of {of} rows have no usable weight ({told})",
+        action="drop" if some else "none",
+    )
 
 
 def _collapsed(

@@ -132,7 +132,8 @@ def derived_weights(rows: Sequence[PreferenceRow]) -> dict[str, Sequence[float]]
 
 
 def _holds(folder: Path, name: str) -> bool:
-    from mmedpo.imaging.images import safe_join, split_frame
+    from mmedpo.imaging.images import split_frame
+    from mmedpo.storage.paths import safe_join
 
     try:
         return safe_join(folder, split_frame(name)[0]).exists()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mmedpo.config import RunSettings, check_names
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
-from mmedpo.errors import ConfigError, TrainingCollapsed
+from mmedpo.errors import ConfigError, TrainingCollapsed, shown
 from mmedpo.evaluate import stage as evaluation
 from mmedpo.grounding import stage as grounding
 from mmedpo.preferences import stage as importing
@@ -67,13 +67,14 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
         only: the single stage to execute; what it reads must be there.
 
     Raises:
-        ConfigError: no such stage in this recipe.
+        ConfigError: no such stage in this recipe, or settings that one of them could not work with.
     """
+    _check_kinds(run.settings)
     stages = plan(run.settings)
     names = [stage.name for stage in stages]
     for wanted in (until, only):
         if wanted is not None and wanted not in names:
-            raise ConfigError(f"this recipe has no stage {wanted!r}; it has {', '.join(names)}")
+            raise ConfigError(f"this recipe has no stage {shown(wanted)}; it has {', '.join(names)}")
     done = []
     wanted_stages = stages[: names.index(until) + 1] if until is not None else stages
     if only is not None:
@@ -96,6 +97,23 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
         run.message(f"already done: {', '.join(done)}")
 
 
+def _check_kinds(settings: RunSettings) -> None:
+    """Refuses at the start endpoints whose settings do not fit their kind."""
+    if settings.chat.endpoints:
+        from mmedpo.chat.kind import check_kind
+
+        for name, endpoint in settings.chat.endpoints.items():
+            check_kind(name, endpoint)
+
+
+def _check_trackers(settings: RunSettings) -> None:
+    """Refuses at the start what the trainer would refuse when it begins."""
+    if settings.train.report_to:
+        from mmedpo.train.trackers import check_trackers
+
+        check_trackers(settings.train.report_to)
+
+
 def _report_collapse(run: Run, report: Stage, training: Stage) -> None:
     """The report says that training collapsed, and how it came to it, before the error ends the run."""
     if run.rank:
@@ -114,6 +132,8 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
         from mmedpo.train.objectives import Objective
 
         Objective(run.settings.train.objective, run.settings.train.beta)
+    if trains:
+        _check_trackers(run.settings)
 
 
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:

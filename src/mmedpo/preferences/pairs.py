@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from mmedpo.errors import PreferenceFormatError
+from mmedpo.errors import PreferenceFormatError, shown
 from mmedpo.imaging.index import index_images
-from mmedpo.preferences.layout import PLACEHOLDER, folded
+from mmedpo.preferences.layout import folded
 from mmedpo.preferences.reading import read_rows
+from mmedpo.preferences.turns import PLACEHOLDER
 from mmedpo.records import Drop, Example, ImageRef, PreferencePair, PreferenceRow
+from mmedpo.storage.embedded import EmbeddedImages
 
 ImageIndexer: TypeAlias = Callable[[Path, Sequence[str]], tuple[Mapping[str, ImageRef], Mapping[str, str]]]
 """(root, relative paths) to the usable images and, for every other one, what is wrong with it."""
@@ -30,6 +32,8 @@ class ImportedPreferences:
     """Rows left out, each with its reason."""
     notes: list[str] = field(default_factory=list)
     """Warnings for the user, one sentence each."""
+    embedded: EmbeddedImages | None = None
+    """Where the images that lay inside the file were written; the others are below the image folder."""
 
 
 def read_pairs(
@@ -38,6 +42,7 @@ def read_pairs(
     examples: Sequence[Example] | None = None,
     *,
     format_name: str = "",
+    extract: Path | None = None,
     index_images: ImageIndexer = index_images,
 ) -> ImportedPreferences:
     """Reads a preference file, its images and, if given, the examples its rows were made from.
@@ -53,28 +58,21 @@ def read_pairs(
         image_root: folder the rows' images are relative to.
         examples: all examples of the dataset, or None to leave the pairs unjoined.
         format_name: registered format; empty to tell it from the rows.
+        extract: folder that images inside the file are written to; None: such rows have no readable image.
         index_images: decodes images; exchangeable for tests.
 
     Raises:
         PreferenceFormatError: not readable, every row lacks the placeholder, or no pair is usable.
     """
-    reading = read_rows(path, format_name, image_root)
+    reading = read_rows(path, format_name, image_root, extract=extract)
     drops = list(reading.drops)
-    good: list[PreferenceRow] = []
-    for row in reading.rows:
-        fault = row_fault(row)
-        if fault is None:
-            good.append(row)
-        else:
-            detail = f"row {row.source_row}: {row.question!r} -> {row.chosen_text!r} over {row.rejected_text!r}"[:300]
-            drops.append(_drop(f"{row.row_id}/text", fault, detail))
+    good = _usable(reading.rows, drops)
     if sum(drop.reason == NO_PLACEHOLDER for drop in drops) == reading.total:
         raise PreferenceFormatError(
             f"{path}: none of the {reading.total} human turns holds {PLACEHOLDER!r}, so the model would never see an "
             "image; export the file with the placeholder"
         )
-    wanted = dict.fromkeys(name for row in good for name in (*row.images, *row.rejected_images))
-    images, failures = index_images(image_root, list(wanted))
+    images, failures = row_images(good, image_root, reading.embedded, index_images)
     join = ExampleJoin(examples or ())
     pairs = []
     for row in good:
@@ -85,21 +83,66 @@ def read_pairs(
             continue
         pairs.append(_pair(row, images[row.images[0]], join))
     if not pairs:
-        counts = Counter(drop.reason for drop in drops).most_common()
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
-        raise PreferenceFormatError(
-            f"{path}: none of {reading.total} rows is usable ({reasons}; the first: {drops[0].detail}); "
-            f"correct the file or the image folder {image_root}"
-        )
-    return ImportedPreferences(pairs, drops, _notes(pairs, good, drops, examples))
+        raise _none_usable(path, reading.total, drops, image_root)
+    return ImportedPreferences(pairs, drops, _notes(pairs, good, drops, examples), reading.embedded)
+
+
+def _usable(rows: Sequence[PreferenceRow], drops: list[Drop]) -> list[PreferenceRow]:
+    """The rows that can make a pair; the others are added to the drops."""
+    good: list[PreferenceRow] = []
+    for row in rows:
+        fault = row_fault(row)
+        if fault is None:
+            good.append(row)
+        else:
+            texts = (shown(text) for text in (row.question, row.chosen_text, row.rejected_text))
+            detail = "row {}: {} -> {} over {}".format(row.source_row, *texts)
+            drops.append(_drop(f"{row.row_id}/text", fault, detail))
+    return good
+
+
+def _none_usable(path: Path, total: int, drops: Sequence[Drop], image_root: Path) -> PreferenceFormatError:
+    counts = Counter(drop.reason for drop in drops).most_common()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+    return PreferenceFormatError(
+        f"{path}: none of {total} rows is usable ({reasons}; the first: {drops[0].detail}); "
+        f"correct the file or the image folder {image_root}"
+    )
+
+
+def row_images(
+    rows: Sequence[PreferenceRow],
+    image_root: Path,
+    embedded: EmbeddedImages | None,
+    index_images: ImageIndexer = index_images,
+) -> tuple[dict[str, ImageRef], dict[str, str]]:
+    """(usable images, what is wrong with the others) by the name the rows give them, wherever they lie.
+
+    Args:
+        rows: the table.
+        image_root: folder its images are relative to.
+        embedded: images that lay inside its file.
+        index_images: decodes images; exchangeable for tests.
+    """
+    wanted = list(dict.fromkeys(name for row in rows for name in (*row.images, *row.rejected_images)))
+    inside = embedded.names if embedded is not None else set()
+    below, not_below = index_images(image_root, [name for name in wanted if name not in inside])
+    images, failures = dict(below), dict(not_below)
+    if embedded is not None and inside:
+        found, failed = index_images(embedded.root, [name for name in wanted if name in inside])
+        images.update(found)
+        failures.update(failed)
+    return images, failures
 
 
 def row_fault(row: PreferenceRow) -> str | None:
     """Why a row cannot be trained on, or None.
 
-    `multi-turn`, `image-placeholder-missing`, `several-image-placeholders`, `image-placeholder-in-answer`,
-    `empty-question`, `empty-answer`, `identical-sides`.
+    `held-out-row` (its file says it is for validation or test), `multi-turn`, `image-placeholder-missing`,
+    `several-image-placeholders`, `image-placeholder-in-answer`, `empty-question`, `empty-answer`, `identical-sides`.
     """
+    if row.held_out:
+        return "held-out-row"
     if len(row.prompt) != 1 or len(row.chosen) != 1 or len(row.rejected) != 1:
         return "multi-turn"
     shown = row.prompt[0].images

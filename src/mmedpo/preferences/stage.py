@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 
 from mmedpo.config import RunSettings
 from mmedpo.errors import CurationError
-from mmedpo.imaging.images import safe_join
+from mmedpo.preferences.moving import Moving
 from mmedpo.preferences.pairs import exclude_test_images, read_pairs
 from mmedpo.records import Candidate, Drop, Example, PreferencePair, Verdict
 from mmedpo.run import Run, Stage, picked
 from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, IMAGES, VERDICTS
 from mmedpo.storage.files import hash_input
+from mmedpo.storage.paths import safe_join
 from mmedpo.storage.tables import atomic_path
 
 
@@ -37,7 +38,10 @@ def import_pairs(run: Run) -> list[PreferencePair]:
     assert settings is not None
     examples = run.read(EXAMPLES, Example)
     image_root = settings.image_root or (run.image_root / examples[0].image.path).parent
-    imported = read_pairs(settings.path, image_root, examples, format_name=settings.format)
+    imported = read_pairs(
+        settings.path, image_root, examples, format_name=settings.format, extract=run.work_folder / "inside"
+    )
+    moving = Moving(image_root, imported.embedded, run.path)
     for note in imported.notes:
         run.message(note)
     held_out = [example for example in examples if example.split != "train"]
@@ -54,7 +58,8 @@ def import_pairs(run: Run) -> list[PreferencePair]:
         # One root for all clean images of the run, the dataset's; noised ones lie in the run folder.
         update: dict[str, object] = {"image": example.image}
         if pair.rejected_image_path is not None:
-            update["rejected_image_path"] = _take(run, image_root, pair.rejected_image_path, len(pairs))
+            home = moving.home(pair.rejected_image_path)
+            update["rejected_image_path"] = _take(run, home, pair.rejected_image_path, len(pairs))
         pairs.append(pair.model_copy(update=update))
     if not pairs:
         raise CurationError(f"no pair of {settings.path} is left: {len(drops)} dropped, the first: {drops[0].reason}")

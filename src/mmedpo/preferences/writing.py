@@ -10,19 +10,23 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmedpo.errors import ImageError, PreferenceFormatError
-from mmedpo.imaging.images import MAX_PIXELS, read_image, safe_join
+from mmedpo.imaging.images import MAX_PIXELS, read_image
 from mmedpo.imaging.pictures import png_bytes
 from mmedpo.preferences.formats.llama_factory import dataset_info
 from mmedpo.preferences.layout import CARRIED, CARRIED_FIELDS, BadRow, PreferenceFormat
+from mmedpo.preferences.moving import Moving
 from mmedpo.progress import Advance
 from mmedpo.records import Drop, PreferenceRow
 from mmedpo.registry import lookup
+from mmedpo.storage.embedded import EmbeddedImages
+from mmedpo.storage.paths import safe_join
 from mmedpo.storage.tables import atomic_path, write_table, write_text
 
 _PIL_SAFE = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
@@ -42,6 +46,10 @@ class ExportReport:
     """Rows the format cannot hold, or whose images are not readable where it needs them; each with its reason."""
     losses: list[str] = field(default_factory=list)
     """What the format's own programs do not read, or what was lost; one sentence each."""
+    images: int = 0
+    """Images written beside the file."""
+    image_root: Path = Path()
+    """Folder that image paths in the file are relative to."""
 
 
 def export_rows(
@@ -50,17 +58,22 @@ def export_rows(
     format_name: str,
     image_root: Path,
     *,
+    embedded: EmbeddedImages | None = None,
     carry: bool = True,
     max_pixels: int = MAX_PIXELS,
     progress: Advance | None = None,
 ) -> ExportReport:
     """Writes rows in a format, atomically.
 
+    Where images lay inside the file the rows come from, and the format does not hold them, all images are written
+    below the folder of `path`, so that the names in it are relative to that.
+
     Args:
         rows: canonical rows.
         path: the file; its suffix must be one the format is written with.
         format_name: registered format.
-        image_root: folder the rows' images are relative to; read only where the format holds images.
+        image_root: folder the rows' images are relative to; read only where the images must go along.
+        embedded: where images that lay inside a file were written to; they are relative to that.
         carry: add the key `mmedpo` with what the format has no column for.
         max_pixels: largest image that is put into a file.
         progress: called every few rows.
@@ -69,22 +82,33 @@ def export_rows(
         PreferenceFormatError: a suffix the format is not written with, or no row can be written.
         ConfigError: unknown format.
     """
+    target = _target(format_name, path)
+    left_out: list[Drop] = []
+    fitting = [row for row in rows if _fits(target, row, left_out)]
+    moving = Moving(image_root, embedded, path.parent)
+    report = partial(ExportReport, left_out=left_out, losses=_losses(target, fitting, carry))
+    if target.embeds:
+        embedder = _Embedder(moving, max_pixels)
+        return report(_write_embedding(fitting, path, target, embedder, carry, left_out, progress))
+    if path.suffix.lower() == ".parquet":
+        moved = [row for row, _ in _moved(fitting, moving, left_out, progress)]
+        if fitting and not moved:
+            raise _nothing(target, left_out)
+        write_table(path, PreferenceRow, moved)
+        written = len(moved)
+    else:
+        written = _write_json(_rendered(fitting, target, carry, moving, left_out, progress), path, target, left_out)
+    if format_name == "llama-factory" and written:
+        _announce(path)
+    return report(written, images=len(moving.names), image_root=moving.root)
+
+
+def _target(format_name: str, path: Path) -> PreferenceFormat:
     target: PreferenceFormat = lookup("preference-format", format_name)()
     if path.suffix.lower() not in _writable(target):
         allowed = ", ".join(_writable(target))
         raise PreferenceFormatError(f"{path.name}: {format_name} is written to {allowed}; change the suffix")
-    left_out: list[Drop] = []
-    fitting = [row for row in rows if _fits(target, row, left_out)]
-    if target.embeds:
-        written = _write_embedding(fitting, path, target, _Embedder(image_root, max_pixels), carry, left_out, progress)
-    elif path.suffix.lower() == ".parquet":
-        write_table(path, PreferenceRow, fitting)
-        written = len(fitting)
-    else:
-        written = _write_json(fitting, path, target, carry, left_out, progress)
-    if format_name == "llama-factory" and written:
-        _announce(path)
-    return ExportReport(written, left_out, _losses(target, fitting, carry))
+    return target
 
 
 def render_row(target: PreferenceFormat, row: PreferenceRow, carry: bool) -> dict[str, Any]:
@@ -121,19 +145,12 @@ def _fits(target: PreferenceFormat, row: PreferenceRow, left_out: list[Drop]) ->
     return not reason
 
 
-def _write_json(
-    rows: Sequence[PreferenceRow],
-    path: Path,
-    target: PreferenceFormat,
-    carry: bool,
-    left_out: list[Drop],
-    progress: Advance | None,
-) -> int:
+def _write_json(raws: Iterator[dict[str, Any]], path: Path, target: PreferenceFormat, left_out: list[Drop]) -> int:
     lines = path.suffix.lower() == ".jsonl"
     start, between, end = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
     count = 0
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as handle:
-        for raw in _rendered(rows, target, carry, left_out, progress):
+    with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8") as handle:
+        for raw in raws:
             handle.write((between if count else start) + json.dumps(raw, ensure_ascii=False))
             count += 1
         if not count:
@@ -146,14 +163,33 @@ def _rendered(
     rows: Sequence[PreferenceRow],
     target: PreferenceFormat,
     carry: bool,
+    moving: Moving,
     left_out: list[Drop],
     progress: Advance | None,
 ) -> Iterator[dict[str, Any]]:
+    def render(row: PreferenceRow) -> dict[str, Any]:
+        return render_row(target, row, carry)
+
+    yield from (raw for _, raw in _moved(rows, moving, left_out, progress, render))
+
+
+def _moved(
+    rows: Sequence[PreferenceRow],
+    moving: Moving,
+    left_out: list[Drop],
+    progress: Advance | None,
+    render: Callable[[PreferenceRow], dict[str, Any]] = lambda _: {},
+) -> Iterator[tuple[PreferenceRow, dict[str, Any]]]:
+    """(row, rendered) of every row that can be written; its images are where the file will name them."""
     for number, row in enumerate(rows):
         try:
-            yield render_row(target, row, carry)
+            render(row)  # before its images are written
+            moved = moving.row(row)
+            yield moved, render(moved)
         except BadRow as bad:
             left_out.append(_drop(row, bad.reason, str(bad)))
+        except ImageError as bad:
+            left_out.append(_drop(row, "unreadable-image", str(bad)))
         if progress is not None and (number % _GROUP == 0 or number + 1 == len(rows)):
             progress(number + 1, len(rows))
 
@@ -172,8 +208,8 @@ def _write_embedding(
 
     schema = _schema(target, carry)
     count = 0
-    with atomic_path(path) as partial:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with atomic_path(path) as unfinished:
+        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
             for start in range(0, len(rows), _GROUP):
                 batch = []
                 for row in rows[start : start + _GROUP]:
@@ -207,8 +243,8 @@ def _embedded(raw: dict[str, Any], target: PreferenceFormat, embedder: _Embedder
 class _Embedder:
     """Image files to what PIL decodes anywhere: 8-bit PNG and JPEG as they are, everything else as 8-bit PNG."""
 
-    def __init__(self, root: Path, max_pixels: int) -> None:
-        self.root, self.max_pixels = root, max_pixels
+    def __init__(self, moving: Moving, max_pixels: int) -> None:
+        self.home, self.max_pixels = moving.home, max_pixels
         self.last: tuple[str, dict[str, Any]] = ("", {})
 
     def image(self, relative: str) -> dict[str, Any]:
@@ -219,10 +255,11 @@ class _Embedder:
     def _content(self, relative: str) -> bytes:
         from PIL import Image
 
-        pixels = read_image(self.root, relative, max_pixels=self.max_pixels)
+        root = self.home(relative)
+        pixels = read_image(root, relative, max_pixels=self.max_pixels)
         suffix = PurePosixPath(relative).suffix.lower()
         if suffix in _PIL_SAFE:
-            content = safe_join(self.root, relative).read_bytes()
+            content = safe_join(root, relative).read_bytes()
             with Image.open(io.BytesIO(content)) as image:
                 plain = image.mode in ("L", "RGB") and image.getexif().get(0x0112, 1) == 1
             if plain:

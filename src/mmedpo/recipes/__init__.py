@@ -6,9 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, brief, shown
+from mmedpo.recipes.reading import MOST_BYTES, read_yaml
 
 
 def shipped_recipes() -> list[str]:
@@ -28,39 +27,52 @@ def read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, An
     Raises:
         ConfigError: unknown recipe, unreadable file, not a mapping, or a recipe that extends itself.
     """
-    path = Path(recipe)
+    path, name = Path(recipe), f"recipe {brief(str(recipe))}"
     if path.suffix in {".yaml", ".yml"}:
         text = _read_file(path)
     elif str(recipe) in shipped_recipes():
         text = resources.files("mmedpo.recipes").joinpath(f"{recipe}.yaml").read_text()
     else:
-        raise ConfigError(f"unknown recipe {str(recipe)!r}; shipped: {', '.join(shipped_recipes())}; or a .yaml file")
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {recipe} is not valid YAML: {' '.join(str(error).split())}") from None
+        known = ", ".join(shipped_recipes())
+        raise ConfigError(f"unknown recipe {shown(str(recipe))}; shipped: {known}; or a .yaml file")
+    raw = read_yaml(text, name)
     if not isinstance(raw, dict):
-        raise ConfigError(f"recipe {recipe} must be a mapping of settings, found {type(raw).__name__}")
+        raise ConfigError(f"{name} must be a mapping of settings, found {type(raw).__name__}")
     parent = raw.pop("extends", None)
     if parent is None:
         return raw
     if not isinstance(parent, str):
-        raise ConfigError(f"recipe {recipe}: extends={parent!r} must be the name of a shipped recipe or a .yaml file")
+        given = shown(parent)
+        raise ConfigError(f"{name}: extends={given} must be the name of a shipped recipe or a .yaml file")
     if Path(parent).suffix in {".yaml", ".yml"}:
-        parent = str(path.parent / Path(parent).expanduser())  # beside the recipe that names it
+        parent = str(path.parent / _expanded(parent))  # beside the recipe that names it
     if len(chain) > 4:
-        raise ConfigError(f"recipe {recipe} extends itself: {' -> '.join((*chain, parent))}")
+        raise ConfigError(f"{name} extends itself: {brief(' -> '.join((*chain, parent)))}")
     return _merge(read_recipe(parent, (*chain, str(recipe))), raw)
 
 
 def _read_file(path: Path) -> str:
+    where = brief(str(path))
     try:
-        return path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            # A folder, or a pipe or device, whose reading might never end.
+            raise ConfigError(f"recipe file {where} cannot be read: it is not a file")
+        with path.open("rb") as file:
+            return file.read(4 * MOST_BYTES + 1).decode("utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"recipe file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"recipe file {path} cannot be read: {why}") from None
+        raise ConfigError(f"recipe file {where} does not exist") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"recipe file {where} cannot be read: it is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no path"
+        raise ConfigError(f"recipe file {where} cannot be read: {why}") from None
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{shown(path)}: there is no such user; write the whole path") from None
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -82,9 +94,10 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     Raises:
         ConfigError: not of that form, or `a` is no group of settings.
     """
+    told = shown(override)
     name, separator, value = override.partition("=")
     if not separator or not name:
-        raise ConfigError(f"--set {override!r} is not of the form group.setting=value")
+        raise ConfigError(f"--set {told} is not of the form group.setting=value")
     *groups, last = name.strip().split(".")
     target = raw
     for group in groups:
@@ -92,9 +105,5 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
             target[group] = {}
         target = target[group]
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override!r}: {group!r} is a value, not a group of settings")
-    try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML ({why}); quote it") from None
+            raise ConfigError(f"--set {told}: {shown(group)} is a value, not a group of settings")
+    target[last] = read_yaml(value, f"--set {told}: the value, which may want quotes,")

@@ -117,6 +117,8 @@ class Grounding(Record):
     """Finding the tool was asked for or names."""
     reason: str = ""
     """Why no heatmap or no confidence could be given; empty otherwise."""
+    skipped: tuple[str, ...] = ()
+    """`TOOL: reason` of every tool of the chain that did not apply to this image."""
 
 
 class NoiseSpec(Record):

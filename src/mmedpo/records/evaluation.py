@@ -223,6 +223,8 @@ class Evaluation(Record):
     """Coverage of the intervals."""
     bootstrap_samples: int
     """Resamples behind each interval."""
+    notes: tuple[str, ...] = ()
+    """What could not be compared, and why, one sentence each."""
 
 
 class Cell(Record):

@@ -82,6 +82,14 @@ class PreferenceRow(Record):
     """Columns of the source that have no place here, as a JSON object; empty when there are none."""
 
     @property
+    def held_out(self) -> bool:
+        """True when the row's own file says it is not for training.
+
+        Of a row that was joined to a question, the split is its dataset's, which a run may draw anew.
+        """
+        return self.split not in ("", "train") and not self.example_id
+
+    @property
     def question(self) -> str:
         """Text of the last user turn, stripped."""
         return next((turn.text.strip() for turn in reversed(self.prompt) if turn.role == "user"), "")

@@ -65,7 +65,7 @@ def _origin_of_pairs(settings: RunSettings) -> dict[str, str]:
             facts["Debate"] = ", ".join(settings.score.agents)
     if "visual" in settings.curate.kinds:
         noise = settings.curate.noise
-        facts["Visual tool"] = settings.ground.tool
+        facts["Visual tool"] = ", else ".join(settings.ground.tools)
         facts["Noise"] = f"{noise.kind}, {noise.region}, k = {noise.step}"
     return facts
 

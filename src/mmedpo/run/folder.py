@@ -98,9 +98,12 @@ class Run:
 
     @property
     def image_root(self) -> Path:
-        """Folder the examples' image paths are relative to; what lies there is known by the hashes in the examples."""
-        root = self.settings.data.root
-        return self.path / DATA if root is None else root.expanduser()
+        """Folder the examples' image paths are relative to: the run's own where they were made or unpacked by it.
+
+        What lies there is known by the hashes in the examples.
+        """
+        root, own = self.settings.data.root, self.path / DATA
+        return own if root is None or own.is_dir() else root.expanduser()
 
     def slot(self, name: str) -> Slot:
         """A model of the run by name.
@@ -213,7 +216,28 @@ class Run:
         """Runs a stage unless it is done; returns whether anything was computed.
 
         A failing stage leaves every finished stage, and its own earlier outputs, as they were.
+
+        Raises:
+            RunFolderError: what it reads is not there, or the operating system refuses to read or write.
         """
+        try:
+            with self.guarded():
+                return self._execute(stage)
+        finally:
+            self.stage = None
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What the operating system refuses inside is an error in our terms, whatever a library made of it."""
+        try:
+            yield
+        except Exception as error:
+            refused = trouble(error, self.path)
+            if refused is None:
+                raise
+            raise refused from error
+
+    def _execute(self, stage: Stage) -> bool:
         missing = [name for name in self._needed(stage) if not (self.path / name).exists()]
         if missing:
             raise RunFolderError(
@@ -222,34 +246,20 @@ class Run:
         if self.is_done(stage):
             return False
         if self.rank:
-            self._assist(stage)
+            # Process 0 does the bookkeeping and writes the files; this one takes part in the work alone.
+            self.stage = stage
+            stage.work(self)
             return True
         fingerprint = self.fingerprint(stage)
         if self._adopt(stage, fingerprint):
             return False
         self.stage = stage
         started = time.monotonic()
-        try:
-            self._prepare_work(fingerprint)
-            with self._earlier_outputs_aside(stage):
-                stage.work(self)
-                self._finish(stage, fingerprint, time.monotonic() - started)
-        except Exception as error:
-            refused = trouble(error, self.path)
-            if refused is None:
-                raise
-            raise refused from error
-        finally:
-            self.stage = None
-        return True
-
-    def _assist(self, stage: Stage) -> None:
-        """Takes part in a stage that process 0 executes: no bookkeeping, no files of the run."""
-        self.stage = stage
-        try:
+        self._prepare_work(fingerprint)
+        with self._earlier_outputs_aside(stage):
             stage.work(self)
-        finally:
-            self.stage = None
+            self._finish(stage, fingerprint, time.monotonic() - started)
+        return True
 
     def _finish(self, stage: Stage, fingerprint: str, seconds: float) -> None:
         names = self._outputs(stage)
@@ -271,7 +281,8 @@ class Run:
         if missing:
             raise RunFolderError(f"stage {stage.name!r} finished without writing {', '.join(missing)}")
         drops = drops_of(stage.name)
-        return [*names, *([drops] if (self.path / drops).exists() and drops not in names else [])]
+        more = (*stage.placed(stage.may_write), drops)
+        return [*names, *(name for name in more if (self.path / name).exists() and name not in names)]
 
     def _input_hash(self, name: str) -> str:
         for state in self.manifest.stages.values():

@@ -14,7 +14,7 @@ CALLS = "calls.sqlite"
 """Every answer of a language model and its cost; no stage's output, so that no rerun sets it aside."""
 
 DATA = "data"
-"""Images of a generated dataset."""
+"""Images of a generated dataset, or those of a table that held them; not there where all lie in data.root."""
 EXAMPLES = "examples.parquet"
 DATA_NOTES = "data.json"
 """Notes, questions per split, data use."""

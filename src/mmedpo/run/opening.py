@@ -18,7 +18,7 @@ from mmedpo.run.folder import EARLIER, Run
 from mmedpo.run.layout import MANIFEST, RESOLVED, WORK
 from mmedpo.run.manifest import new_manifest, read_manifest
 from mmedpo.run.processes import launch
-from mmedpo.storage.files import links_in
+from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
 
 HOLDER = ".holder"
@@ -70,6 +70,7 @@ def _opened(path: Path, settings: RunSettings | None, reporter: Reporter, donors
     """The run of a folder whose lock is held, with what a killed process had set aside back in its place."""
     try:
         write_text(path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n{launch().identity}\n")
+        remove_partial(path)
         manifest = read_manifest(path) if (path / MANIFEST).exists() else new_manifest()
         resolved = stored_settings(path / RESOLVED) if settings is None else settings
         run = Run(path, resolved, manifest, reporter, donors)

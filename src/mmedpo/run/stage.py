@@ -31,6 +31,8 @@ class Stage:
     """Files or folders of the run that must be there."""
     writes: tuple[str, ...] = ()
     """Files or folders of the run that it writes."""
+    may_write: tuple[str, ...] = ()
+    """Files or folders of the run that it writes where there is a need."""
     optional: tuple[str, ...] = ()
     """Files or folders of the run that it reads where they are there."""
     models: tuple[str, ...] = ()
@@ -44,7 +46,7 @@ class Stage:
         Raises:
             RunFolderError: the stage does not declare it.
         """
-        for name in (*self.reads, *self.optional, *self.writes):
+        for name in (*self.reads, *self.optional, *self.writes, *self.may_write):
             if relative == name or relative.startswith(f"{name}/"):
                 return self.places.get(name, name) + relative.removeprefix(name)
         raise RunFolderError(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from mmedpo.errors import ConfigError, MMedPOError
-from mmedpo.storage.tables import atomic_path
+from mmedpo.errors import ConfigError
+from mmedpo.storage.tables import PARTIAL, atomic_path, partial_name
 
 
 def hash_path(path: Path) -> str:
@@ -36,26 +34,6 @@ def hash_input(path: Path) -> str:
     if not path.exists():
         raise ConfigError(f"file {path} does not exist; check the recipe or --set")
     return hash_path(path)
-
-
-def read_json_rows(path: Path, error: type[MMedPOError], what: str) -> list[Any]:
-    """The rows of a JSON file that holds one list.
-
-    Args:
-        path: the file.
-        error: raised, with one clear line, when it is unreadable, not JSON, not a list, or empty.
-        what: what the rows are, e.g. `VQA-RAD records`.
-    """
-    try:
-        rows = json.loads(path.read_bytes())
-    except OSError as problem:
-        raise error(f"{path} cannot be read ({problem.strerror}); check path and rights") from problem
-    except (ValueError, RecursionError) as problem:
-        raise error(f"{path} is not JSON ({problem}); expected is a list of {what}") from problem
-    if not isinstance(rows, list) or not rows:
-        held = "an empty list" if rows == [] else f"a {type(rows).__name__}"
-        raise error(f"{path} holds {held}, expected is a list of {what}; check the file")
-    return rows
 
 
 def stamp_path(path: Path) -> str:
@@ -93,13 +71,22 @@ def move(source: Path, target: Path) -> None:
 def share(source: Path, target: Path) -> None:
     """Makes a finished file or folder appear elsewhere too, whole; hard links where the file system has them."""
     if source.is_dir():
-        staging = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        staging = partial_name(target)
         shutil.rmtree(staging, ignore_errors=True)
         shutil.copytree(source, staging, copy_function=_link)
         move(staging, target)
     else:
         with atomic_path(target) as partial:
             _link(str(source), str(partial))
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what processes that died had begun to write below a folder; nobody else may be writing there."""
+    for left in sorted(folder.rglob(f".*{PARTIAL}*")):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -63,12 +63,21 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
         raise RunFolderError(f"{path} holds {met}; delete it and run again") from None
 
 
+PARTIAL = ".partial-"
+"""In the name of every file or folder that is being written; one that is left was left by a process that died."""
+
+
+def partial_name(path: Path) -> Path:
+    """The name beside `path` under which this process writes it."""
+    return path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+
+
 class atomic_path:
     """Gives a temporary name beside `path`; on success it is synced and renamed to `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        self.partial = partial_name(path)
 
     def __enter__(self) -> Path:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import torch
 from mmedpo.config import FinetuneSettings
 from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.errors import TrainingError
-from mmedpo.imaging.pictures import read_image_file
+from mmedpo.imaging.pictures import image_file, read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.descent import OneCycle
 from mmedpo.models.hub import load_model, open_parts
@@ -40,7 +40,7 @@ def finetune(run: Run) -> None:
     examples = [example for example in run.read(EXAMPLES, Example) if example.split == "train"]
     of_image: dict[str, list[Branch]] = {}
     for example in examples:
-        view = run.image_root / example.image.path
+        view = image_file(run.image_root, example.image.path)
         of_image.setdefault(example.image.path, []).append(
             build_branch(
                 vlm,

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmedpo.config import Grouping
 from mmedpo.engine import Branch, build_branch
 from mmedpo.errors import TrainingError
+from mmedpo.imaging.pictures import views_of
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import PairKind, PreferencePair
 
@@ -68,8 +69,7 @@ def group_pairs(
     for pair in pairs:
         if pair.weight is None:
             raise TrainingError(f"pair {pair.pair_id} has no weight; run `mmedpo score RUN` first")
-        clean = image_root / pair.image.path
-        shown = clean if pair.rejected_image_path is None else run_root / pair.rejected_image_path
+        clean, shown = views_of(pair, image_root, run_root)
         chosen = build_branch(vlm, clean, pair.question, pair.chosen, max_length=max_length, owner=pair.pair_id)
         rejected = build_branch(vlm, shown, pair.question, pair.rejected, max_length=max_length, owner=pair.pair_id)
         if chosen == rejected:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
 from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.imaging.pictures import read_image_file
+from mmedpo.imaging.pictures import image_file, read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
@@ -178,7 +178,7 @@ def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Calla
     branches = [
         build_branch(
             engine.vlm,
-            run.image_root / example.image.path,
+            image_file(run.image_root, example.image.path),
             example.question,
             example.answer,
             max_length=settings.max_length,

@@ -1,28 +1,38 @@
-"""An OpenAI-compatible server: one attempt of one call, by the `openai` client."""
+"""An OpenAI-compatible server: one attempt of one call.
+
+Spoken to directly, not through a client library: those take accounts, headers and addresses from the
+environment, read a reply as long as it goes on, and unpack it however large it gets.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import math
 import os
-import re
+import zlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING
+from urllib.request import getproxies_environment, proxy_bypass
 
-from mmedpo.chat.model import BYTES_PER_TOKEN, CallFailed, ChatReply, ChatRequest, Finish, Transient, Usage
-from mmedpo.chat.model import estimated_input_tokens as estimated_input
+from mmedpo.chat.kind import EVERY
+from mmedpo.chat.model import CallFailed, ChatReply, ChatRequest, Transient
+from mmedpo.chat.wire import error_code, parse_completion, request_body, retry_after
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import ChatError
 from mmedpo.registry import register
 
-_FINISH: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
+if TYPE_CHECKING:
+    import aiohttp
+
+MOST_BYTES = 4_000_000
+"""Size of a reply, unpacked; the longest that `max_tokens` allows has a quarter of it."""
+MOST_BYTES_OF_AN_ERROR = 64_000
+
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
 _FOR_ALL = frozenset({401, 402, 403, 404, 405})
 """Status codes that every further call would meet as well."""
+_ACCOUNT = {"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"}
+"""Variables that say whose account of OpenAI pays; no other server is told."""
 
 
 @register("chat-model", "openai")
@@ -33,6 +43,11 @@ class OpenAIEndpoint:
     what was meant for a trusted host to another one.
     """
 
+    uses = EVERY - {"recording"}
+    needs = frozenset({"base_url"})
+    sends = True
+    batches = True
+
     def __init__(self, name: str, settings: EndpointSettings, direct: bool) -> None:
         """Opens no connection yet.
 
@@ -42,54 +57,76 @@ class OpenAIEndpoint:
             direct: True for a local endpoint: proxies of the environment are not used.
 
         Raises:
-            ChatError: the environment variable of the key is not set.
+            ChatError: the environment variable of the key is not set, or a proxy of the environment is none.
         """
-        import httpx2
-        import openai
-
         self.name = name
         self.settings = settings
-        key = read_key(name, settings)
-        self._client = openai.AsyncOpenAI(
-            base_url=settings.base_url,
-            api_key=key or "none",
-            max_retries=0,
-            timeout=settings.timeout,
-            http_client=openai.DefaultAioHttpClient(
-                trust_env=not direct,
-                follow_redirects=False,
-                timeout=settings.timeout,
-                limits=httpx2.Limits(max_connections=settings.concurrency),
-            ),
-        )
+        self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
+        self._headers = request_headers(name, settings)
+        self._proxy = None if direct else _proxy_for(settings)
+        self._session: aiohttp.ClientSession | None = None
+
+    @staticmethod
+    def ready(name: str, settings: EndpointSettings) -> None:
+        """Raises ChatError where the key is missing."""
+        read_key(name, settings)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """One attempt; see `ChatModel`."""
-        import httpx2
-        import openai
-
-        body = request_body(self.settings, request)
+        body = json.dumps(request_body(self.settings, request), ensure_ascii=False).encode("utf-8", "replace")
         try:
-            # The client's own timeout is for a silence; this one is also for a server that sends a byte now and then.
+            # For a silence, and for a server that sends a byte now and then.
             async with asyncio.timeout(self.settings.timeout):
-                reply = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body)
-        # Their exceptions carry request and reply, which hold what the data says: none of them goes any further.
+                status, headers, content = await self._post(body)
+        except CallFailed:
+            raise
         except TimeoutError:
             raise Transient("timeout") from None
-        except openai.APIConnectionError as error:
+        except Exception as error:
+            # Their exceptions may carry request and reply, which hold what the data says: none goes any further.
             raise _broken(error) from None
-        except openai.APIStatusError as error:
-            raise self._failure(error.status_code, error.response.headers, error.body) from None
-        except openai.OpenAIError as error:
-            raise CallFailed(f"client error {type(error).__name__}") from None
-        return parse_completion(reply.content, self.settings, request)
+        if not 200 <= status < 300:
+            raise self._failure(status, headers, error_code(content, request))
+        return parse_completion(content, self.settings, request)
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._client.close()
+        if self._session is not None:
+            await self._session.close()
 
-    def _failure(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
-        code = _code(body)
+    async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        session = self._session = self._session or self._connect()
+        async with session.post(
+            self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+        ) as answer:
+            wanted = 200 <= answer.status < 300
+            most = MOST_BYTES if wanted else MOST_BYTES_OF_AN_ERROR
+            content = bytearray()
+            async for part in answer.content.iter_any():
+                content += part
+                if len(content) > most:
+                    # Not read to its end, so the connection is of no further use.
+                    answer.close()
+                    if wanted:
+                        raise CallFailed("reply too large")
+                    return answer.status, answer.headers, b""
+            encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+            plain = _unpacked(bytes(content), encoding) if wanted else bytes(content)
+            return answer.status, answer.headers, plain
+
+    def _connect(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.settings.concurrency),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            # Neither proxies nor passwords (.netrc) but those given here.
+            trust_env=False,
+            auto_decompress=False,
+        )
+
+    def _failure(self, status: int, headers: Mapping[str, str], code: str) -> Exception:
         told = f"HTTP {status}" + (f" ({code})" if code else "")
         where = f"endpoint {self.name!r} at {self.settings.host}"
         if 300 <= status < 400:
@@ -107,11 +144,24 @@ class OpenAIEndpoint:
         return CallFailed(told)
 
 
+def request_headers(name: str, settings: EndpointSettings) -> dict[str, str]:
+    """Every header of a request that says anything of us; raises ChatError where the key is missing."""
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+    headers["User-Agent"] = "mmedpo"
+    if key := read_key(name, settings):
+        headers["Authorization"] = f"Bearer {key}"
+    if settings.base_url.startswith("https:") and f".{settings.host}".endswith(".api.openai.com"):
+        for variable, header in _ACCOUNT.items():
+            if value := os.environ.get(variable, "").strip():
+                headers[header] = _one_word(variable, value)
+    return headers
+
+
 def read_key(name: str, settings: EndpointSettings) -> str:
     """The key from the environment; empty where none is needed.
 
     Raises:
-        ChatError: the variable is not set; the message names the variable only.
+        ChatError: the variable is not set, or holds no key; the message names the variable only.
     """
     if not settings.api_key_env:
         return ""
@@ -121,103 +171,56 @@ def read_key(name: str, settings: EndpointSettings) -> str:
             f"endpoint {name!r} needs a key in the environment variable {settings.api_key_env}, which is not set; "
             f"export {settings.api_key_env}=... before starting"
         )
-    return key
+    return _one_word(settings.api_key_env, key)
 
 
-def request_body(settings: EndpointSettings, request: ChatRequest) -> dict[str, Any]:
-    """The JSON body of a chat completion; images become data URLs."""
-    images = iter(request.images)
-    messages: list[dict[str, Any]] = []
-    for turn in request.messages:
-        if not turn.images:
-            messages.append({"role": turn.role, "content": turn.text})
-            continue
-        parts: list[dict[str, Any]] = []
-        for part in turn.content:
-            if part.type == "text":
-                parts.append({"type": "text", "text": part.text or ""})
-            else:
-                encoded = base64.b64encode(next(images).encode(settings.image_side)).decode()
-                parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}})
-        messages.append({"role": turn.role, "content": parts})
-    body: dict[str, Any] = {"model": settings.model, "messages": messages, "temperature": settings.temperature}
-    if settings.top_p != 1.0:
-        body["top_p"] = settings.top_p
-    if "max_completion_tokens" not in settings.extra:
-        body["max_tokens"] = settings.max_tokens
-    if request.schema is not None and settings.structured == "json_schema":
-        schema = {"name": "reply", "strict": True, "schema": request.schema}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif request.schema is not None and settings.structured == "json_object":
-        body["response_format"] = {"type": "json_object"}
-    return body | settings.extra
+def _one_word(variable: str, value: str) -> str:
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ChatError(f"the environment variable {variable} holds blanks or special characters; set it anew")
+    return value
 
 
-def parse_completion(content: bytes, settings: EndpointSettings, request: ChatRequest) -> ChatReply:
-    """Reads the body of an answer.
-
-    Raises:
-        Transient: no chat completion: cut, not JSON, or without a choice (a proxy's page, a server going down).
-    """
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        raise Transient("reply is not JSON") from None
-    try:
-        return completion_of(body, settings, request)
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise Transient("reply is no chat completion") from None
-
-
-def completion_of(body: Any, settings: EndpointSettings, request: ChatRequest) -> ChatReply:
-    """The reply in a parsed body; raises KeyError, IndexError, TypeError or AttributeError where it has none."""
-    choice = body["choices"][0]
-    message = choice["message"]
-    content, refusal = message.get("content"), message.get("refusal")
-    if not isinstance(content, str | None) or not isinstance(refusal, str | None):
-        raise TypeError("content is no text")
-    said = content or refusal or ""
-    finish: Finish = "refusal" if refusal else _FINISH.get(str(choice.get("finish_reason")), "other")
-    reported = body.get("usage") or {}
-    read, written = reported.get("prompt_tokens"), reported.get("completion_tokens")
-    if isinstance(read, int) and isinstance(written, int) and read >= 0 and written >= 0:
-        usage = Usage(read, written)
-    else:
-        usage = Usage(estimated_input(settings, request), len(said.encode()) // BYTES_PER_TOKEN + 1, estimated=True)
-    version = body.get("system_fingerprint")
-    served = str(body.get("model") or settings.model)
-    return ChatReply(said, f"{served}#{version}" if isinstance(version, str) and version else served, finish, usage)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asks to wait: `Retry-After` in seconds or as a date; None when absent or unreadable."""
-    value = headers.get("retry-after", "").strip()
-    if not value:
+def _proxy_for(settings: EndpointSettings) -> str | None:
+    """The proxy that the environment names for a server outside."""
+    proxies = getproxies_environment()
+    scheme = settings.base_url.partition(":")[0]
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(settings.host):
         return None
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    if not address.startswith(("http://", "https://")):
+        raise ChatError(
+            f"the proxy that the environment names for {scheme} is no HTTP proxy; unset it, or set no_proxy"
+        )
+    return address
+
+
+def _unpacked(content: bytes, encoding: str) -> bytes:
+    """The body of a server that packs it although it was not asked to."""
+    if encoding in ("", "identity"):
+        return content
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise Transient("reply in an unknown encoding")
+    machine = zlib.decompressobj(wbits=47)
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+        plain = machine.decompress(content, MOST_BYTES + 1)
+    except zlib.error:
+        raise Transient("reply cannot be unpacked") from None
+    if len(plain) > MOST_BYTES:
+        raise CallFailed("reply too large")
+    if not machine.eof:
+        raise Transient("connection cut")
+    return plain
 
 
-def _code(body: object) -> str:
-    """The short error code of a reply, if it is one; its message may quote the request and is not used."""
-    error = body.get("error", body) if isinstance(body, Mapping) else {}
-    code = error.get("code") or error.get("type") if isinstance(error, Mapping) else ""
-    return code if isinstance(code, str) and re.fullmatch(r"[a-zA-Z_][\w.-]{0,40}", code) else ""
+def _broken(error: Exception) -> Transient:
+    """What became of a connection."""
+    import aiohttp
 
-
-def _broken(error: BaseException) -> Transient:
-    """What became of a connection; the client's transport calls a cut one a timeout."""
-    names = set()
-    cause: BaseException | None = error
-    while cause is not None:
-        names |= {kind.__name__ for kind in type(cause).__mro__}
-        cause = cause.__cause__ or cause.__context__
-    if "ClientConnectorError" in names:
+    if isinstance(error, aiohttp.ClientConnectorError):
         return Transient("no connection", unreachable=True)
-    return Transient("timeout" if "SocketTimeoutError" in names else "connection cut")
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError):
+        return Transient("connection cut")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Transient("reply is no HTTP")
+    return Transient(f"transport error {type(error).__name__}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmedpo.chat.batch import read_results, recorded_reply
+from mmedpo.chat.batch import read_results
+from mmedpo.chat.kind import EVERY
 from mmedpo.chat.model import ChatReply, ChatRequest, model_identity, request_key
+from mmedpo.chat.wire import read_completion
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import ChatError
 from mmedpo.registry import register
@@ -14,6 +16,10 @@ from mmedpo.registry import register
 @register("chat-model", "replay")
 class Replay:
     """Answers from a recording: batch results, or what `mmedpo calls RUN --record FILE` wrote."""
+
+    uses = EVERY
+    needs = frozenset({"recording"})
+    sends = False
 
     def __init__(self, name: str, settings: EndpointSettings, direct: bool) -> None:
         """Reads the whole recording; see `OpenAIEndpoint` for the arguments."""
@@ -30,7 +36,7 @@ class Replay:
             ChatError: there is none; model, parameters, prompts or data differ from those of the recording.
         """
         key = request_key(self._identity, request)
-        reply = recorded_reply(self._results.get(key), self.settings, request)
+        reply = read_completion(self._results.get(key), self.settings, request)
         if reply is None:
             raise ChatError(
                 f"endpoint {self.name!r} replays {self.settings.recording}, which has no answer to call {key[:12]} of "

@@ -16,6 +16,9 @@ from mmedpo.registry import register
 class TransformersModel:
     """Generates one reply at a time; loaded with the first call, so that cached answers need no model."""
 
+    uses: frozenset[str] = frozenset()
+    sends = False
+
     def __init__(self, name: str, settings: EndpointSettings, direct: bool) -> None:
         """See `OpenAIEndpoint` for the arguments."""
         self.name = name
@@ -107,5 +110,6 @@ class TransformersModel:
             )[0, length:]
         ends = model.generation_config.eos_token_id
         finished = int(output[-1]) in (ends if isinstance(ends, list) else [ends])
-        text = tokenizer.decode(output, skip_special_tokens=True).strip()
+        # Marks of a thought may be special tokens; without them a thought would read like the answer.
+        text = tokenizer.decode(output[:-1] if finished else output, skip_special_tokens=False).strip()
         return ChatReply(text, self.settings.model, "stop" if finished else "length", Usage(length, len(output)))

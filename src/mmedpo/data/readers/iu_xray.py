@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, official_name
+from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_entry
 from mmedpo.data.report_text import ReportSettings, join_sections
 from mmedpo.errors import DataError
 from mmedpo.registry import register
+from mmedpo.storage.splits import official_name
 
 _ID = re.compile(r"[\w.-]{1,80}")
 _PATIENT = re.compile(r"(CXR\d+)", re.IGNORECASE)

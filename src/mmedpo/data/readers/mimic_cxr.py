@@ -15,18 +15,19 @@ import csv
 import gzip
 import re
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, official_name
+from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress
 from mmedpo.data.report_text import ReportSettings, join_sections, report_sections
-from mmedpo.errors import DataError, ImageError
-from mmedpo.imaging.images import safe_join
+from mmedpo.errors import DataError, shown
 from mmedpo.registry import register
+from mmedpo.storage.paths import safe_join
+from mmedpo.storage.splits import official_name
 
 LICENCE = "PhysioNet Credentialed Health Data License 1.5.0: never to third parties"
 FRONTAL = ("PA", "AP")
@@ -34,6 +35,8 @@ FRONTAL = ("PA", "AP")
 _NUMBER = re.compile(r"\d{1,12}")
 _DICOM_ID = re.compile(r"[0-9a-fA-F-]{1,64}")
 _MOST_BYTES = 1 << 30
+_SHOWN = 8
+"""Headings that a note names; the others are counted."""
 _SPLIT = "mimic-cxr-2.0.0-split.csv"
 _METADATA = "mimic-cxr-2.0.0-metadata.csv"
 _RECORDS = "cxr-record-list.csv"
@@ -100,9 +103,18 @@ def read_studies(name: str, root: Path, settings: ReportSettings, suffix: str, l
         path = f"files/p{subject[:2]}/p{subject}/s{study}/{dicom}{suffix}"
         split = official_name(splits[dicom]) if splits.get(dicom) else ""
         studies[subject, study].append(_Image(dicom, path, views.get(dicom, "").upper(), split))
+    unread: Counter[str] = Counter()
     for (subject, study), images in studies.items():
-        _add(name, parsed, root, subject, study, images, labels.get(study, ()), settings)
+        unread.update(_add(name, parsed, root, subject, study, images, labels.get(study, ()), settings))
+    parsed.notes += _unread_notes(unread)
     return parsed
+
+
+def _unread_notes(unread: Counter[str]) -> list[str]:
+    """What of the reports was not understood, or not there."""
+    told = ", ".join(f"{shown(what)} ({count})" for what, count in unread.most_common(_SHOWN))
+    more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
+    return [f"not read of the reports: {told}{more}"] if unread else []
 
 
 def _add(
@@ -114,16 +126,20 @@ def _add(
     images: Sequence[_Image],
     labels: Sequence[str],
     settings: ReportSettings,
-) -> None:
+) -> set[str]:
+    """Adds a study; gives what of its report was not read."""
     text = _report(root, subject, study)
     if text is None:
         parsed.drop(f"{name}-{study}", "no-report", f"s{study}.txt is missing or not readable")
-        return
-    answer = join_sections(report_sections(text), settings.sections)
+        return set()
+    sections = report_sections(text)
+    unread = {f"heading {heading}" for heading in sections.unread}
+    answer = join_sections(sections.texts, settings.sections)
     if not answer:
         wanted = " or ".join(settings.sections)
         parsed.drop(f"{name}-{study}", "section-missing", f"s{study}.txt has no section {wanted}")
-        return
+        return unread
+    unread |= {f"no section {kind}" for kind in settings.sections if kind not in sections.texts}
     shown = _choose(images, settings.views)
     if not shown:
         parsed.drop(f"{name}-{study}", "no-frontal-view", f"study {study} has only {', '.join(i.view for i in images)}")
@@ -143,6 +159,7 @@ def _add(
                 tags=tuple(tags),
             )
         )
+    return unread
 
 
 def _choose(images: Sequence[_Image], views: str) -> Sequence[_Image]:
@@ -157,10 +174,10 @@ def _report(root: Path, subject: str, study: str) -> str | None:
     relative = f"files/p{subject[:2]}/p{subject}/s{study}.txt"
     for name in (relative, f"mimic-cxr-reports/{relative}"):
         try:
-            path = safe_join(root, name)
+            path = safe_join(root, name, "report", DataError)
             if path.is_file() and path.stat().st_size < 1 << 20:
                 return path.read_text(encoding="utf-8", errors="replace")
-        except (ImageError, OSError):
+        except (DataError, OSError):
             continue
     return None
 
@@ -199,5 +216,5 @@ def _table(root: Path, name: str, needed: bool = False) -> Iterator[Mapping[str,
 
 def _open(file: Path) -> TextIO:
     if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8", newline="")
-    return file.open(encoding="utf-8", newline="")
+        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
+    return file.open(encoding="utf-8-sig", newline="")

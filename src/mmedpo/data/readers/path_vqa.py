@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, official_name, yes_no_choices
-from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text
-from mmedpo.data.tabular import TableRow, image_path, read_table_rows
+from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
+from mmedpo.data.tabular import TableRow, one_image, read_table_rows
 from mmedpo.errors import DataError
 from mmedpo.registry import register
+from mmedpo.storage.embedded import BadImage
+from mmedpo.storage.splits import official_name, spellings
 
 
 @register("dataset", "path-vqa")
@@ -34,7 +36,7 @@ class PathVqa:
             DataError: not the dataset's folder, its questions are pickles, or too little is usable.
             ConfigError: unknown split scheme.
         """
-        parsed = Parsed()
+        parsed = Parsed(images=embedded_images(settings))
         for number, row in enumerate(_rows(root)):
             _add(parsed, root, row, number)
         return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
@@ -52,13 +54,17 @@ def _rows(root: Path) -> Iterator[TableRow]:
 
 
 def _add(parsed: Parsed, root: Path, row: TableRow, number: int) -> None:
-    if not isinstance(row.value, Mapping):
-        parsed.drop(row.where, "not-a-record", f"{row.where} is not an object")
+    if row.fault or not isinstance(row.value, Mapping):
+        parsed.drop(row.where, "not-a-record", f"{row.where}: {row.fault or 'it is not an object'}")
         return
-    image = image_path(root, "", row.value.get("image"))
     question, answer = as_text(row.value.get("question")), as_text(row.value.get("answer"))
-    if image is None or question is None or answer is None:
+    if question is None or answer is None:
         parsed.drop(row.where, "missing-key", f"{row.where} needs image, question and answer")
+        return
+    try:
+        image = one_image(row.value.get("image"), "", parsed.images)
+    except BadImage as bad:
+        parsed.drop(row.where, "no-image", f"{row.where}: image holds {bad}")
         return
     answer_type = closed_or_open(answer)
     parsed.add(
@@ -79,7 +85,7 @@ def _located(root: Path, image: str, split: str) -> str:
     """JSON files name an image without folder and suffix."""
     if "/" in image:
         return image
-    for folder in (f"images/{split}", "images"):
+    for folder in (*(f"images/{name}" for name in spellings(split)), "images"):
         for suffix in ("", ".jpg", ".png"):
             if (root / folder / f"{image}{suffix}").is_file():
                 return f"{folder}/{image}{suffix}"

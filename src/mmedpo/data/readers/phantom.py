@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from mmedpo.config import Settings
+from mmedpo.config.groups import Seed
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress
 from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, write_phantoms
 from mmedpo.registry import register
@@ -15,15 +16,15 @@ from mmedpo.registry import register
 class PhantomSettings(Settings):
     """`data.phantom.*`: the embedded dataset of generated radiographs."""
 
-    train_images: int = Field(240, ge=2)
+    train_images: int = Field(240, ge=2, le=1_000_000)
     """Images the preference pairs are made from, drawn with the training priors."""
-    validation_images: int = Field(60, ge=2)
+    validation_images: int = Field(60, ge=2, le=1_000_000)
     """Images for choosing learning rate and stopping, balanced against the priors."""
-    test_images: int = Field(120, ge=2)
+    test_images: int = Field(120, ge=2, le=1_000_000)
     """Images of each of the two test splits: with the training priors, and balanced against them."""
-    size: int = Field(128, ge=96)
+    size: int = Field(128, ge=96, le=4096)
     """Height and width, pixels."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the dataset: the same data for every run seed, as with a real dataset."""
 
 

@@ -21,13 +21,18 @@ from mmedpo.config import Settings
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_entry
 from mmedpo.errors import DataError, ImageError
-from mmedpo.imaging.images import safe_join
 from mmedpo.records import Box, ErrorType
 from mmedpo.registry import register
-from mmedpo.storage.files import read_json_rows
+from mmedpo.storage.paths import safe_join
+from mmedpo.storage.rows import all_rows
 
-SPLITS = {"train": "train", "validate": "validation", "test": "test"}
-"""File to split."""
+_FILES = {
+    "train": ("train.json",),
+    "validation": ("validate.json", "validation.json", "valid.json", "val.json"),
+    "test": ("test.json",),
+}
+"""Split to the names its file has: `validate.json` from the authors, `validation.json` on the hub."""
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 _FOLDERS = ("imgs", "images")
 _FOLDER = re.compile(r"[\w.-]{1,80}")
@@ -82,13 +87,17 @@ class Slake:
         parsed = Parsed()
         languages = set(self.own.languages)
         other = 0
-        for stem, split in SPLITS.items():
-            file = find_entry(root, (f"{stem}.json",), folder=False)
-            for number, row in enumerate(read_json_rows(file, DataError, "SLAKE records")):
-                if isinstance(row, dict) and as_text(row.get("q_lang")) not in languages:
+        for split, names in _FILES.items():
+            file = find_entry(root, names, folder=False)
+            for row in all_rows(file, DataError, "SLAKE records"):
+                if isinstance(row.value, dict) and _language(row.value) not in languages:
                     other += 1
                     continue
-                _add(parsed, root, folder, row, split, f"{file.name} row {number}")
+                where = f"{file.name} row {row.number}"
+                if row.fault:
+                    parsed.drop(where, "not-a-record", f"{where}: {row.fault}")
+                else:
+                    _add(parsed, root, folder, row.value, split, where)
         if other:
             chosen = ", ".join(sorted(languages))
             parsed.notes.append(f"{other} questions in another language than {chosen} were not read")
@@ -116,6 +125,12 @@ def is_finding(label: str) -> bool:
     plain = label.replace("_", " ")
     named = any(match.term.kind == "finding" for match in find_terms(plain))
     return named or bool(_MORE.search(plain)) or not _ORGANS.search(plain)
+
+
+def _language(row: dict[str, Any]) -> str:
+    """As the row tells it; some copies have lost the column."""
+    told = as_text(row.get("q_lang"))
+    return told or ("zh" if _CHINESE.search(as_text(row.get("question")) or "") else "en")
 
 
 def _add(parsed: Parsed, root: Path, folder: str, row: Any, split: str, where: str) -> None:
@@ -169,7 +184,7 @@ def _tags(row: dict[str, Any]) -> tuple[str, ...]:
     told = (
         f"organ:{organ.casefold().removesuffix('_cavity')}" if organ else "",
         f"modality:{spelled}" if modality else "",
-        f"language:{as_text(row.get('q_lang')) or 'en'}",
+        f"language:{_language(row)}",
         f"content:{(as_text(row.get('content_type')) or 'other').casefold()}",
     )
     return tuple(tag for tag in told if tag)

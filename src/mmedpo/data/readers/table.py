@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import Field
 
-from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, official_name, yes_no_choices
-from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text
-from mmedpo.data.tabular import FileSettings, TableRow, image_path, read_table_rows, table_files
-from mmedpo.errors import ConfigError, DataError
+from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
+from mmedpo.data.choices import BadChoices, choices_of, chosen, option_columns, without_letters
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
+from mmedpo.data.tabular import FileSettings, TableRow, one_image, read_table_rows, table_files
+from mmedpo.errors import ConfigError, DataError, shown
 from mmedpo.records import AnswerType
 from mmedpo.registry import register
+from mmedpo.storage.embedded import BadImage, EmbeddedImages
+from mmedpo.storage.splits import official_name
 
 COLUMNS = ("image", "question", "answer", "id", "split", "answer_type", "patient_id", "choices")
 """What a table may tell of a question."""
 
 _ID = re.compile(r"[^\w.-]")
 _TYPES = {"closed": "closed", "close": "closed", "yes/no": "closed", "open": "open", "report": "report"}
+_LONGEST_INDEX = 12
 
 
 class TableSettings(FileSettings):
     """`data.table.*`: CSV, TSV, JSON, JSONL, Parquet, Arrow, or a folder of these."""
 
     columns: dict[str, str] = Field(default_factory=dict)
-    """Our name to the table's: image, question, answer, and optionally id, split, answer_type, patient_id, choices."""
+    """Our name to the table's: image, question, answer, and optionally id, split, answer_type, patient_id, choices.
+
+    Choices may stand in several columns: `Choice A,Choice B`; columns named A, B, C ... are found without a mapping.
+    """
     question: str = ""
     """Asked of every image, where the table has no column of questions."""
 
@@ -55,71 +63,141 @@ class Table:
             DataError: no such table, or too little is usable.
             ConfigError: a mapping of an unknown name, or a mapped column that the table does not have.
         """
-        parsed = parse_table(self.name, root, self.own)
+        parsed = parse_table(self.name, root, self.own, embedded_images(settings))
         return assemble(self.name, root, parsed, settings, progress, data_use=self.data_use, default=OFFICIAL)
 
 
-def parse_table(name: str, root: Path, table: TableSettings) -> Parsed:
+def parse_table(name: str, root: Path, table: TableSettings, store: EmbeddedImages) -> Parsed:
     """Rows of a table to questions."""
     unknown = sorted(set(table.columns) - set(COLUMNS))
     if unknown:
-        raise ConfigError(f"data.table.columns maps {unknown[0]!r}; known are {', '.join(COLUMNS)}")
-    columns = {**{column: column for column in COLUMNS}, **table.columns}
-    parsed = Parsed()
-    met: set[str] = set()
+        raise ConfigError(f"data.table.columns maps {shown(unknown[0])}; known are {', '.join(COLUMNS)}")
+    reader = _Reader(name, table, Parsed(images=store))
     for number, row in enumerate(read_table_rows(root, table_files(root, table.file))):
-        if not isinstance(row.value, Mapping):
-            parsed.drop(row.where, "not-a-record", f"{row.where} is not an object")
-            continue
-        met |= {str(key) for key in row.value}
-        _add(name, parsed, root, table, columns, row, number)
-    for ours, theirs in table.columns.items():
-        if met and theirs not in met:
-            found = ", ".join(sorted(met)[:12])
-            raise ConfigError(f"data.table.columns maps {ours} to {theirs!r}, the table has {found}")
-    if not parsed.questions and met:
-        needed = [ours for ours in ("image", "question", "answer") if columns[ours] not in met]
-        if table.question and "question" in needed:
+        reader.add(row, number)
+    reader.check(root)
+    return reader.parsed
+
+
+@dataclass
+class _Reader:
+    """Adds row after row of one table, and knows which columns it has met."""
+
+    name: str
+    table: TableSettings
+    parsed: Parsed
+    met: set[str] = field(default_factory=set)
+    shown_before: dict[str, str] = field(default_factory=dict)
+    """Id to image, of the rows that hold theirs inside: VLMEvalKit names such a row instead of repeating its image."""
+    options: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.columns = {**{column: column for column in COLUMNS}, **self.table.columns}
+
+    def add(self, row: TableRow, number: int) -> None:
+        """One row: a question, or a counted drop."""
+        parsed = self.parsed
+        if row.fault or not isinstance(row.value, Mapping):
+            parsed.drop(row.where, "not-a-record", f"{row.where}: {row.fault or 'it is not an object'}")
+            return
+        cells: Mapping[str, Any] = row.value
+        self.met |= {str(key) for key in cells}
+        answer = as_text(cells.get(self.columns["answer"]))
+        if answer is None:
+            parsed.drop(row.where, "missing-key", f"{row.where} needs an image and an answer")
+            return
+        try:
+            image = self._image(cells)
+            choices = self._choices(cells)
+        except BadImage as bad:
+            parsed.drop(row.where, "no-image", f"{row.where}: column {shown(self.columns['image'])} holds {bad}")
+            return
+        except BadChoices as bad:
+            parsed.drop(row.where, "bad-choices", f"{row.where}: {bad}")
+            return
+        if choices and answer:
+            meant = chosen(answer, choices)
+            if not meant:
+                detail = f"{row.where}: answer {shown(answer)} is none of {shown(list(choices))}"
+                parsed.drop(row.where, "answer-not-among-choices", detail)
+                return
+            answer = meant
+        self._add(row, number, image, answer, choices)
+
+    def _add(self, row: TableRow, number: int, image: str, answer: str, choices: tuple[str, ...]) -> None:
+        cells = row.value
+        told = _TYPES.get((as_text(cells.get(self.columns["answer_type"])) or "").casefold())
+        kind = cast(AnswerType, told) if told else "closed" if choices else closed_or_open(answer)
+        label = as_text(cells.get(self.columns["id"]))
+        split = as_text(cells.get(self.columns["split"])) or row.split
+        question = (as_text(cells.get(self.columns["question"])) or "").replace("<image>", "").strip()
+        self.parsed.add(
+            Question(
+                example_id=f"{self.name}-{_ID.sub('_', label)[:80]}" if label else f"{self.name}-{number}",
+                image=image,
+                question=question or self.table.question,
+                answer=answer,
+                answer_type=kind,
+                split=official_name(split) if split else "",
+                patient_id=as_text(cells.get(self.columns["patient_id"])) or None,
+                choices=choices or yes_no_choices(kind, answer),
+            )
+        )
+
+    def _image(self, cells: Mapping[str, Any]) -> str:
+        value = cells.get(self.columns["image"])
+        index = as_text(cells.get("index"))
+        if isinstance(value, str) and len(value) <= _LONGEST_INDEX and value in self.shown_before:
+            return self.shown_before[value]
+        image = one_image(value, self.table.images, self.parsed.images)
+        if index and image in self.parsed.images.names:
+            self.shown_before.setdefault(index, image)
+        return image
+
+    def _choices(self, cells: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of the mapped column or columns; without a mapping, of `choices`, or of columns A, B, C ..."""
+        name = self.columns["choices"]
+        if cells.get(name) not in (None, ""):
+            return choices_of(cells[name])
+        several = [part.strip() for part in name.split(",")]
+        if "choices" not in self.table.columns:
+            key = tuple(cells)
+            if key not in self.options:
+                self.options[key] = option_columns([column for column in key if isinstance(column, str)])
+            several = self.options[key]
+        held = [text for column in several if (text := as_text(cells.get(column)))]
+        return without_letters(held) if len(held) > 1 else ()
+
+    def check(self, root: Path) -> None:
+        """Refuses a mapping that the table does not fulfil, and a table without the columns that are needed."""
+        mapped = self.table.columns
+        for ours, theirs in mapped.items():
+            several = ours == "choices" and theirs not in self.met
+            wanted = [part.strip() for part in theirs.split(",")] if several else [theirs]
+            gone = [column for column in wanted if column not in self.met]
+            if self.met and gone:
+                raise ConfigError(f"data.table.columns maps {ours} to {shown(gone[0])}, the table has {self._found()}")
+        if "choices" in mapped and not any(question.choices for question in self.parsed.questions):
+            bad = next((drop.detail for drop in self.parsed.drops if drop.reason == "bad-choices"), "")
+            if bad:
+                raise ConfigError(
+                    f"data.table.columns maps choices to {shown(mapped['choices'])}, but {bad}; "
+                    "map it to a column of lists, or to several columns: 'Choice A,Choice B'"
+                )
+        if not self.parsed.questions and self.met:
+            self._check_needed(root)
+
+    def _check_needed(self, root: Path) -> None:
+        needed = [ours for ours in ("image", "question", "answer") if self.columns[ours] not in self.met]
+        if self.table.question and "question" in needed:
             needed.remove("question")
+        if needed and "conversations" in self.met:
+            raise DataError(f"{root}: the table holds conversations; read it with data.dataset=llava-med")
         if needed:
             raise DataError(
-                f"{root}: the table has no column {columns[needed[0]]!r} (it has {', '.join(sorted(met)[:12])}); "
+                f"{root}: the table has no column {shown(self.columns[needed[0]])} (it has {self._found()}); "
                 f"map it with data.table.columns.{needed[0]}=COLUMN"
             )
-    return parsed
 
-
-def _add(
-    name: str,
-    parsed: Parsed,
-    root: Path,
-    table: TableSettings,
-    columns: Mapping[str, str],
-    row: TableRow,
-    number: int,
-) -> None:
-    cells: Mapping[str, Any] = row.value
-    image = image_path(root, table.images, cells.get(columns["image"]))
-    question = (as_text(cells.get(columns["question"])) or "").replace("<image>", "").strip() or table.question
-    answer = as_text(cells.get(columns["answer"]))
-    if image is None or answer is None:
-        parsed.drop(row.where, "missing-key", f"{row.where} needs an image and an answer")
-        return
-    told = _TYPES.get((as_text(cells.get(columns["answer_type"])) or "").casefold())
-    answer_type = cast(AnswerType, told) if told else closed_or_open(answer)
-    label = as_text(cells.get(columns["id"]))
-    choices = cells.get(columns["choices"])
-    listed = tuple(text for c in choices if (text := as_text(c))) if isinstance(choices, list) else ()
-    split = as_text(cells.get(columns["split"])) or row.split
-    parsed.add(
-        Question(
-            example_id=f"{name}-{_ID.sub('_', label)[:80]}" if label else f"{name}-{number}",
-            image=image,
-            question=question,
-            answer=answer,
-            answer_type=answer_type,
-            split=official_name(split) if split else "",
-            patient_id=as_text(cells.get(columns["patient_id"])) or None,
-            choices=listed or yes_no_choices(answer_type, answer),
-        )
-    )
+    def _found(self) -> str:
+        return ", ".join(name[:40] for name in sorted(self.met)[:12])

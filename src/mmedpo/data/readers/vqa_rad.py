@@ -10,12 +10,13 @@ Two split schemes:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
-from mmedpo.data.assemble import DISJOINT, OFFICIAL, split_reading
+from mmedpo.data.assemble import DISJOINT, Parsed, Question, assemble, check_scheme, yes_no_choices
 from mmedpo.data.dataset import (
     DatasetReading,
     DatasetSettings,
@@ -23,21 +24,16 @@ from mmedpo.data.dataset import (
     Progress,
     as_text,
     find_entry,
-    require_usable,
 )
 from mmedpo.data.splits import linked
-from mmedpo.errors import ConfigError, DataError
-from mmedpo.imaging.index import index_images
-from mmedpo.records import AnswerType, Drop, ErrorType, Example, ImageRef
+from mmedpo.errors import DataError
+from mmedpo.records import AnswerType, Drop, ErrorType
 from mmedpo.registry import register
-from mmedpo.storage.files import read_json_rows
+from mmedpo.storage.rows import all_rows
 
 ANNOTATIONS = ("VQA_RAD Dataset Public.json",)
 """Blanks, underscores, hyphens and case do not matter (OSF and its mirrors differ in them)."""
 IMAGE_FOLDERS = ("VQA_RAD Image Folder", "images")
-
-DEFAULT_SPLIT = DISJOINT
-SPLITS = (DISJOINT, OFFICIAL)
 
 _REQUIRED = ("qid", "phrase_type", "image_name", "question", "answer", "answer_type")
 
@@ -78,29 +74,17 @@ class VqaRad:
         Raises:
             DataError: no such folder, no annotation file or image folder in it, too few usable records,
                 or a split that is left empty.
-            ConfigError: the split scheme is not one of `SPLITS`.
+            ConfigError: unknown split scheme.
         """
-        scheme = settings.split or DEFAULT_SPLIT
-        if scheme not in SPLITS:
-            raise ConfigError(f"vqa-rad has no split {scheme!r}; allowed: {', '.join(SPLITS)}")
+        check_scheme(self.name, settings)
         annotations = find_entry(root, ANNOTATIONS, folder=False)
         folder = find_entry(root, IMAGE_FOLDERS, folder=True).name
-        rows, drops = parse_rows(read_json_rows(annotations, DataError, "VQA-RAD records"))
-        index = index_images(
-            root,
-            (f"{folder}/{row.image_name}" for row in rows),
-            progress=progress,
-        )
-        examples = []
+        raw = all_rows(annotations, DataError, "VQA-RAD records")
+        rows, drops = parse_rows([row.value for row in raw], {row.number: row.fault for row in raw if row.fault})
+        parsed = Parsed(drops=drops)
         for row, case in zip(rows, merged_cases(rows), strict=True):
-            path = f"{folder}/{row.image_name}"
-            image = index.images.get(path)
-            if image is None:
-                drops.append(_drop(row.example_id, "unreadable-image", index.failures[path]))
-                continue
-            examples.append(_example(row, image, case))
-        reading = require_usable(DatasetReading(examples, drops), root, settings.min_usable)
-        return split_reading(self.name, reading, scheme, settings, default=DEFAULT_SPLIT)
+            parsed.add(_question(row, f"{folder}/{row.image_name}", case))
+        return assemble(self.name, root, parsed, settings, progress, default=DISJOINT, redraw=True)
 
 
 @dataclass(frozen=True)
@@ -124,8 +108,8 @@ class Row:
     """`chest`, `head`, `abdomen`, or as annotated; empty when not annotated."""
 
 
-def parse_rows(rows: Sequence[Any]) -> tuple[list[Row], list[Drop]]:
-    """Checks and cleans the annotation file's rows. Pure.
+def parse_rows(rows: Sequence[Any], faults: Mapping[int, str] = MappingProxyType({})) -> tuple[list[Row], list[Drop]]:
+    """Checks and cleans the annotation file's rows; `faults` are those of rows that could not be parsed. Pure.
 
     Drop reasons: `not-a-record`, `missing-key`, `bad-key`, `question-not-text`, `empty-question`,
     `answer-not-text`, `empty-answer`, `unknown-answer-type`, `duplicate-id`.
@@ -134,7 +118,9 @@ def parse_rows(rows: Sequence[Any]) -> tuple[list[Row], list[Drop]]:
     drops: list[Drop] = []
     seen: set[str] = set()
     for number, row in enumerate(rows):
-        parsed = _parse(row, f"row {number}")
+        where = f"row {number}"
+        fault = faults.get(number)
+        parsed = _drop(where, "not-a-record", f"{where}: {fault}") if fault else _parse(row, where)
         if isinstance(parsed, Row) and parsed.example_id in seen:
             parsed = _drop(parsed.example_id, "duplicate-id", f"row {number} repeats the qid of an earlier row")
         if isinstance(parsed, Drop):
@@ -212,23 +198,21 @@ def _case_id(url: str) -> str:
     return found.group(1) if found else url
 
 
-def _example(row: Row, image: ImageRef, case: str | None) -> Example:
-    yes_no = row.answer_type == "closed" and row.answer.casefold() in ("yes", "no")
+def _question(row: Row, image: str, case: str | None) -> Question:
     tags = [f"phrase:{row.phrase}"]
     if row.organ:
         tags.insert(0, f"organ:{row.organ}")
     if row.organ in _MODALITIES:
         tags.append(f"modality:{_MODALITIES[row.organ]}")
-    return Example(
+    return Question(
         example_id=row.example_id,
-        dataset=VqaRad.name,
-        split="test" if row.official_test else "train",
         image=image,
         question=row.question,
         answer=row.answer,
         answer_type=row.answer_type,
         error_type=row.error_type,
-        choices=("yes", "no") if yes_no else (),
+        split="test" if row.official_test else "train",
+        choices=yes_no_choices(row.answer_type, row.answer),
         patient_id=case,
         tags=tuple(tags),
     )

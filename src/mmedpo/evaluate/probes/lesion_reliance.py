@@ -14,7 +14,7 @@ from mmedpo.config.groups import Settings
 from mmedpo.evaluate.probes.probe import Prepared, Probe, Subject, Workplace
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
-from mmedpo.imaging.pictures import png_bytes, read_mask
+from mmedpo.imaging.pictures import image_file, png_bytes, read_mask
 from mmedpo.records import Drop, Example, NoiseSpec, Reliance
 from mmedpo.records.shapes import Heatmap
 from mmedpo.registry import register
@@ -30,7 +30,7 @@ REGIONS = ("lesion", "elsewhere")
 class LesionRelianceSettings(Settings):
     """`evaluate.probes.lesion-reliance`."""
 
-    images: int = Field(ge=1)
+    images: int = Field(ge=1, le=1_000_000)
     """Images it is measured on, of those with annotated lesions."""
 
 
@@ -62,7 +62,7 @@ class LesionReliance(Probe[Reliance]):
             (view, example)
             for example in examples
             for view in (
-                subject.image_root / example.image.path,
+                image_file(subject.image_root, example.image.path),
                 *(view_of(subject.folder, example, region) for region in REGIONS),
             )
         ]

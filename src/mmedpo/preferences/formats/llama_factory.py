@@ -1,6 +1,7 @@
 """Preference rows as LLaMA-Factory reads them, in its ShareGPT and its Alpaca layout; written as ShareGPT.
 
-ShareGPT: `{conversations, chosen: {from, value}, rejected: {from, value}, images}`. Alpaca: `{instruction,
+ShareGPT: `{conversations, chosen: {from, value}, rejected: {from, value}, images}`, also as `{messages}` of
+`{role, content}`. Alpaca: `{instruction,
 input?, system?, history?, chosen, rejected, images}`. A data set of it is announced in `dataset_info.json`,
 which the export writes beside the file.
 """
@@ -8,27 +9,27 @@ which the export writes beside the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import (
-    BadRow,
-    KeepImage,
+from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, paths_of, text_of
+from mmedpo.preferences.turns import (
+    Album,
     answer_of,
-    assistant,
-    extra_of,
+    history_of,
     parts_of,
-    paths_of,
     plain_of,
-    score_of,
-    text_of,
+    rejected_answer,
+    require_question_last,
+    system,
     turns_of,
     user,
 )
-from mmedpo.records import Message, Part, PreferenceRow
+from mmedpo.records import Message, PreferenceRow
 from mmedpo.registry import register
 
-_KNOWN = {"conversations", "chosen", "rejected", "images", "system", "instruction", "input", "history"}
+_KNOWN = {"conversations", "messages", "chosen", "rejected", "images", "image", "system"}
+_KNOWN |= {"instruction", "input", "history"}
 _SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
@@ -44,24 +45,28 @@ class LlamaFactory:
     embeds: ClassVar[bool] = False
 
     def recognises(self, raw: Mapping[str, Any]) -> bool:
-        """`chosen` and `rejected` beside `conversations` or an `instruction`."""
-        return "chosen" in raw and "rejected" in raw and ("conversations" in raw or "instruction" in raw)
+        """`chosen` and `rejected` beside `conversations`, an `instruction`, or, as single turns, `messages`."""
+        if "chosen" not in raw or "rejected" not in raw:
+            return False
+        turns = "messages" in raw and isinstance(raw["chosen"], Mapping)
+        return "conversations" in raw or "instruction" in raw or turns
 
     def parse(self, raw: Mapping[str, Any], keep_image: KeepImage) -> PreferenceRow:
         """Reads one row."""
-        prompt = _sharegpt(raw) if raw.get("conversations") is not None else _alpaca(raw)
-        if prompt[-1].role != "user":
-            raise BadRow("malformed-row", f"the prompt ends in a turn of the {prompt[-1].role}, expected is the user's")
-        score, why = score_of(None, "score")
+        album = Album(keep_image)
+        talk = next((raw[key] for key in ("conversations", "messages") if raw.get(key) is not None), None)
+        prompt = _alpaca(raw, album) if talk is None else _sharegpt(raw, talk, album)
+        require_question_last(prompt)
+        chosen = answer_of(raw.get("chosen"), "chosen", album)
+        column = raw.get("images") if raw.get("images") is not None else raw.get("image")
         return PreferenceRow(
             row_id="",
             pair_type="text",
             prompt=prompt,
-            chosen=answer_of(raw.get("chosen"), "chosen", "from", "value"),
-            rejected=answer_of(raw.get("rejected"), "rejected", "from", "value"),
-            images=paths_of(raw.get("images"), "images", keep_image),
-            score=score,
-            unscored_reason=why,
+            chosen=chosen,
+            rejected=rejected_answer(raw.get("rejected"), "rejected", keep_image),
+            images=album.images(paths_of(column, "images", keep_image)),
+            unscored_reason=NO_SCORE,
             extra=extra_of(raw, _KNOWN),
         )
 
@@ -86,32 +91,18 @@ def dataset_info(name: str, file_name: str) -> str:
     return json.dumps({name: entry}, indent=1) + "\n"
 
 
-def _sharegpt(raw: Mapping[str, Any]) -> tuple[Message, ...]:
-    turns = turns_of(raw["conversations"], "conversations")
-    if raw.get("system"):
-        return (_system(raw["system"]), *turns)
-    return turns
+def _sharegpt(raw: Mapping[str, Any], talk: object, album: Album) -> tuple[Message, ...]:
+    turns = turns_of(talk, "conversations", album)
+    return (system(raw["system"]), *turns) if raw.get("system") else turns
 
 
-def _alpaca(raw: Mapping[str, Any]) -> tuple[Message, ...]:
-    turns: list[Message] = []
-    if raw.get("system"):
-        turns.append(_system(raw["system"]))
-    history = raw.get("history") or []
-    if isinstance(history, str) or not isinstance(history, Sequence):
-        raise BadRow("malformed-row", "history must be a list of question and answer")
-    for item in history:
-        if isinstance(item, str) or not isinstance(item, Sequence) or len(item) != 2:
-            raise BadRow("malformed-row", "history must be a list of question and answer")
-        turns += [user(parts_of(text_of(item[0], "history"))), assistant(text_of(item[1], "history"))]
+def _alpaca(raw: Mapping[str, Any], album: Album) -> tuple[Message, ...]:
+    before = [system(raw["system"])] if raw.get("system") else []
+    before += history_of(raw.get("history") or [], album)
     asked = text_of(raw.get("instruction"), "instruction")
     if raw.get("input"):
         asked += "\n" + text_of(raw["input"], "input")
-    return (*turns, user(parts_of(asked)))
-
-
-def _system(value: object) -> Message:
-    return Message(role="system", content=(Part(type="text", text=text_of(value, "system")),))
+    return (*before, user(parts_of(asked, album)))
 
 
 def _spoken(turn: Message) -> dict[str, str]:

@@ -11,22 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import (
-    BadRow,
-    KeepImage,
-    extra_of,
-    pair_type_of,
-    paths_of,
-    plain_of,
-    require_same_prompt,
-    score_of,
-    split_answer,
-    turns_of,
-)
+from mmedpo.preferences.layout import WEIGHTED, BadRow, KeepImage, extra_of, pair_type_of, paths_of
+from mmedpo.preferences.turns import Album, other_images, plain_of, require_same_prompt, split_answer, turns_of
 from mmedpo.records import Message, PreferenceRow
 from mmedpo.registry import register
 
-_KNOWN = {"image", "rejected_image", "conversations", "rejected_conversations", "weighted_score"}
+_KNOWN = {"image", "images", "rejected_image", "conversations", "rejected_conversations"}
 _SPEAKERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
@@ -47,16 +37,18 @@ class MmedpoJson:
 
     def parse(self, raw: Mapping[str, Any], keep_image: KeepImage) -> PreferenceRow:
         """Reads one row."""
-        images = paths_of(raw.get("image"), "image", keep_image)
-        if not images:
-            raise BadRow("malformed-row", "the row names no image")
-        rejected_images = paths_of(raw.get("rejected_image") or None, "rejected_image", keep_image)
-        chosen = turns_of(raw.get("conversations"), "conversations")
-        rejected = turns_of(raw.get("rejected_conversations"), "rejected_conversations")
+        side, other_side = Album(keep_image), Album(keep_image)
+        chosen = turns_of(raw.get("conversations"), "conversations", side)
+        rejected = turns_of(raw.get("rejected_conversations"), "rejected_conversations", other_side)
         prompt, answer = split_answer(chosen, "conversations")
         other_prompt, other = split_answer(rejected, "rejected_conversations")
         require_same_prompt(prompt, other_prompt)
-        score, why = score_of(raw.get("weighted_score"), "weighted_score")
+        column = raw.get("image") if raw.get("image") is not None else raw.get("images")
+        images = side.images(paths_of(column, "image", keep_image))
+        if not images:
+            raise BadRow("malformed-row", "the row names no image")
+        told = paths_of(raw.get("rejected_image") or None, "rejected_image", keep_image)
+        rejected_images = told if told and not other_side.own else other_images(told, other_side, images)
         return PreferenceRow(
             row_id="",
             pair_type=pair_type_of(answer, other, rejected_images),
@@ -65,8 +57,7 @@ class MmedpoJson:
             rejected=other,
             images=images,
             rejected_images=rejected_images,
-            score=score,
-            unscored_reason=why,
+            unscored_reason=f"the row has no {WEIGHTED}",
             extra=extra_of(raw, _KNOWN),
         )
 
@@ -81,8 +72,10 @@ class MmedpoJson:
         raw["conversations"] = _turns((*row.prompt, *row.chosen))
         raw["rejected_conversations"] = _turns((*row.prompt, *row.rejected))
         value = row.score if row.weight is None else row.weight
+        if value is None:
+            value = extra.get(WEIGHTED)  # what cannot be used is not lost
         if value is not None:
-            raw["weighted_score"] = value
+            raw[WEIGHTED] = value
         return raw
 
 

@@ -10,18 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import (
-    BadRow,
-    KeepImage,
-    assistant,
-    extra_of,
-    mapping_of,
-    paths_of,
-    plain_of,
-    score_of,
-    text_of,
-    user,
-)
+from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, mapping_of, paths_of, text_of
+from mmedpo.preferences.turns import PLACEHOLDER, assistant, parts_of, plain_of, user
 from mmedpo.records import Part, PreferenceRow
 from mmedpo.registry import register
 
@@ -46,10 +36,11 @@ class RlhfV:
     def parse(self, raw: Mapping[str, Any], keep_image: KeepImage) -> PreferenceRow:
         """Reads one row."""
         told = _told(raw)
-        question = text_of(told.get("question"), "question").replace("<image>", "").strip("\n")
+        question = text_of(told.get("question"), "question")
         images = paths_of(raw.get("image"), "image", keep_image)
-        parts = [*(Part(type="image") for _ in images), *([Part(type="text", text=question)] if question else [])]
-        score, why = score_of(None, "score")
+        # Its own programs put the image before the question, unless that has a place for it.
+        places = () if PLACEHOLDER in question else tuple(Part(type="image") for _ in images)
+        parts = (*places, *parts_of(question.strip("\n")))
         return PreferenceRow(
             row_id="",
             pair_type="text",
@@ -57,8 +48,7 @@ class RlhfV:
             chosen=(assistant(text_of(told.get("chosen"), "chosen")),),
             rejected=(assistant(text_of(told.get("rejected"), "rejected")),),
             images=images,
-            score=score,
-            unscored_reason=why,
+            unscored_reason=NO_SCORE,
             extra=extra_of(raw, _KNOWN),
         )
 

@@ -10,25 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import (
-    BadRow,
-    KeepImage,
+from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, pair_type_of, paths_of, text_of
+from mmedpo.preferences.turns import (
+    Album,
     answer_of,
-    extra_of,
-    pair_type_of,
+    other_images,
     parts_of,
-    paths_of,
+    require_question_last,
     require_same_prompt,
-    score_of,
     split_answer,
-    text_of,
     turns_of,
     user,
 )
 from mmedpo.records import Message, Part, PreferenceRow
 from mmedpo.registry import register
 
-_KNOWN = {"prompt", "chosen", "rejected", "images", "image", "rejected_images", "score_chosen", "score_rejected"}
+_KNOWN = {"prompt", "chosen", "rejected", "images", "image", "rejected_images"}
 
 
 @register("preference-format", "trl")
@@ -50,17 +47,23 @@ class Trl:
 
     def parse(self, raw: Mapping[str, Any], keep_image: KeepImage) -> PreferenceRow:
         """Reads one row."""
-        value = raw.get("images") if raw.get("images") is not None else raw.get("image")
-        images = paths_of(value, "images", keep_image)
-        rejected_images = paths_of(raw.get("rejected_images"), "rejected_images", keep_image)
-        chosen = answer_of(raw.get("chosen"), "chosen")
-        rejected = answer_of(raw.get("rejected"), "rejected")
-        prompt = _prompt(raw.get("prompt"))
-        if prompt is None:
+        side, other_side = Album(keep_image), Album(keep_image)
+        prompt = _prompt(raw.get("prompt"), side)
+        asked = len(side.places)
+        chosen = answer_of(raw.get("chosen"), "chosen", side)
+        rejected = answer_of(raw.get("rejected"), "rejected", other_side)
+        if prompt is None or (chosen[0].role != "assistant" and rejected[0].role != "assistant"):
+            # The whole conversation stands on both sides; a prompt beside it says the same once more.
+            del side.places[:asked]
             prompt, chosen = split_answer(chosen, "chosen")
             other, rejected = split_answer(rejected, "rejected")
             require_same_prompt(prompt, other)
-        score, why = score_of(None, "score")
+        elif other_side.own:
+            raise BadRow("image-in-answer", "rejected names an image inside the answer, where no layout has a place")
+        column = raw.get("images") if raw.get("images") is not None else raw.get("image")
+        images = side.images(paths_of(column, "images", keep_image))
+        told = paths_of(raw.get("rejected_images"), "rejected_images", keep_image)
+        rejected_images = told if told and not other_side.own else other_images(told, other_side, images)
         return PreferenceRow(
             row_id="",
             pair_type=pair_type_of(chosen, rejected, rejected_images),
@@ -69,8 +72,7 @@ class Trl:
             rejected=rejected,
             images=images,
             rejected_images=rejected_images,
-            score=score,
-            unscored_reason=why,
+            unscored_reason=NO_SCORE,
             extra=extra_of(raw, _KNOWN),
         )
 
@@ -84,14 +86,13 @@ class Trl:
         }
 
 
-def _prompt(value: object) -> tuple[Message, ...] | None:
+def _prompt(value: object, album: Album) -> tuple[Message, ...] | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return (user(parts_of(text_of(value, "prompt"))),)
-    turns = turns_of(value, "prompt", "role", "content")
-    if turns[-1].role != "user":
-        raise BadRow("malformed-row", f"the prompt ends in a turn of the {turns[-1].role}, expected is the user's")
+        return (user(parts_of(text_of(value, "prompt"), album)),)
+    turns = turns_of(value, "prompt", album)
+    require_question_last(turns)
     return turns
 
 

@@ -84,6 +84,7 @@ def warnings(stored: Stored) -> list[StageWarning]:
     found = [("curate", text) for text in _curation_warnings(stored)]
     found += [("score", f"{report.source} weights: {text}") for report in stored.weights for text in report.warnings]
     found += [("train", text) for text in _training_warnings(stored)]
+    found += [("evaluate", note) for note in (stored.evaluation.notes if stored.evaluation else ())]
     for scores in stored.evaluation.splits if stored.evaluation else ():
         for model, summary in scores.summaries.items():
             for reason, number_of in summary.unscored.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mmedpo.errors import MMedPOError
+from mmedpo.grounding.library import heatmap_of
 from mmedpo.grounding.overlay import overlay
-from mmedpo.grounding.stage import heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Example, Grounding, PreferencePair
 from mmedpo.registry import register

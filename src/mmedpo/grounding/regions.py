@@ -1,8 +1,4 @@
-"""The region that came with the data: an annotator's boxes or mask, made soft at the edge.
-
-The edge is a half cosine that falls from 1 at the annotated border to 0 at a margin outside it, so
-that the whole lesion is covered and the noise of Eq. 2 ends without a step.
-"""
+"""Boxes, masks and soft edges: the geometry every visual tool shares."""
 
 from __future__ import annotations
 
@@ -12,47 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmedpo.errors import GroundingError
-from mmedpo.grounding.grounder import Region
 from mmedpo.records import Box
-from mmedpo.records.shapes import Heatmap, Mask, Pixels
-from mmedpo.registry import register
+from mmedpo.records.shapes import Heatmap
 
 MARGIN_SHARE = 0.02
 """Width of the soft edge as a share of the image's shorter side."""
-
-
-@register("grounder", "annotation")
-class AnnotationGrounder:
-    """Boxes and masks of the dataset itself.
-
-    An annotation says where, not how sure: the confidence is always None, with reason
-    `annotation-gives-no-confidence`. Without boxes or mask the heatmap is None too, with reason
-    `no-lesion-annotated` (whether the image was looked at at all is `Example.annotated`).
-    """
-
-    name = "annotation"
-
-    def ground(self, image: Pixels, example_boxes: Sequence[Box] = (), mask: Mask | None = None) -> Region:
-        """See `Grounder.ground`. A mask goes before the boxes for the heatmap; boxes are returned clipped."""
-        height, width = image.shape[:2]
-        boxes = tuple(kept for box in example_boxes if (kept := clip_box(box, height, width)) is not None)
-        if mask is not None and mask.shape != (height, width):
-            raise GroundingError(
-                f"mask has shape {list(mask.shape)}, the image {[height, width]}; "
-                "a mask must have the size of its image"
-            )
-        lesion = boxes_mask(boxes, height, width) if mask is None or not mask.any() else mask.astype(bool)
-        if not lesion.any():
-            return Region(None, None, reason="no-lesion-annotated")
-        labels = sorted({box.label for box in boxes if box.label})
-        return Region(
-            heatmap=soft_edges(lesion, max(1.0, MARGIN_SHARE * min(height, width))),
-            confidence=None,
-            boxes=boxes or components(lesion),
-            label=", ".join(labels),
-            reason="annotation-gives-no-confidence",
-        )
+HALF_HEAT = 0.5
+"""Heat from which on a pixel belongs to a marked box."""
+BACKGROUND_QUANTILE = 0.85
+"""Share of an image that no map of probabilities heats: lesions are small."""
 
 
 def clip_box(box: Box, height: int, width: int) -> Box | None:
@@ -72,6 +36,11 @@ def boxes_mask(boxes: Sequence[Box], height: int, width: int) -> NDArray[np.bool
         if kept is not None:
             mask[math.floor(kept.y0) : math.ceil(kept.y1), math.floor(kept.x0) : math.ceil(kept.x1)] = True
     return mask
+
+
+def edge_margin(height: int, width: int) -> float:
+    """Width of the soft edge of an image's annotations, pixels."""
+    return max(1.0, MARGIN_SHARE * min(height, width))
 
 
 def soft_edges(mask: NDArray[np.bool_], margin: float) -> Heatmap:
@@ -96,3 +65,11 @@ def components(mask: NDArray[np.bool_], label: str = "", smallest: int = 1) -> t
         for size, (rows, columns) in sorted(found, key=lambda part: -part[0])
         if size >= smallest
     )
+
+
+def heat_of(probabilities: NDArray[np.floating]) -> Heatmap | None:
+    """Probabilities as heat: 0 up to their BACKGROUND_QUANTILE, 1 at the peak, linear between; None when flat."""
+    floor, peak = float(np.quantile(probabilities, BACKGROUND_QUANTILE)), float(probabilities.max())
+    if peak - floor < 1e-9:
+        return None
+    return np.asarray(np.clip((probabilities - floor) / (peak - floor), 0.0, 1.0), dtype=np.float32)

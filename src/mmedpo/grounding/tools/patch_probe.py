@@ -22,7 +22,7 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,12 @@ from pydantic import (
     model_validator,
 )
 
+from mmedpo.config.groups import Settings
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.annotation import boxes_mask, components
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
-from mmedpo.grounding.grounder import Region, resize_map
+from mmedpo.grounding.grounder import UNKNOWN, About, Region, resize_map
 from mmedpo.grounding.logistic import fit_logistic, fit_platt, group_folds, sigmoid
+from mmedpo.grounding.regions import boxes_mask, components
 from mmedpo.records import Box
 from mmedpo.records.shapes import Floats, Heatmap, Mask, Pixels
 from mmedpo.registry import register
@@ -64,6 +65,7 @@ LEAST_RANGE = 0.1
 BOX_LEVEL = 0.5
 """Heat from which on a pixel belongs to a marked box."""
 INNER_FOLDS = 5
+SHIPPED = ("phantom",)
 NOT_FITTED = (1.0, 0.0)
 
 Finite = list[FiniteFloat]
@@ -116,13 +118,11 @@ class Coefficients(BaseModel):
         return self
 
 
-class ProbeSettings(Protocol):
+class ProbeSettings(Settings):
     """The one setting of this tool."""
 
-    @property
-    def probe(self) -> str:
-        """Name of a shipped probe, or path of a JSON file of `mmedpo ground fit`."""
-        ...
+    probe: str = "phantom"
+    """`phantom` (shipped), or a JSON file of `mmedpo ground fit`."""
 
 
 @register("grounder", "patch-probe")
@@ -130,6 +130,7 @@ class PatchProbe:
     """A fitted probe; a `Grounder`."""
 
     name = "patch-probe"
+    settings = ProbeSettings
 
     def __init__(self, coefficients: Coefficients) -> None:
         self.coefficients = coefficients
@@ -145,7 +146,17 @@ class PatchProbe:
             return cls.load(Path(settings.probe))
         return shipped(settings.probe)
 
-    def ground(self, image: Pixels, example_boxes: Sequence[Box] = (), mask: Mask | None = None) -> Region:
+    def applies(self, modality: str, organ: str, view: str) -> str:
+        """To every image: what it was fitted on is the user's choice."""
+        return ""
+
+    def ground(
+        self,
+        image: Pixels,
+        example_boxes: Sequence[Box] = (),
+        mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Region:
         """See `Grounder.ground`; boxes and mask of the example are not looked at.
 
         An image without contrast gives neither heatmap nor confidence (reason `image-without-contrast`).
@@ -360,16 +371,18 @@ def _fit_patches(features: Floats, targets: Floats, labels: NDArray[np.bool_], p
 
 
 def shipped(name: str) -> PatchProbe:
-    """A probe that comes with the package: `phantom` or `chest-xray` (each has a card, `<name>.md`, beside it).
+    """A patch probe that comes with the package: `phantom` (its card, `phantom.md`, lies beside it).
 
     Raises:
         GroundingError: no such probe; the message lists them.
     """
-    folder = resources.files("mmedpo.grounding") / "coefficients"
-    known = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-    if name not in known:
-        raise GroundingError(f"no shipped probe {name!r}; allowed: {', '.join(known) or 'none'}")
-    return PatchProbe(_parse((folder / f"{name}.json").read_text(encoding="utf-8"), name))
+    if name not in SHIPPED:
+        raise GroundingError(
+            f"no shipped patch probe {name[:60]!r}; allowed: {', '.join(SHIPPED)}, or a .json file of "
+            "`mmedpo ground fit` (for chest films: ground.tool=chest-probe)"
+        )
+    file = resources.files("mmedpo.grounding") / "coefficients" / f"{name}.json"
+    return PatchProbe(_parse(file.read_text(encoding="utf-8"), name))
 
 
 def _parse(text: str, origin: str) -> Coefficients:

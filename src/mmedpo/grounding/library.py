@@ -1,0 +1,72 @@
+"""Reading what the `ground` stage made, and opening the configured tool: shared by the stages and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmedpo.config import AssumeSettings, GroundSettings, Settings, tool_settings
+from mmedpo.grounding.grounder import About, Grounder
+from mmedpo.imaging import pictures
+from mmedpo.records import Example, Grounding
+from mmedpo.registry import lookup
+from mmedpo.run import Run
+from mmedpo.storage.files import hash_input
+
+
+def open_tools(settings: GroundSettings) -> list[Grounder]:
+    """The configured visual tools, in order of preference, each with its own settings.
+
+    Raises:
+        ConfigError: an unknown tool, or a setting that it does not know or cannot take.
+        GroundingError: a tool whose weights or files are missing or unusable.
+    """
+    return [_open(name, own) for name, own in tool_settings(settings).items()]
+
+
+def fingerprint(settings: GroundSettings) -> dict[str, Any]:
+    """What decides the maps: the settings, and the content of every file or folder they name.
+
+    Raises:
+        ConfigError: as `open_tools`, or a named file that does not exist.
+    """
+    files: dict[str, str] = {}
+    for name, own in tool_settings(settings).items():
+        for field, value in dict(own or {}).items():
+            if isinstance(value, Path) or str(value).endswith(".json"):
+                files[f"{name}.{field}"] = hash_input(Path(value))
+    return {"ground": settings.model_dump(mode="json", exclude={"minimum_confidence"}), "files": files}
+
+
+def about(example: Example, assume: AssumeSettings) -> About:
+    """What the data say of an example's image, and what is assumed where they say nothing."""
+    tags = dict(reversed([tag.partition(":")[::2] for tag in example.tags if ":" in tag]))
+    told = {name: (tags.get(name) or getattr(assume, name)).casefold() for name in ("modality", "organ", "view")}
+    return About(path=example.image.path, annotated=example.annotated, **told)
+
+
+def read_mask(image_root: Path, example: Example) -> np.ndarray | None:
+    """The annotated lesion mask of an example's image, bool [H, W]; None when there is no mask file."""
+    if example.mask_path is None:
+        return None
+    return pictures.read_mask(image_root, example.mask_path)
+
+
+def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:
+    """Reads a stored heatmap, float32 [H, W]."""
+    assert grounding.heatmap_path is not None
+    return np.asarray(np.load(run.file(grounding.heatmap_path), allow_pickle=False))
+
+
+def by_image(groundings: Sequence[Grounding]) -> dict[str, Grounding]:
+    """Groundings keyed by the image they speak of."""
+    return {grounding.image_sha256: grounding for grounding in groundings}
+
+
+def _open(name: str, own: Settings | None) -> Grounder:
+    kind = lookup("grounder", name)
+    tool: Grounder = kind() if own is None else kind.from_settings(own)
+    return tool

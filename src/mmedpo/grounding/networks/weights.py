@@ -1,0 +1,89 @@
+"""Weights from files the user has: safetensors, or torch files of tensors only. Never a download, never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmedpo.errors import GroundingError
+from mmedpo.grounding.grounder import resize_map
+from mmedpo.records.shapes import Heatmap, Pixels
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
+    """The tensors of a weights file, by name; `model` or `state_dict` inside it is looked into, `module.` dropped.
+
+    Raises:
+        GroundingError: missing, unreadable, or holding anything that would have to be executed.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damaged files fail in whatever way they happen to; a pickled model is refused by weights_only.
+        why = " ".join(str(error).split())[:120] or type(error).__name__
+        raise GroundingError(
+            f"{what} {path} cannot be read as tensors ({why}); give a state dict (torch or safetensors)"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise GroundingError(f"{what} {path} holds a {type(content).__name__}; allowed: tensors by name")
+    found = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not found:
+        raise GroundingError(f"{what} {path} holds no tensor; give the published weights")
+    return found
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, unused: tuple[str, ...] = ()) -> None:
+    """Copies the tensors into the network; every parameter must be there, with its shape.
+
+    Args:
+        unused: beginnings of names that the file may hold and nothing needs.
+
+    Raises:
+        GroundingError: a tensor is missing, left over, or has another shape; the message names the first.
+    """
+    wanted = network.state_dict()
+    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
+    over = [name for name in tensors if name not in wanted and not name.startswith(unused)]
+    other = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
+    for names, fault in ((missing, "lacks"), (over, "holds the unknown"), (other, "has another shape for")):
+        if names:
+            raise GroundingError(
+                f"{path} {fault} {names[0]} ({len(names)} such tensors); it is no file of this network"
+            )
+    network.load_state_dict({name: tensors[name] for name in wanted if name in tensors}, strict=False)
+    network.eval().requires_grad_(False)
+
+
+def as_rgb(image: Pixels, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """float32 [1, 3, side, side], standardised; the image is resized without keeping its aspect ratio."""
+    from PIL import Image
+
+    picture = Image.fromarray(image).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255.0).permute(2, 0, 1)
+    return ((pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])[None]
+
+
+def heat_from(values: Tensor, height: int, width: int) -> Heatmap | None:
+    """Scores [h, w] as heat [height, width]: smallest to 0, largest to 1; None when they do not differ."""
+    scores = values.detach().to(torch.float32).numpy()
+    low, high = float(scores.min()), float(scores.max())
+    if not np.isfinite([low, high]).all() or high - low < 1e-12:
+        return None
+    large = resize_map((scores - low) / (high - low), height, width)
+    floor, peak = float(large.min()), float(large.max())
+    return np.asarray(np.clip((large - floor) / (peak - floor), 0.0, 1.0), dtype=np.float32) if peak > floor else None

@@ -1,0 +1,1 @@
+"""The visual tools, one file each; every module here registers one grounder."""

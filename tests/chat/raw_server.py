@@ -1,0 +1,75 @@
+"""A server that sends whatever bytes a test likes, for as long as it likes, on loopback only."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Speech = Callable[[socket.socket], None]
+"""Called with a connection on which a whole request has arrived; whatever it sends is the reply."""
+
+
+def sending(*parts: bytes) -> Speech:
+    """Sends these bytes and closes."""
+
+    def speech(connection: socket.socket) -> None:
+        for part in parts:
+            connection.sendall(part)
+
+    return speech
+
+
+def endless(head: bytes, part: bytes, pause: float = 0.0, most: int = 4000) -> Speech:
+    """Sends the head, and then the part again and again until the client has gone."""
+
+    def speech(connection: socket.socket) -> None:
+        connection.sendall(head)
+        waiting = threading.Event()
+        for _ in range(most):
+            connection.sendall(part)
+            waiting.wait(pause)
+
+    return speech
+
+
+def reply(body: bytes, *headers: str, length: int | None = None, status: str = "200 OK") -> bytes:
+    """A whole HTTP reply."""
+    fields = "".join(f"{line}\r\n" for line in (*headers, f"Content-Length: {len(body) if length is None else length}"))
+    return f"HTTP/1.1 {status}\r\n{fields}\r\n".encode("latin-1") + body
+
+
+@contextmanager
+def raw_server(speech: Speech) -> Iterator[str]:
+    """The base URL of a server whose every connection hears the speech once."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ends = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(20)
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += connection.recv(65536)
+            head, _, body = received.partition(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            while len(body) < length:
+                body += connection.recv(65536)
+            speech(connection)
+
+    def accept() -> None:
+        while not ends.is_set():
+            with suppress(OSError):
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        ends.set()
+        with suppress(OSError):
+            socket.create_connection(listener.getsockname(), timeout=1).close()
+        thread.join(timeout=5)
+        listener.close()

@@ -1,0 +1,78 @@
+"""Report sections: headings as radiologists type them; what is not understood is told, never gone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmedpo.data.report_text import report_sections
+
+BOTH = {"findings": "The lungs are clear.", "impression": "No acute process."}
+
+
+@pytest.mark.parametrize(
+    ("findings", "impression"),
+    [
+        ("FINDINGS", "IMPRESSION"),
+        ("FINDNGS", "IMPRESSON"),
+        ("FIDINGS", "IMPRESION"),
+        ("FINIDNGS", "IMPRSSION"),
+        ("FINDINGSS", "IMPRESSIONS"),
+        ("FINDING(S)", "CONCLUSION"),
+        ("CHEST, TWO VIEWS", "IMPRESSION"),
+        ("PA AND LATERAL CHEST RADIOGRAPHS", "INTERPRETATION"),
+        ("SINGLE AP VIEW OF THE CHEST", "CONCLUSIONS"),
+        ("Findings", "Impression"),
+        ("REPORT FINDINGS", "FINAL IMPRESSION"),
+    ],
+)
+def test_both_sections_are_read_under_any_heading(findings: str, impression: str) -> None:
+    text = (
+        f" FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n\n INDICATION:  Cough.\n\n {findings}: \n \n"
+        f" The lungs  are clear.\n\n {impression}:\n No acute process.\n\n NOTIFICATION:  Dr. ___ by phone.\n"
+    )
+    found = report_sections(text)
+    assert found.texts == BOTH
+    assert found.unread == ()
+
+
+def test_a_heading_may_stand_alone_on_its_line() -> None:
+    assert report_sections("INDICATION: x\nFINDINGS\nThe lungs are clear.\nIMPRESSION\nNo acute process.").texts == BOTH
+
+
+def test_sub_headings_stay_inside_findings_and_impression() -> None:
+    text = (
+        "FINDINGS:\nLINES AND TUBES: PICC in the SVC.\nCHEST WALL: Normal.\nBONES: No fracture.\n"
+        "IMPRESSION:\n1. PICC.\nLUNGS: Clear.\nRECOMMENDATION: CT."
+    )
+    found = report_sections(text)
+    assert found.texts == {
+        "findings": "LINES AND TUBES: PICC in the SVC. CHEST WALL: Normal. BONES: No fracture.",
+        "impression": "1. PICC. LUNGS: Clear.",
+    }
+
+
+def test_a_heading_of_views_is_findings_only_where_there_are_no_other() -> None:
+    text = "CHEST, TWO VIEWS: Comparison is made with ___.\nTECHNIQUE: Digital.\nFINDINGS: Clear."
+    assert report_sections(text).texts == {"findings": "Clear."}
+
+
+def test_what_is_not_read_is_told() -> None:
+    text = "BRONCHOSCOPY NOTE: Blood.\nFINDINGS: Clear.\nHISTORY: Pain.\nFINDINGS: Not clear."
+    found = report_sections(text)
+    assert found.texts == {"findings": "Clear."}
+    assert found.unread == ("BRONCHOSCOPY NOTE", "FINDINGS")
+    assert report_sections("HISTORY: Pain.\n\nSingle AP view. Lungs are clear.").texts == {}
+
+
+@pytest.mark.parametrize("heading", ["EXPRESSION", "INDICATIONS", "COMPARISION", "TECHNQUE", "HISTROY", "MEDIASTINUM"])
+def test_headings_that_only_look_alike_are_neither(heading: str) -> None:
+    assert report_sections(f"{heading}: something.").texts == {}
+
+
+@given(st.text("FINDGSIMPRESO:\n .aA", max_size=200))
+def test_any_text_has_sections(text: str) -> None:
+    found = report_sections(text)
+    assert set(found.texts) <= {"findings", "impression"}
+    assert all(content and content in " ".join(text.split()) for content in found.texts.values())

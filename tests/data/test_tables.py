@@ -1,0 +1,260 @@
+"""Tables of questions as hubs and other tools have them: split, choices and images that lie inside are kept."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.layouts import LAYOUTS, encoded, settings_of, write_image
+from mmedpo import load_settings, open_run
+from mmedpo.config import DataSettings
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, InRun, make_dataset
+from mmedpo.data.stage import stage
+from mmedpo.errors import ConfigError, DataError
+from mmedpo.imaging.images import read_image
+from mmedpo.records import Example
+from mmedpo.registry import lookup
+
+
+def _read(
+    name: str, root: Path, table: dict[str, Any] | None = None, extracted: Path | None = None, **changes: Any
+) -> DatasetReading:
+    told = {"fractions": (0.6, 0.2, 0.2), **changes}
+    settings = DatasetSettings.model_validate(told) if extracted is None else InRun(extracted=extracted, **told)
+    dataset = make_dataset(
+        DataSettings.model_validate({"dataset": name, **({} if table is None else {"table": table})})
+    )
+    return dataset.read(root, settings)
+
+
+def _lines(path: Path, rows: Sequence[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _delimited(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+# Splits.
+
+
+def _split_by_files(root: Path) -> None:
+    for n in range(16):
+        write_image(root / "images" / f"{n}.png", n)
+        part = "train" if n < 12 else "test"
+        row = {"question_id": n % 12, "image": f"{n}.png", "text": f"Q{n}?", "gpt4_answer": "no"}
+        with (root / f"VQA_{part}_llavamed_format.jsonl").open("a") as handle:
+            handle.write(json.dumps(row) + "\n")
+
+
+def _split_by_column(root: Path) -> None:
+    rows = []
+    for n in range(16):
+        write_image(root / "images" / f"{n}.png", n)
+        row = {"id": n, "image": f"{n}.png", "split": "Train" if n < 12 else "TEST"}
+        turns = [{"from": "human", "value": f"<image>\nQ{n}?"}, {"from": "gpt", "value": "no"}]
+        rows.append({**row, "conversations": turns})
+    _lines(root / "pairs.jsonl", rows)
+
+
+def _split_by_key(root: Path) -> None:
+    rows: dict[str, list[Any]] = {"train": [], "test": []}
+    for n in range(16):
+        write_image(root / "images" / f"{n}.png", n)
+        row = {"id": n, "image": f"{n}.png", "text": f"Q{n}?", "answer": "no"}
+        rows["train" if n < 12 else "test"].append(row)
+    (root / "all.json").write_text(json.dumps(rows))
+
+
+@pytest.mark.parametrize("write", [_split_by_files, _split_by_column, _split_by_key])
+@pytest.mark.parametrize("split", ["", "official", "image-disjoint"])
+def test_published_test_questions_are_never_drawn_into_training(write: Any, split: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    reading = _read("llava-med", tmp_path, split=split)
+    held = {f"Q{n}?" for n in range(12, 16)}
+    assert len(reading.examples) == 16, "ids that begin anew in the other file are not the same question"
+    assert {e.question for e in reading.examples if e.split == "test"} == held
+    assert {e.split for e in reading.examples if e.question not in held} <= {"train", "validation"}
+
+
+def test_training_rows_that_share_an_image_with_the_test_go_there(tmp_path: Path) -> None:
+    _split_by_files(tmp_path)
+    extra = {"question_id": 99, "image": "15.png", "text": "Leak?", "gpt4_answer": "yes"}
+    with (tmp_path / "VQA_train_llavamed_format.jsonl").open("a") as handle:
+        handle.write(json.dumps(extra) + "\n")
+    reading = _read("llava-med", tmp_path, split="image-disjoint")
+    assert {e.split for e in reading.examples if e.question == "Leak?"} == {"test"}
+    assert any(note.startswith("1 further questions share an image") for note in reading.notes)
+
+
+def test_a_file_that_is_all_test_is_read_as_that(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "a.png", 1)
+    turns = [
+        {"from": "Human", "value": "Is it big?\n<image>"},
+        {"from": "GPT", "value": "No"},
+        {"from": "Human", "value": "Where?"},
+        {"from": "GPT", "value": "Left lobe"},
+    ]
+    (tmp_path / "test.json").write_text(json.dumps([{"id": "x", "image": "a.png", "conversations": turns}]))
+    reading = _read("llava-med", tmp_path)
+    assert [(e.example_id, e.question, e.answer, e.split) for e in reading.examples] == [
+        ("llava-med-x-0", "Is it big?", "No", "test"),
+        ("llava-med-x-1", "Where?", "Left lobe", "test"),
+    ]
+    assert any("none of its 2 questions that it is for training" in note for note in reading.notes)
+    with pytest.raises(DataError, match="holds conversations; read it with data.dataset=llava-med"):
+        _read("table", tmp_path)
+
+
+# Choices.
+
+
+def _pmc(root: Path) -> None:
+    write_image(root / "f.png", 1)
+    row = {"Figure_path": "f.png", "Question": "What?", "Answer": "Magnetic resonance", "Answer_label": "B"}
+    options = {"Choice A": " A:Computed tomography ", "Choice B": " B:Magnetic resonance", "Choice C": " C:X-ray "}
+    _delimited(root / "clean.csv", [{**row, **options}])
+
+
+_PMC = {"image": "Figure_path", "question": "Question", "answer": "Answer"}
+
+
+@pytest.mark.parametrize("more", [{}, {"choices": "Choice A,Choice B,Choice C"}])
+def test_columns_of_alternatives_are_kept(more: dict[str, str], tmp_path: Path) -> None:
+    _pmc(tmp_path)
+    (example,) = _read("table", tmp_path, fractions=(1, 0, 0), table={"columns": {**_PMC, **more}}).examples
+    assert (example.answer_type, example.answer) == ("closed", "Magnetic resonance")
+    assert example.choices == ("Computed tomography", "Magnetic resonance", "X-ray")
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [("Choice A", "is no list of two or more"), ("Choice Z", "'Choice Z', the table has"), ("Choice A,Nope", "'Nope'")],
+)
+def test_a_mapping_that_gives_no_choices_is_refused(choices: str, words: str, tmp_path: Path) -> None:
+    _pmc(tmp_path)
+    with pytest.raises(ConfigError, match=words):
+        _read("table", tmp_path, fractions=(1, 0, 0), table={"columns": {**_PMC, "choices": choices}})
+
+
+def test_an_answer_that_is_none_of_its_choices_is_a_counted_drop(tmp_path: Path) -> None:
+    write_image(tmp_path / "f.png", 1)
+    rows = [{"image": "f.png", "question": f"Q{n}?", "answer": a, "choices": "left;right"} for n, a in enumerate("abc")]
+    rows[2]["answer"] = "up"
+    _delimited(tmp_path / "q.csv", rows)
+    reading = _read("table", tmp_path, fractions=(1, 0, 0))
+    assert [e.answer for e in reading.examples] == ["left", "right"]
+    assert [drop.reason for drop in reading.drops] == ["answer-not-among-choices"]
+
+
+# Images.
+
+
+def test_vlmevalkit_table_is_read_with_its_base64_images(tmp_path: Path) -> None:
+    content = base64.b64encode(encoded(1)).decode()
+    rows = [
+        {"index": "0", "image": content, "question": "What?", "A": "CT", "B": "MRI", "answer": "B", "category": "m"},
+        {"index": "1", "image": "0", "question": "Which?", "A": "Lung", "B": "Heart", "answer": "A", "category": "o"},
+        {
+            "index": "2",
+            "image": content[:-9] + "@",
+            "question": "How?",
+            "A": "1",
+            "B": "2",
+            "answer": "A",
+            "category": "o",
+        },
+    ]
+    _delimited(tmp_path / "OmniMed.tsv", rows, "\t")
+    reading = _read("table", tmp_path, fractions=(1, 0, 0), min_usable=0.5)
+    assert [(e.answer, e.choices) for e in reading.examples] == [("MRI", ("CT", "MRI")), ("Lung", ("Lung", "Heart"))]
+    assert len({e.image.sha256 for e in reading.examples}) == 1, "a row may name the row that holds its image"
+    assert reading.extracted is not None
+    assert read_image(reading.extracted.root, reading.examples[0].image.path).shape == (24, 24)
+    assert [len(drop.detail) < 300 for drop in reading.drops] == [True], [d.detail[:400] for d in reading.drops]
+    assert [path.name for path in tmp_path.iterdir()] == ["OmniMed.tsv"], "nothing is written into the user's folder"
+
+
+def test_one_image_in_a_list_is_that_image_and_several_are_a_counted_drop(tmp_path: Path) -> None:
+    for n in range(2):
+        write_image(tmp_path / "i" / f"{n}.png", n)
+    rows = [{"image": ["i/0.png"], "question": "Q?", "answer": "a"}, {"image": ["i/0.png", "i/1.png"], "answer": "b"}]
+    _lines(tmp_path / "q.jsonl", rows)
+    reading = _read("table", tmp_path, fractions=(1, 0, 0))
+    assert [e.image.path for e in reading.examples] == ["i/0.png"]
+    assert [drop.reason for drop in reading.drops] == ["no-image"]
+    assert "2 images, a question has one" in reading.drops[0].detail
+
+
+def test_images_beside_and_inside_a_table_lie_below_one_folder(tmp_path: Path) -> None:
+    root, out = tmp_path / "data", tmp_path / "out"
+    write_image(root / "i" / "0.png", 0)
+    rows = [
+        {"image": {"bytes": encoded(1), "path": "x.png"}, "question": "Q?", "answer": "a"},
+        {"image": {"bytes": None, "path": "i/0.png"}, "question": "Q?", "answer": "b"},
+        {"image": {"bytes": None, "path": "../../etc/passwd"}, "question": "Q?", "answer": "c"},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), root / "q.parquet")
+    reading = _read("table", root, fractions=(1, 0, 0), extracted=out)
+    assert [e.answer for e in reading.examples] == ["a", "b"]
+    assert [drop.reason for drop in reading.drops] == ["unreadable-image"]
+    for example, number in zip(reading.examples, (1, 0), strict=True):
+        assert (out / example.image.path).read_bytes() == (
+            encoded(1) if number else (root / "i" / "0.png").read_bytes()
+        )
+    assert sorted(path.name for path in root.iterdir()) == ["i", "q.parquet"]
+
+
+@pytest.mark.parametrize("name", ["path-vqa parquet", "hugging face"])
+def test_a_run_takes_the_images_of_a_table_into_its_own_folder_once(name: str, tmp_path: Path) -> None:
+    layout = LAYOUTS[name]
+    layout.write(tmp_path / "data")
+    before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "data").rglob("*"))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"data: {{dataset: {layout.dataset}, root: {tmp_path / 'data'}, split: official}}\n"
+        "ground: {tool: none}\ncurate: {kinds: [text]}"
+    )
+    resolved = load_settings(recipe)
+    with open_run(tmp_path / "run", resolved) as run:
+        assert run.execute(stage(resolved))
+        assert not run.execute(stage(resolved)), "done: reading it has not changed the dataset's folder"
+        for example in run.read("examples.parquet", Example):
+            assert read_image(run.image_root, example.image.path).shape == (24, 24)
+        assert run.image_root == tmp_path / "run" / "data"
+        assert "data" in run.manifest.stages["data"].outputs
+    assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "data").rglob("*")) == before
+
+
+def test_slake_is_read_under_the_names_of_the_hub(tmp_path: Path) -> None:
+    LAYOUTS["slake"].write(tmp_path)
+    (tmp_path / "validate.json").rename(tmp_path / "validation.json")
+    reading = lookup("dataset", "slake")().read(tmp_path, settings_of(LAYOUTS["slake"]))
+    assert sum(e.split == "validation" for e in reading.examples) == 2
+    (tmp_path / "imgs").rename(tmp_path / "elsewhere")
+    (tmp_path / "imgs.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"holds imgs\.zip but no folder .*; unpack it there"):
+        lookup("dataset", "slake")().read(tmp_path, settings_of(LAYOUTS["slake"]))
+
+
+def test_what_of_the_reports_is_not_read_is_noted(tmp_path: Path) -> None:
+    layout = LAYOUTS["mimic-cxr-jpg"]
+    layout.write(tmp_path)
+    report = next((tmp_path / "files").rglob("s50000003.txt"))
+    report.write_text("FINAL REPORT\n BRONCHOSCOPY NOTE: Blood.\n FINDNGS: Clear.\n")
+    reading = lookup("dataset", "mimic-cxr-jpg")().read(tmp_path, settings_of(layout))
+    (note,) = [note for note in reading.notes if note.startswith("not read of the reports")]
+    assert "'heading BRONCHOSCOPY NOTE' (1)" in note
+    assert "'no section impression' (1)" in note
