@@ -97,7 +97,12 @@ def test_headings_are_told_by_their_words_where_their_form_is_another(text: str)
 
 @pytest.mark.parametrize(
     "line",
-    ["findings of note: a nodule.", "Impression of a mass - unclear.", "2. RECOMMENDATION: none.", "these findings: ok."],
+    [
+        "findings of note: a nodule.",
+        "Impression of a mass - unclear.",
+        "2. RECOMMENDATION: none.",
+        "these findings: ok.",
+    ],
 )
 def test_a_sentence_that_begins_like_a_heading_is_none(line: str) -> None:
     assert report_sections(f"FINDINGS: Clear.\n{line}").texts == {"findings": f"Clear. {line}"}

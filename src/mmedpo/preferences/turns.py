@@ -232,7 +232,9 @@ def _typed(item: object, what: str, album: Album) -> tuple[Part, ...]:
     if kind in _IMAGE_TYPES:
         other = next((key for key, said in piece.items() if said is not None and key not in _ASIDE), None)
         if not named and other is not None:
-            raise BadRow("image-missing", f"{what} names its image by {glimpse(other)}, known are {', '.join(_IMAGE_KEYS)}")
+            raise BadRow(
+                "image-missing", f"{what} names its image by {glimpse(other)}, known are {', '.join(_IMAGE_KEYS)}"
+            )
         return (album.place(named or None, f"{what} content"),)
     if kind in _TEXT_TYPES:
         return parts_of(text_of(piece.get("text"), f"{what} content"), album)

@@ -8,7 +8,9 @@ from typing import Any
 
 _SPELLED = {
     **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
-    **dict.fromkeys(("validation", "validate", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(
+        ("validation", "validate", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"
+    ),
     **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "held-out", "held_out"), "test"),
 }
 _HELD_FIRST = ("test", "validation", "train")

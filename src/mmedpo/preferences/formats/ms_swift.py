@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, image_column, pair_type_of, paths_of, text_of
+from mmedpo.preferences.layout import (
+    NO_SCORE,
+    BadRow,
+    KeepImage,
+    extra_of,
+    image_column,
+    pair_type_of,
+    paths_of,
+    text_of,
+)
 from mmedpo.preferences.turns import (
     Album,
     assistant,
