@@ -182,3 +182,8 @@ def test_report_sentences_are_read_as_measured(file: str, right: float, harmful:
 )  # fmt: skip
 def test_cues_of_doubt_recurrence_and_resemblance(text: str, expected: dict[str, str]) -> None:
     assert said(text) == expected
+
+
+@pytest.mark.parametrize("text", ["no no? ?\n", "Effusion? ?", "Effusion ??\n?", "? ?", "effusion; ;"])
+def test_marks_behind_a_question_answer_nothing(text: str) -> None:
+    assert "absent" not in said(text).values()

@@ -153,3 +153,7 @@ def test_what_one_part_lacks_is_not_said_of_the_whole() -> None:
 def test_a_denied_size_still_denies_that_size() -> None:
     assert conflict(extract_facts("No large effusion."), extract_facts("Large effusion.")).score == 1.0
     assert conflict(extract_facts("No effusion."), extract_facts("Small effusion.")).score == 1.0
+
+
+def test_another_kind_of_the_same_finding_still_contradicts() -> None:
+    assert conflict(extract_facts("hepatocellular carcinoma"), extract_facts("Pancreatic cancer.")).score == 0.3

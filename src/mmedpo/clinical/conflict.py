@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact
+from mmedpo.clinical.cues import find_cues
+from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact, content_words
 from mmedpo.clinical.findings import DEVICES, FOCAL, GENERIC_FINDINGS, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.sentences import tokens_of
 from mmedpo.clinical.vocabulary import PARTS
 from mmedpo.records import ErrorType
 
@@ -41,6 +43,8 @@ PARTIAL = 0.6
 """Factor where the two values overlap, e.g. bilateral against left."""
 
 _LONGEST_FALLBACK = 12
+_TOLD_BY_STATE = frozenset({"heart", "lung"})
+"""Organs whose state is a finding: "the heart is enlarged"."""
 _TOLERANCE = 0.1
 
 
@@ -292,8 +296,7 @@ def _comparable(truth: Facts, other: Facts) -> bool:
 def _words(truth: Facts, other: Facts) -> list[Conflict]:
     if (not truth.unknown and _comparable(truth, other)) or truth.unsettled:
         return []
-    # Where both speak of one finding, what was read of it decides; saying less is no contradiction.
-    if truth.named & other.named or other.content <= truth.content:
+    if _in_other_words(truth, other) or other.content <= truth.content:  # saying less is no contradiction
         return []
     if not truth.content or not other.content or len(truth.content) > _LONGEST_FALLBACK or truth.polarity is not None:
         return []
@@ -302,3 +305,12 @@ def _words(truth: Facts, other: Facts) -> list[Conflict]:
         return []
     reason = f"shares {shared} of {len(truth.content)} content words with the truth"
     return [Conflict(WEIGHTS["words"], truth.asked, reason)]
+
+
+def _in_other_words(truth: Facts, other: Facts) -> bool:
+    """Both speak of one finding, and the answer says nothing else but cues ("again noted", "has not recurred")."""
+    if not truth.named & other.named or not other.organs <= truth.organs | _TOLD_BY_STATE:
+        return False
+    told = [token.text for token in tokens_of(other.text)]
+    cued = content_words(" ".join(told[i] for cue in find_cues(told) for i in range(cue.first, cue.last + 1)))
+    return other.unknown - cued <= truth.content
