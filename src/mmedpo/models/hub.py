@@ -104,8 +104,24 @@ def load_tuned(settings: ModelSettings, folder: Path) -> VisionLanguageModel:
         return load_model(settings.model_copy(update={"name": str(folder)}))
     if not (folder / "adapter_model.safetensors").exists():
         raise ModelError(f"no adapter at {folder}: expected adapter_model.safetensors; run `mmedpo train RUN` first")
+    vlm = load_model(settings)
+    put_adapter(vlm, folder)
+    return vlm
+
+
+def put_adapter(vlm: VisionLanguageModel, folder: Path) -> None:
+    """Puts a trained adapter on the model, in place.
+
+    Raises:
+        ModelError: its files cannot be read, or do not fit the model.
+    """
     from peft import PeftModel
 
-    vlm = load_model(settings)
-    vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).eval()
-    return vlm
+    try:
+        vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).eval()
+    except OSError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"adapter {folder} is damaged or of another model ({type(error).__name__}); delete it and train again"
+        ) from error

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from mmedpo.chat.cache import EndpointCost, costs_of
 from mmedpo.chat.opening import cache_path
 from mmedpo.config import RunSettings
+from mmedpo.errors import RunFolderError, shown
 from mmedpo.records import (
     Candidate,
     DataNotes,
@@ -95,7 +96,7 @@ def read_stored(run: Run) -> Stored:
         RunFolderError: a file is there, but damaged or of another version.
     """
     checked = _json(run, EVALUATION, Evaluation)
-    return Stored(
+    stored = Stored(
         settings=run.settings,
         examples={example.example_id: example for example in _table(run, EXAMPLES, Example)},
         data=_json(run, DATA_NOTES, DataNotes) or DataNotes(),
@@ -117,6 +118,20 @@ def read_stored(run: Run) -> Stored:
         },
         drops=run.drops(),
     )
+    _check_joins(run, stored)
+    return stored
+
+
+def _check_joins(run: Run, stored: Stored) -> None:
+    """Refuses scores of answers, or of questions, that no other table of the folder holds."""
+    for score in stored.scores:
+        answered = stored.predictions.get(score.model)
+        if score.example_id not in stored.examples or (answered is not None and score.example_id not in answered):
+            where = EXAMPLES if score.example_id not in stored.examples else predictions_of(score.model)
+            raise RunFolderError(
+                f"{run.file(SCORES)} scores {shown(score.example_id)}, which {where} does not hold; "
+                f"run `mmedpo evaluate {run.path}` again"
+            )
 
 
 def _last_training(settings: RunSettings) -> str:
