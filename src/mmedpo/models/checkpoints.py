@@ -21,9 +21,10 @@ def checkpoint_path(name: str) -> Path:
     """
     try:
         path = Path(__file__).parent / "tiny" / "checkpoint" if name == TINY else Path(name).expanduser()
-    except RuntimeError:
-        raise ModelError(f"no checkpoint at {shown(name)}: there is no such user; write the whole path") from None
-    if "\0" in name or not (path / "config.json").is_file():
+        there = (path / "config.json").is_file()
+    except (RuntimeError, OSError):  # no such user, a name too long
+        there = False
+    if not there:
         raise ModelError(
             f"no checkpoint at {shown(name)}: expected {TINY!r} or a local folder with config.json and *.safetensors"
         )
