@@ -219,7 +219,10 @@ def test_the_users_home_is_found_in_every_path() -> None:
         (["data.split=official"], "data.split has no effect because the phantom dataset is generated"),
         (["data.dataset=vqa-rad", "data.root=/d", "data.phantom.size=96"], "data.phantom has no effect because"),
         (["data.dataset=vqa-rad"], "data.root is needed for dataset 'vqa-rad'"),
-        (["ground.tool=annotation", "ground.options.patch-probe.probe=x"], "ground.options.patch-probe has no effect"),
+        (
+            ["ground.tool=annotation", "ground.options.patch-probe.probe=x"],
+            "ground.options for 'patch-probe' has no effect",
+        ),
         (["ground.probe=x.json"], "it is now ground.options.patch-probe.probe"),
         (["ground.tool=[annotation, annotation]"], "one name, or several different ones"),
         (["ground.tool=[none, annotation]"], "'none' stands alone"),
@@ -308,7 +311,7 @@ def test_the_resolved_recipe_reads_back_the_same(tmp_path: Path, combination: st
 def test_the_resolved_recipe_writes_every_default_out() -> None:
     def leaves(model: BaseModel) -> dict[str, Any]:
         values = {name: getattr(model, name) for name in type(model).model_fields}
-        plain = {name: {} if isinstance(value, dict) else None for name, value in values.items()}
+        plain = {name: shape(value) for name, value in values.items()}
         return plain | {name: leaves(value) for name, value in values.items() if isinstance(value, BaseModel)}
 
     def shape(value: Any) -> Any:

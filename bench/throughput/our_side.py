@@ -37,12 +37,8 @@ class _Trainer(PreferenceTrainer):
         return StepLoader(_InOrder([1] * len(self.groups), self.settings.batch_groups, 0))
 
 
-def run(
-    folder: Path, workload: Workload, *, steps: int, checkpointing: bool, device: str, options: Options
-) -> SideResult:
-    """Trains `steps` optimizer steps of the workload with the engine and measures them."""
-    vlm = load_model(ModelSettings(name=str(folder), dtype=options.dtype, device=device))
-    settings = TrainSettings(
+def _settings(workload: Workload, checkpointing: bool, options: Options) -> TrainSettings:
+    return TrainSettings(
         beta=options.beta,
         learning_rate=options.learning_rate,
         lora=LoraSettings(rank=options.rank, alpha=options.alpha),
@@ -54,6 +50,14 @@ def run(
         activation_checkpointing=checkpointing,
         max_length=2048,
     )
+
+
+def run(
+    folder: Path, workload: Workload, *, steps: int, checkpointing: bool, device: str, options: Options
+) -> SideResult:
+    """Trains `steps` optimizer steps of the workload with the engine and measures them."""
+    vlm = load_model(ModelSettings(name=str(folder), dtype=options.dtype, device=device))
+    settings = _settings(workload, checkpointing, options)
     features = FeatureStore(vlm, lambda path: workload.pixels(path.name))
     engine = Engine(vlm, features, MAX_TOKENS)
     groups = _groups(vlm, workload, steps)

@@ -78,3 +78,18 @@ def test_columns_of_single_alternatives_are_told_by_their_letters(names: list[st
 @given(st.lists(st.text("abcxyz ", min_size=1).map(str.strip).filter(bool), min_size=2, max_size=5, unique=True))
 def test_a_list_and_its_spellings_are_the_same(options: list[str]) -> None:
     assert choices_of(options) == choices_of(repr(options)) == choices_of(";".join(options)) == tuple(options)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["opa", "opb", "opc"], ["opa", "opb", "opc"]),
+        (["option2", "option1", "question"], ["option1", "option2"]),
+        (["choice_0", "choice_1", "choice_2"], ["choice_0", "choice_1", "choice_2"]),
+        (["option1"], []),
+        (["option1", "option3"], []),
+        (["1", "2"], []),
+    ],
+)
+def test_columns_may_be_numbered(names: list[str], expected: list[str]) -> None:
+    assert option_columns(names) == expected

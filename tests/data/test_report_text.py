@@ -76,3 +76,40 @@ def test_any_text_has_sections(text: str) -> None:
     found = report_sections(text)
     assert set(found.texts) <= {"findings", "impression"}
     assert all(content and content in " ".join(text.split()) for content in found.texts.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "findings: The lungs are clear.\nimpression: No acute process.",
+        "Findings\nThe lungs are clear.\nImpression\nNo acute process.",
+        "**FINDINGS:** The lungs are clear.\n**IMPRESSION:** No acute process.",
+        "## Findings\nThe lungs are clear.\n## Impression\nNo acute process.",
+        "FINDINGS - The lungs are clear.\nFINAL IMPRESSION - No acute process.",
+        "FINDINGS; The lungs are clear.\nIMPRESSION; No acute process.",
+        "FINDINGS：The lungs are clear.\nIMPRESSION：No acute process.",
+        "HISTORY: cough. FINDINGS: The lungs are clear. IMPRESSION: No acute process.",
+    ],
+)
+def test_headings_are_told_by_their_words_where_their_form_is_another(text: str) -> None:
+    assert report_sections(text).texts == BOTH
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "findings of note: a nodule.",
+        "Impression of a mass - unclear.",
+        "2. RECOMMENDATION: none.",
+        "these findings: ok.",
+    ],
+)
+def test_a_sentence_that_begins_like_a_heading_is_none(line: str) -> None:
+    assert report_sections(f"FINDINGS: Clear.\n{line}").texts == {"findings": f"Clear. {line}"}
+
+
+def test_a_provisional_reading_gives_way_to_the_final_one() -> None:
+    text = "PROVISIONAL FINDINGS IMPRESSION (PFI): Effusion.\nFINDINGS: The lungs are clear.\nIMPRESSION: No acute process."
+    found = report_sections(text)
+    assert found.texts == BOTH
+    assert found.unread == ("PROVISIONAL FINDINGS IMPRESSION (PFI)",)

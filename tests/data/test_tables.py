@@ -258,3 +258,40 @@ def test_what_of_the_reports_is_not_read_is_noted(tmp_path: Path) -> None:
     (note,) = [note for note in reading.notes if note.startswith("not read of the reports")]
     assert "'heading BRONCHOSCOPY NOTE' (1)" in note
     assert "'no section impression' (1)" in note
+
+
+@pytest.mark.parametrize(
+    ("column", "train", "test"),
+    [
+        ("subset", "train", "test"),
+        ("Split", "TRAIN", "Test"),
+        ("partition", "training", "held-out"),
+        ("phrase_type", "freeform", "test_freeform"),
+    ],
+)
+def test_a_split_told_in_a_column_nobody_mapped_is_kept(tmp_path: Path, column: str, train: str, test: str) -> None:
+    for n in range(4):
+        write_image(tmp_path / f"{n}.png", n)
+    told = [train, train, test, test]
+    _lines(
+        tmp_path / "q.jsonl",
+        [{"image": f"{n}.png", "question": f"Q{n}?", "answer": "no", column: told[n]} for n in range(4)],
+    )
+    found = {e.image.path: e.split for e in _read("table", tmp_path, fractions=(1, 0, 0)).examples}
+    assert found == {"0.png": "train", "1.png": "train", "2.png": "test", "3.png": "test"}
+
+
+def test_a_split_that_is_no_name_is_no_training_row(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", 1)
+    row = {"image": "a.png", "question": "Q?", "answer": "no"}
+    _lines(tmp_path / "q.jsonl", [row, {**row, "split": ["test"]}])
+    reading = _read("table", tmp_path, fractions=(1, 0, 0))
+    assert (len(reading.examples), [drop.reason for drop in reading.drops]) == (1, ["bad-split"])
+
+
+@pytest.mark.parametrize("column", ["options", "Choices", "answer_choices"])
+def test_alternatives_in_one_column_are_kept_under_any_of_its_names(tmp_path: Path, column: str) -> None:
+    write_image(tmp_path / "a.png", 1)
+    _lines(tmp_path / "q.jsonl", [{"image": "a.png", "question": "Q?", "answer": "B", column: ["CT", "MRI"]}])
+    (example,) = _read("table", tmp_path, fractions=(1, 0, 0)).examples
+    assert (example.answer, example.choices, example.answer_type) == ("MRI", ("CT", "MRI"), "closed")

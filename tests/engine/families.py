@@ -15,6 +15,8 @@ from mmedpo.models.vlm import VisionLanguageModel
 VOCABULARY, IMAGE, PAD, EOS = 40, 3, 0, 2
 SIDE, PATCH = 28, 14
 IMAGE_TOKENS = (SIDE // PATCH) ** 2
+TEXTS = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma")
+"""Types of language models a LLaVA is built on here; the others of `TRIE_TYPES` stand in `tests/models/zoo`."""
 VIEWS = tuple(Path(f"view-{letter}") for letter in "abc")
 
 
@@ -28,10 +30,10 @@ class Words:
 
 
 def text_config(family: str, **changes: Any) -> Any:
-    from transformers import LlamaConfig, MistralConfig, Phi3Config, Qwen2Config
+    from transformers import AutoConfig
 
-    config = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config, "phi3": Phi3Config}[family]
-    return config(
+    return AutoConfig.for_model(
+        family,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,

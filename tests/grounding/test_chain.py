@@ -201,6 +201,24 @@ def test_a_tool_from_outside_is_one_registered_class(monkeypatch: pytest.MonkeyP
     assert tool.applies("", "", "") == "heat 0.7"
 
 
+def test_a_tool_without_a_word_on_what_it_is_for_is_asked_about_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.names("grounder")
+    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
+
+    @registry.register("grounder", "plain")
+    class Plain:
+        name = "plain"
+
+        def ground(self, image: np.ndarray, example_boxes: Sequence[Box] = (), mask=None) -> Region:
+            return Region(np.ones(image.shape[:2], np.float32), 0.8)
+
+    tool, region, reasons = mark(open_tools(load_ground(["plain"], [])), lambda: (film(0), None), (), UNKNOWN)
+    assert tool is not None
+    assert (tool.name, reasons) == ("plain", [])
+    assert region is not None
+    assert region.confidence == 0.8
+
+
 # The commands.
 
 

@@ -151,3 +151,42 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(small_vlm):
 
     with pytest.raises(ModelError, match=r"a prompt of \d+ tokens \(64 image\) and max_new_tokens=1000 exceed"):
         generate_answers(small_vlm, ["plane?"], small_vlm.encode([PICTURE]), Decoding(1000))
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        ("{{ text }}{{ eos_token }}", ["yes", "</s>"]),
+        (" {{ text }} {{ eos_token }}\n", ["yes", "", "</s>"]),
+        ("{{ text }}<|user|>\n", ["yes", "<|user|>"]),
+        ("{{ text }}\n", ["yes", "</s>"]),
+    ],
+)
+def test_an_answer_ends_as_the_template_ends_it(copied, turn, expected):
+    """One token of its own for a space before the end (LLaVA-Med's answers have one), nothing behind the end."""
+    (copied / "chat_template.jinja").write_text(
+        "{{ bos_token }}{% for m in messages %}{% set text = m['content'][-1]['text'] %}{% if m['role'] == 'user' %}"
+        f"<image>{{{{ text }}}}<|assistant|>{{% else %}}{turn}{{% endif %}}{{% endfor %}}"
+    )
+    vlm = loaded(copied)
+    assert [vlm.tokenizer.decode([token]).strip() for token in vlm.answer_ids("yes")] == expected
+    assert vlm.answer_ids("yes")[-1] in vlm.family.stops
+
+
+def test_an_answer_that_holds_special_tokens_is_not_cut_at_them(small_vlm):
+    ids = small_vlm.answer_ids("yes</s> or no")
+    assert ids.count(small_vlm.tokenizer.eos_token_id) == 2
+    assert ids[-1] == small_vlm.tokenizer.eos_token_id
+    assert len(ids) > 4
+
+
+def test_a_model_that_is_dropped_is_freed(copied):
+    import gc
+    import weakref
+
+    vlm = loaded(copied)
+    vlm.prompt_ids("plane?")
+    gone = weakref.ref(vlm.model)
+    del vlm
+    gc.collect()
+    assert gone() is None

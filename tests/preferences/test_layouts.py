@@ -283,3 +283,56 @@ def test_no_image_and_no_place_is_ever_lost(pieces: list[Any], target: str, imag
     assert spelled(row) == "".join(order)
     export_rows([row], tmp_path / TARGETS[target], target, images)
     assert spelled(read_rows(tmp_path / TARGETS[target]).rows[0]) == "".join(order)
+
+
+_ANSWER = {"role": "assistant", "content": "Yes"}
+_OTHER = {"role": "assistant", "content": "No"}
+
+
+@pytest.mark.parametrize(("chosen", "rejected"), [(_ANSWER, _OTHER), ([_ANSWER], [_OTHER]), ("Yes", "No")])
+def test_messages_may_stand_beside_answers_of_any_form(tmp_path: Path, chosen: Any, rejected: Any) -> None:
+    asked = [{"role": "system", "content": "S"}, {"role": "user", "content": "Is it? <image>"}]
+    row = _one(tmp_path, {"messages": asked, "chosen": chosen, "rejected": rejected, "images": ["a.png"]})
+    assert [turn.role for turn in row.prompt] == ["system", "user"]
+    assert (row.chosen[0].text, row.rejected[0].text, row.images) == ("Yes", "No", ("a.png",))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"image": "a.png"},
+        {"images": [], "image": "a.png"},
+        {"images": None, "image_path": "a.png"},
+        {"image_paths": ["a.png"]},
+        {"images": [["a.png"]]},
+        {"img": {"path": "a.png", "bytes": None}},
+    ],
+)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"prompt": "Is it?", "chosen": "Yes", "rejected": "No"},
+        {"instruction": "Is it?<image>", "chosen": "Yes", "rejected": "No"},
+        _asked("Is it?<image>"),
+    ],
+)
+def test_images_are_found_under_every_name_of_their_column(
+    tmp_path: Path, raw: dict[str, Any], more: dict[str, Any]
+) -> None:
+    row = _one(tmp_path, {**raw, **more})
+    assert row.images == ("a.png",)
+    assert sum(turn.images for turn in row.prompt) == 1
+
+
+def test_a_place_may_name_its_image_inside_the_text(tmp_path: Path) -> None:
+    row = _one(tmp_path, _asked("Picture 1: <img>b.png</img>\nand <img>a.png</img> are?"))
+    assert row.images == ("b.png", "a.png")
+    assert plain_of(row.prompt[0].content) == "Picture 1: \n<image>\nand \n<image>\n are?"
+
+
+def test_a_typed_image_under_an_unknown_key_is_no_lost_image(tmp_path: Path) -> None:
+    whole = base64.b64encode(b"\x89PNG" + bytes(80)).decode()
+    assert len(_one(tmp_path, _asked([{"type": "image", "base64": whole}, _T])).images) == 1
+    reason, detail = _why(tmp_path, _asked([{"type": "image", "picture": "a.png"}, _T]))
+    assert reason == "image-missing"
+    assert "'picture'" in detail

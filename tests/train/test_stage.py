@@ -28,6 +28,11 @@ def _png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
+def _stage(result, work):
+    reads, may = ("examples.parquet", "pairs.parquet"), ("reference",)
+    return Stage("train", work, {}, reads, (result, "train"), may_write=may, optional=("images",))
+
+
 def _prepare(run: Run, weight: float = 1.0, rejected_seed: int = 1000) -> None:
     """Six training questions with a text and a visual pair each, and three validation questions."""
     examples, pairs = [], []
@@ -92,8 +97,7 @@ def _train(path: Path, settings, probe=_probe, prepare: bool = True, weight: flo
     with open_run(path, settings) as run:
         if prepare:
             _prepare(run, weight, rejected_seed)
-        stage = Stage("train", lambda run: train(run, probe) and None, {}, ("pairs.parquet",), ("adapter", "train"))
-        run.execute(stage)
+        run.execute(_stage("adapter", lambda run: train(run, probe)))
 
 
 def _adapter(path: Path) -> bytes:
@@ -237,7 +241,7 @@ def test_out_of_memory_halves_the_pass_once_says_so_and_goes_on(small_vlm_folder
         _prepare(run)
         from mmedpo.train.training import train
 
-        run.execute(Stage("train", lambda run: train(run, _probe) and None, {}, ("pairs.parquet",), ("adapter",)))
+        run.execute(_stage("adapter", lambda run: train(run, _probe)))
     said = capsys.readouterr().err
     assert said.count("out of memory with engine.max_tokens=600: going on with 300") == 1
     whole, starved = _log(tmp_path / "whole"), _log(tmp_path / "starved")
@@ -266,7 +270,7 @@ def test_all_weights_can_be_tuned_and_the_result_is_a_checkpoint_of_its_own(smal
         _prepare(run)
         from mmedpo.train.training import train
 
-        run.execute(Stage("train", lambda run: train(run, _probe) and None, {}, ("pairs.parquet",), ("tuned",)))
+        run.execute(_stage("tuned", lambda run: train(run, _probe)))
     assert not list((tmp_path / "full" / "tuned").glob("*.bin"))
     tuned = load_tuned(settings.model, tmp_path / "full" / "tuned")
     base = load_tuned(settings.model, small_vlm_folder)

@@ -70,7 +70,7 @@ def evaluate(
 ) -> None:
     """Measure visual tools on annotated images: against each other, a position prior and a centre prior.
 
-    Example: mmedpo ground evaluate chest-probe --boxes boxes.json --set ground.assume.modality=xray
+    Example: mmedpo ground evaluate chest-probe --boxes boxes.json --set ground.assume.organ=chest
     """
     from mmedpo.config import load_ground
     from mmedpo.grounding.evaluation import evaluate_tools

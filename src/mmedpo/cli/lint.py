@@ -26,6 +26,12 @@ _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _SHOWN_ROWS = 5
 
 
+FixOption = Annotated[Path | None, typer.Option("--fix", help="Write a cleaned copy here, and its changes beside it.")]
+DropOption = Annotated[
+    list[str] | None, typer.Option("--drop", help="With --fix: leave out the rows of this check too (repeatable).")
+]
+
+
 def lint(
     file: Annotated[Path, typer.Argument(help="Preference file of any known format.")],
     images: ImagesOption = None,
@@ -38,12 +44,8 @@ def lint(
     image_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens one image takes.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     rows_of: Annotated[str, typer.Option("--rows", help="Print every row that one check found, in full.")] = "",
-    fix: Annotated[
-        Path | None, typer.Option("--fix", help="Write a cleaned copy here, and its changes beside it.")
-    ] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option("--drop", help="With --fix: leave out the rows of this check too (repeatable).")
-    ] = None,
+    fix: FixOption = None,
+    drop: DropOption = None,
 ) -> None:
     """Find, count and list what is wrong with a preference file.
 
@@ -52,18 +54,14 @@ def lint(
 
     Example: mmedpo lint vqa-rad_dpo_weighted.json --images VQA_RAD/images --fix cleaned.json
     """
-    from mmedpo.errors import ConfigError
     from mmedpo.lint.linter import lint_rows
     from mmedpo.pipeline.evidence import gather
     from mmedpo.preferences.reading import read_rows
     from mmedpo.progress import LineReporter
-    from mmedpo.storage.paths import check_output, written
+    from mmedpo.storage.paths import written
 
     settings = _settings(tokenizer, max_length, image_tokens)
-    if drop and fix is None:
-        raise ConfigError("--drop has no effect without --fix; name the cleaned copy")
-    for out in _outputs(fix):
-        check_output(out, [file])
+    _check_outputs(file, fix, drop)
     reporter = LineReporter()
     with TemporaryDirectory(prefix="mmedpo-lint-") as scratch:
         folders = [Path(scratch), images or file.parent]
@@ -79,13 +77,27 @@ def lint(
             with written(fix):
                 rows, evidence = _fix(rows, reading, report, evidence, fix, drop or [], folders[1])
             report = lint_rows(rows, evidence, settings, file=fix.name, format_name=reading.format)
+    _show(report, rows, rows_of, json_output)
+    raise typer.Exit(EXIT[report.worst()])
+
+
+def _check_outputs(file: Path, fix: Path | None, drop: list[str] | None) -> None:
+    from mmedpo.errors import ConfigError
+    from mmedpo.storage.paths import check_output
+
+    if drop and fix is None:
+        raise ConfigError("--drop has no effect without --fix; name the cleaned copy")
+    for out in _outputs(fix):
+        check_output(out, [file])
+
+
+def _show(report: LintReport, rows: Sequence[PreferenceRow], rows_of: str, json_output: bool) -> None:
     if json_output:
         print(report.model_dump_json(indent=1))
     elif rows_of:
         _print_rows(report, rows, rows_of)
     else:
         _print_report(report)
-    raise typer.Exit(EXIT[report.worst()])
 
 
 def _settings(tokenizer: Path | None, max_length: int | None, image_tokens: int | None) -> LintSettings:

@@ -223,7 +223,7 @@ TERMINATORS = re.compile(
 FILLERS = frozenset(
     ["seen", "identified", "evidence", "evident", "noted", "present", "found", "visible", "at", "this", "time", "today",
      "now", "currently", "detected", "demonstrated", "definite", "clearly", "of", "is", "are", "was", "be", "known",
-     "visualized", "visualised", "observed", "appreciated", "apparent", "any", "the", "date"]
+     "visualized", "visualised", "observed", "appreciated", "apparent", "any", "the", "date", "it", "that", "one"]
 )  # fmt: skip
 """Words that may follow a cue that stands alone as an answer: "none seen", "no evidence"."""
 

@@ -216,9 +216,9 @@ def _said(text: str, shared: frozenset[str]) -> str | None:
 def _is_talk(part: list[Word]) -> bool:
     """Words beside a statement that speak of scoring, or hand out something in more than a "grade 2"."""
     kinds = {w.kind for w in part}
-    return (
-        bool(kinds & {"rule", "score", "judge", "meta"}) or ("hand" in kinds and len(part) > 3) or kinds == {"extreme"}
-    )
+    if kinds & {"rule", "score", "judge", "meta"} or kinds == {"extreme"}:
+        return True
+    return "hand" in kinds and len(part) > 3 and not any(_GENERAL_TERMS.fullmatch(w.text) for w in part)
 
 
 def _is_apart(part: str, found: list[Word]) -> bool:

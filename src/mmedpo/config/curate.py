@@ -61,7 +61,7 @@ class GroundSettings(Settings):
         for name in self.options:
             if name not in self.tools:
                 raise ValueError(
-                    f"ground.options.{shown(name)} has no effect: the tool is {shown(list(self.tools))}; remove it"
+                    f"ground.options for {shown(name)} has no effect: the tool is {shown(list(self.tools))}; remove it"
                 )
         return self
 

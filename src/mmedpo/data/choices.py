@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from mmedpo.data.dataset import as_text
 from mmedpo.errors import shown
 
-_OPTION = re.compile(r"(?:(?:choice|option|opt)s?[ _-]?)?\(?([A-Z])\)?", re.IGNORECASE)
-"""Names of columns that hold one alternative each: `A`, `Choice A`, `option_a`."""
+_OPTION = re.compile(r"(?:(?:choice|option|opt|op)s?[ _-]?)?\(?([A-Z])\)?|(?:choice|option|opt)s?[ _-]?(\d)", re.I)
+"""Names of columns that hold one alternative each: `A`, `Choice A`, `option_a`, `opa`, `option1`, `option_0`."""
+LISTS = ("choices", "options", "alternatives", "answer_choices")
+"""Names of columns that hold all alternatives of a question."""
+_ORDERS = ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "123456789")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:)]?")
 _PREFIX = re.compile(r"\s*\(?([A-Za-z])\)?\s*[.:)]\s*")
 _SEPARATORS = (";", "|", "\n")
@@ -24,15 +27,17 @@ class BadChoices(Exception):
 
 
 def option_columns(names: Sequence[str]) -> list[str]:
-    """The columns that hold one alternative each, in the order of their letters; empty unless A and B are there."""
+    """The columns that hold one alternative each, in the order of their letters or digits, which leave none out."""
     found: dict[str, str] = {}
     for name in names:
         match = _OPTION.fullmatch(name.strip())
         if match:
-            found.setdefault(match.group(1).upper(), name)
-    letters = [letter for letter in map(chr, range(ord("A"), ord("Z") + 1)) if letter in found]
-    consecutive = "".join(letters) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(letters)]
-    return [found[letter] for letter in letters] if len(letters) > 1 and consecutive else []
+            found.setdefault((match.group(1) or match.group(2)).upper(), name)
+    for order in _ORDERS:
+        held = [mark for mark in order if mark in found]
+        if len(held) > 1 and order.startswith("".join(held)):
+            return [found[mark] for mark in held]
+    return []
 
 
 def choices_of(value: object) -> tuple[str, ...]:

@@ -58,16 +58,31 @@ _WORDS: dict[str, Kind] = {
 """Word of a heading to the section it names (the headings of MIMIC-CXR and Open-i)."""
 _VIEWS = frozenset(("CHEST", "VIEW", "VIEWS", "RADIOGRAPH", "RADIOGRAPHS", "FILM", "FILMS", "XRAY", "CXR", "PORTABLE"))
 """Words of which a heading that names the picture has at least one."""
+_PROVISIONAL = frozenset(("PROVISIONAL", "PRELIMINARY"))
+"""Words of a reading that the report itself replaces."""
+_BESIDE = frozenset(("AND", "FINAL", ""))
 _ALIKE = 0.84
 """A word of eight letters with one of them wrong, left out, doubled or swapped."""
 _SHORTEST_MISSPELT = 6
 """Shorter words resemble too many others."""
 
-_HEADING = re.compile(r"^[ \t]*([A-Z][A-Z0-9 /,.()&'-]{1,80}?)[ \t]*:", re.MULTILINE)
-_TITLE = re.compile(r"^[ \t]*([A-Z][a-z]+(?: (?:and|[A-Z][a-z]+)){0,3})[ \t]*:", re.MULTILINE)
+_MARKUP = r"^[ \t]*(?:[#*_>]+[ \t]*)?"
+"""Beginning of a line, with what Markdown puts before a heading."""
+_HEADING = re.compile(_MARKUP + r"([A-Z][A-Z0-9 /,.()&'-]{1,80}?)[ \t*_]*[:：][*_]*", re.MULTILINE)
+_TITLE = re.compile(_MARKUP + r"([A-Z][a-z]+(?: (?:and|[A-Z][a-z]+)){0,3})[ \t*_]*[:：][*_]*", re.MULTILINE)
 """A heading in small letters, which counts only where it names a known section."""
-_ALONE = re.compile(r"^[ \t]*([A-Z][A-Z ]{3,40})[ \t]*$", re.MULTILINE)
+_ALONE = re.compile(_MARKUP + r"([A-Z][A-Z ]{3,40})[ \t*_]*$", re.MULTILINE)
 """A line of capitals without a colon; likewise."""
+_MARKED = re.compile(r"^[ \t]*[#*_]+[ \t]*([A-Z][A-Za-z ]{3,40}?)[ \t*_]*$", re.MULTILINE)
+"""A line that Markdown makes a heading; likewise."""
+_LOOSE = re.compile(
+    _MARKUP + r"([a-z]{7,20}(?: and [a-z]{7,20})?)[ \t]*[:：]|"  # no capital at all
+    r"^[ \t]*([A-Z][a-z]{6,20})[ \t]*$|"  # one word, alone on its line
+    r"^[ \t]*([A-Z][A-Z ]{6,40}?|[A-Z][a-z]{6,20})(?:[ \t]*;|[ \t]+[-–—])[ \t]|"  # another mark than a colon
+    r"(?<=[A-Za-z_)\]][.!?] )([A-Z][A-Z /]{6,40}?)[ \t]*[:：]",  # behind a sentence on the same line
+    re.MULTILINE,
+)
+"""Where a heading counts only if all its words speak of findings or impression."""
 _LETTERS = re.compile(r"[A-Z]+(?:-RAY)?")
 
 
@@ -131,7 +146,12 @@ def _parts(text: str) -> Iterator[tuple[_Heading, str]]:
 
 def _headings(text: str) -> list[_Heading]:
     found = {}
-    for pattern in (_ALONE, _TITLE, _HEADING):
+    for match in _LOOSE.finditer(text):
+        name = next(group for group in match.groups() if group)
+        kinds = {_word_kind(word) for word in re.split(r"[ /]+", name.upper()) if word not in _BESIDE}
+        if kinds <= {"findings", "impression"}:
+            found[match.start()] = _Heading(_kind(name.upper()), name, match.start(), match.end())
+    for pattern in (_ALONE, _MARKED, _TITLE, _HEADING):
         for match in pattern.finditer(text):
             kind = _kind(match.group(1).upper())
             if pattern is _HEADING or kind in ("findings", "impression", "other"):
@@ -141,6 +161,8 @@ def _headings(text: str) -> list[_Heading]:
 
 def _kind(heading: str) -> Kind:
     words = _LETTERS.findall(heading)
+    if not _PROVISIONAL.isdisjoint(words):
+        return "unknown"
     kinds = [kind for word in words if (kind := _word_kind(word))]
     for kind in ("findings", "impression", "other"):
         if kind in kinds:

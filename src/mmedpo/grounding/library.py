@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from mmedpo.config import AssumeSettings, GroundSettings, Settings, tool_settings
-from mmedpo.grounding.grounder import About, Grounder
+from mmedpo.grounding.grounder import UNKNOWN, About, Grounder, Region
 from mmedpo.imaging import pictures
-from mmedpo.records import Example, Grounding
+from mmedpo.records import Box, Example, Grounding
+from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.registry import lookup
 from mmedpo.run import Run
 from mmedpo.storage.files import hash_input
@@ -41,6 +42,29 @@ def fingerprint(settings: GroundSettings) -> dict[str, Any]:
     return {"ground": settings.model_dump(mode="json", exclude={"minimum_confidence"}), "files": files}
 
 
+class Everywhere:
+    """A tool that does not say what it is for, and is asked about pixels, boxes and mask alone."""
+
+    def __init__(self, tool: Any) -> None:
+        self._tool = tool
+        self.name: str = tool.name
+
+    def applies(self, modality: str, organ: str, view: str) -> str:
+        """To every image."""
+        return ""
+
+    def ground(
+        self,
+        image: Pixels,
+        example_boxes: Sequence[Box] = (),
+        mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Region:
+        """See `Grounder.ground`."""
+        region: Region = self._tool.ground(image, example_boxes, mask)
+        return region
+
+
 def about(example: Example, assume: AssumeSettings) -> About:
     """What the data say of an example's image, and what is assumed where they say nothing."""
     tags = dict(reversed([tag.partition(":")[::2] for tag in example.tags if ":" in tag]))
@@ -68,5 +92,5 @@ def by_image(groundings: Sequence[Grounding]) -> dict[str, Grounding]:
 
 def _open(name: str, own: Settings | None) -> Grounder:
     kind = lookup("grounder", name)
-    tool: Grounder = kind() if own is None else kind.from_settings(own)
-    return tool
+    tool = kind() if own is None else kind.from_settings(own)
+    return tool if hasattr(tool, "applies") else Everywhere(tool)

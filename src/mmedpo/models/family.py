@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -73,6 +73,7 @@ class Family:
         self.image_processor = loaded.image_processor
         self.name = name
         self._model = loaded.model
+        self._counted: dict[Size, int] = {}
 
     # Loading.
 
@@ -126,16 +127,21 @@ class Family:
         """What the marker becomes for a picture of this size: placeholders, and whatever stands around them."""
         return self.image_token * self._fixed_tokens
 
-    @lru_cache(maxsize=4096)  # noqa: B019 - a family lives as long as its model
     def image_tokens(self, size: Size) -> int:
-        """Placeholders of a picture of this size: rows of its features."""
-        try:
-            tokens = self.image_text(size).count(self.image_token)
-        except (ValueError, ZeroDivisionError) as error:
-            raise ModelError(
-                f"{self.name!r} takes no picture of {size.height} x {size.width} pixels: {error}"
-            ) from None
-        return tokens
+        """Placeholders of a picture of this size: rows of its features.
+
+        Raises:
+            ModelError: the model takes no picture of this size.
+        """
+        if size not in self._counted:
+            try:
+                self._counted[size] = self.image_text(size).count(self.image_token)
+            except (ValueError, ZeroDivisionError) as error:
+                height, width = size
+                raise ModelError(
+                    f"{self.name!r} takes no picture of {height} x {width} pixels ({error}); crop or drop it"
+                ) from None
+        return self._counted[size]
 
     def prompt(self, question: str, sizes: Sequence[Size]) -> list[int]:
         """Token ids up to where the answer starts, from the question and the pictures' sizes alone.
@@ -186,33 +192,47 @@ class Family:
         Raises:
             ModelError: the answer is empty once tokenised.
         """
-        before, lead, _ = self._turn
-        ids = self._ids(text.strip())
-        if not ids:
+        answer = text.strip()
+        if not self._ids(answer):
             raise ModelError(f"the answer {text!r} has no tokens; drop it before training")
-        if before:
-            # Tokenised behind what stands before it: a tokenizer may join the two, or mark the start of a text.
-            opening, both = self._ids(before), self._ids(f"{before}{lead}{text.strip()}")
-            ids = both[len(opening) :] if both[: len(opening)] == opening else ids
-        return [*ids, self.end_of_turn]
+        before, lead, behind = self._turn
+        # Tokenised with what stands around it: a tokenizer may join the two, or mark the start of a text.
+        opening, whole = self._ids(before), self._ids(f"{before}{lead}{answer}{behind}")
+        joined = whole[: len(opening)] != opening
+        ids = self._ids(f"{answer}{behind}") if joined else whole[len(opening) :]
+        return [*ids[: len(ids) - self._after_turn], *([] if behind else [self.end_of_turn])]
 
     @cached_property
     def end_of_turn(self) -> int:
         """Id of the token that ends an answer: the first special one that the template writes behind it."""
+        ids = self._ids(self._turn[2])
+        return ids[-1 - self._after_turn] if ids else int(self.tokenizer.eos_token_id)
+
+    @cached_property
+    def _after_turn(self) -> int:
+        """How many tokens the template writes behind the end of a turn: a line break, mostly."""
+        ids = self._ids(self._turn[2])
+        return len(ids) - 1 - next(place for place, token in enumerate(ids) if token in self._special) if ids else 0
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
         added = self.tokenizer.added_tokens_decoder
-        special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
-        return next((token for token in self._ids(self._turn[2]) if token in special), self.tokenizer.eos_token_id)
+        return frozenset({*self.tokenizer.all_special_ids, *(n for n, token in added.items() if token.special)})
 
     @cached_property
     def _turn(self) -> tuple[str, str, str]:
-        """What the template writes: before an answer (without image or question), then up to it, and behind it."""
+        """What the template writes: before an answer (without image or question), then up to it, and behind it.
+
+        Behind it: nothing at all where the template ends no turn with a special token.
+        """
         if not self.templated:
-            return "", "", ""
+            return "", "", str(self.tokenizer.eos_token)
         mark = "ANSWER"
         asked = {"role": "user", "content": [{"type": "text", "text": "QUESTION"}]}
         told = {"role": "assistant", "content": [{"type": "text", "text": mark}]}
         before, whole = self._rendered([asked], opening=True), self._rendered([asked, told], opening=False)
         head, _, behind = whole.rpartition(mark)
+        behind = behind if self._special.intersection(self._ids(behind)) else ""
         # Some templates open a turn to be generated in another way than one that is there.
         return (before, head[len(before) :], behind) if head.startswith(before) else ("", "", behind)
 

@@ -94,7 +94,12 @@ class VisionLanguageModel:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     def inputs(self, image: UInt8Image) -> dict[str, Tensor]:
-        """What `get_image_features` takes for one picture, on the model's device and in its type."""
+        """What `get_image_features` takes for one picture, on the model's device and in its type.
+
+        Raises:
+            ModelError: the model takes no picture of this size.
+        """
+        self.family.image_tokens(_size(image))
         return {
             name: value.to(self.device, self.base.dtype) if value.is_floating_point() else value.to(self.device)
             for name, value in self.family.encode(image).items()

@@ -42,6 +42,9 @@ WEIGHTED = "weighted_score"
 NO_SCORE = "the row has no score"
 """Why there is none in layouts that have no column for it."""
 
+IMAGE_COLUMNS = ("images", "image", "image_paths", "image_path", "image_files", "image_file", "img_path", "img")
+"""Columns that name or hold the images of a row, in the order they are asked."""
+
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Half of a surrogate pair: JSON can spell it, no file can hold it."""
 _LONGEST_EXTRA = 100_000
@@ -161,6 +164,11 @@ def paths_of(value: object, what: str, keep_image: KeepImage) -> tuple[str, ...]
         return tuple(item if isinstance(item, str) else keep_image(item) for item in images_of(value))
     except BadImage as bad:
         raise BadRow("malformed-row", f"{what} holds {bad}") from None
+
+
+def image_column(raw: Mapping[str, Any]) -> str:
+    """The first column that names an image; the usual one where none does."""
+    return next((column for column in IMAGE_COLUMNS if raw.get(column)), IMAGE_COLUMNS[0])
 
 
 def path_of(value: object, what: str, keep_image: KeepImage) -> str:

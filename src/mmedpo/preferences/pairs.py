@@ -66,15 +66,7 @@ def read_pairs(
     """
     reading = read_rows(path, format_name, image_root, extract=extract)
     drops = list(reading.drops)
-    good: list[PreferenceRow] = []
-    for row in reading.rows:
-        fault = row_fault(row)
-        if fault is None:
-            good.append(row)
-        else:
-            texts = (shown(text) for text in (row.question, row.chosen_text, row.rejected_text))
-            detail = "row {}: {} -> {} over {}".format(row.source_row, *texts)
-            drops.append(_drop(f"{row.row_id}/text", fault, detail))
+    good = _usable(reading.rows, drops)
     if sum(drop.reason == NO_PLACEHOLDER for drop in drops) == reading.total:
         raise PreferenceFormatError(
             f"{path}: none of the {reading.total} human turns holds {PLACEHOLDER!r}, so the model would never see an "
@@ -91,13 +83,31 @@ def read_pairs(
             continue
         pairs.append(_pair(row, images[row.images[0]], join))
     if not pairs:
-        counts = Counter(drop.reason for drop in drops).most_common()
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
-        raise PreferenceFormatError(
-            f"{path}: none of {reading.total} rows is usable ({reasons}; the first: {drops[0].detail}); "
-            f"correct the file or the image folder {image_root}"
-        )
+        raise _none_usable(path, reading.total, drops, image_root)
     return ImportedPreferences(pairs, drops, _notes(pairs, good, drops, examples), reading.embedded)
+
+
+def _usable(rows: Sequence[PreferenceRow], drops: list[Drop]) -> list[PreferenceRow]:
+    """The rows that can make a pair; the others are added to the drops."""
+    good: list[PreferenceRow] = []
+    for row in rows:
+        fault = row_fault(row)
+        if fault is None:
+            good.append(row)
+        else:
+            texts = (shown(text) for text in (row.question, row.chosen_text, row.rejected_text))
+            detail = "row {}: {} -> {} over {}".format(row.source_row, *texts)
+            drops.append(_drop(f"{row.row_id}/text", fault, detail))
+    return good
+
+
+def _none_usable(path: Path, total: int, drops: Sequence[Drop], image_root: Path) -> PreferenceFormatError:
+    counts = Counter(drop.reason for drop in drops).most_common()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+    return PreferenceFormatError(
+        f"{path}: none of {total} rows is usable ({reasons}; the first: {drops[0].detail}); "
+        f"correct the file or the image folder {image_root}"
+    )
 
 
 def row_images(

@@ -30,7 +30,7 @@ from mmedpo.registry import lookup, names
 from mmedpo.storage.embedded import EmbeddedImages, name_of
 from mmedpo.storage.raw import RawRow
 from mmedpo.storage.rows import iterate_rows
-from mmedpo.storage.splits import official_name, split_in, split_named
+from mmedpo.storage.splits import official_name, split_in, split_named, split_told
 
 EMBEDDED = "images"
 """Folder that images from inside a file are written to, named by their hash; below the output's own."""
@@ -146,7 +146,7 @@ def _parse(chosen: PreferenceFormat, raw: RawRow, store: _ImageStore, path: Path
 
 def _told_split(raw: Mapping[str, Any]) -> str:
     told = raw.get("split")
-    return official_name(told)[:40] if isinstance(told, str) else ""
+    return official_name(told)[:40] if isinstance(told, str) else split_told(raw)
 
 
 def _weighted(row: PreferenceRow, raw: Mapping[str, Any]) -> PreferenceRow:

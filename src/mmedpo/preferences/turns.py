@@ -7,6 +7,7 @@ kept: an `Album` collects what the parts of one side name, and joins it with the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,11 +18,19 @@ from mmedpo.storage.speakers import KNOWN, role_of
 PLACEHOLDER = "<image>"
 """Where an image stands in the formats that spell messages as plain text."""
 
+_PLACE = re.compile(re.escape(PLACEHOLDER) + "()")
+_ANY_PLACE = re.compile(re.escape(PLACEHOLDER) + r"|<img>([^<>\n]+)</img>")
+
 _IMAGE_TYPES = ("image", "image_url", "input_image")
 _TEXT_TYPES = ("text", "input_text", "output_text")
 _ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value")
-_IMAGE_KEYS = ("image", "image_url", "url", "path", "bytes", "source", "file")
+_IMAGE_KEYS = ("image", "image_url", "url", "path", "bytes", "base64", "data", "source", "file", "file_path")
+_ASIDE = frozenset(
+    ["type", "text", "index", "detail", "min_pixels", "max_pixels", "resized_height", "resized_width", "cache_control",
+     "media_type", "mime_type"]
+)  # fmt: skip
+"""What a typed part may say beside its image without naming one."""
 
 
 class Album:
@@ -65,13 +74,18 @@ class Album:
 
 
 def parts_of(text: str, album: Album | None = None) -> tuple[Part, ...]:
-    """Plain text with placeholders to parts; the one line break beside a placeholder belongs to the layout."""
+    """Plain text with placeholders to parts; the one line break beside a placeholder belongs to the layout.
+
+    With an album `<img>a.png</img>`, the earlier spelling of ms-swift and Qwen-VL, is a place that names its image.
+    """
     parts: list[Part] = []
-    for index, piece in enumerate(text.split(PLACEHOLDER)):
+    pieces = (_PLACE if album is None else _ANY_PLACE).split(text)
+    for index in range(0, len(pieces), 2):
+        piece = pieces[index]
         if index:
-            parts.append(Part(type="image") if album is None else album.place(None, ""))
+            parts.append(Part(type="image") if album is None else album.place(pieces[index - 1] or None, "<img>"))
             piece = piece.removeprefix("\n")
-        if piece and index < text.count(PLACEHOLDER):
+        if piece and index + 1 < len(pieces):
             piece = piece.removesuffix("\n")
         if piece:
             parts.append(Part(type="text", text=piece))
@@ -216,6 +230,11 @@ def _typed(item: object, what: str, album: Album) -> tuple[Part, ...]:
     if kind is None:
         kind = "image" if named else "text"
     if kind in _IMAGE_TYPES:
+        other = next((key for key, said in piece.items() if said is not None and key not in _ASIDE), None)
+        if not named and other is not None:
+            raise BadRow(
+                "image-missing", f"{what} names its image by {glimpse(other)}, known are {', '.join(_IMAGE_KEYS)}"
+            )
         return (album.place(named or None, f"{what} content"),)
     if kind in _TEXT_TYPES:
         return parts_of(text_of(piece.get("text"), f"{what} content"), album)

@@ -82,10 +82,7 @@ def export_rows(
         PreferenceFormatError: a suffix the format is not written with, or no row can be written.
         ConfigError: unknown format.
     """
-    target: PreferenceFormat = lookup("preference-format", format_name)()
-    if path.suffix.lower() not in _writable(target):
-        allowed = ", ".join(_writable(target))
-        raise PreferenceFormatError(f"{path.name}: {format_name} is written to {allowed}; change the suffix")
+    target = _target(format_name, path)
     left_out: list[Drop] = []
     fitting = [row for row in rows if _fits(target, row, left_out)]
     moving = Moving(image_root, embedded, path.parent)
@@ -104,6 +101,14 @@ def export_rows(
     if format_name == "llama-factory" and written:
         _announce(path)
     return report(written, images=len(moving.names), image_root=moving.root)
+
+
+def _target(format_name: str, path: Path) -> PreferenceFormat:
+    target: PreferenceFormat = lookup("preference-format", format_name)()
+    if path.suffix.lower() not in _writable(target):
+        allowed = ", ".join(_writable(target))
+        raise PreferenceFormatError(f"{path.name}: {format_name} is written to {allowed}; change the suffix")
+    return target
 
 
 def render_row(target: PreferenceFormat, row: PreferenceRow, carry: bool) -> dict[str, Any]:

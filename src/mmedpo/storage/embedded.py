@@ -36,7 +36,7 @@ _SHORTEST_BASE64 = 64
 """Fewer characters than this spell no picture."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_NAMED = ("path", "url", "image_url", "image", "file", "file_name", "source", "data")
+_NAMED = ("path", "url", "image_url", "image", "file", "file_name", "file_path", "source", "data")
 """Keys under which an object names its image, or holds another object that does."""
 _DEEPEST = 3
 
@@ -55,14 +55,16 @@ def image_of(value: object) -> str | bytes:
 
 
 def images_of(value: object) -> list[str | bytes]:
-    """As `image_of`, for a cell that may hold several; None and empty texts are none.
+    """As `image_of`, for a cell that may hold several, also as a list for every turn; None and empty texts are none.
 
     Raises:
         BadImage: one of them is no image.
     """
     if value is None or value == "":
         return []
-    return [image_of(item) for item in value] if isinstance(value, list) else [image_of(value)]
+    if not isinstance(value, list):
+        return [image_of(value)]
+    return [image_of(one) for item in value for one in (item if isinstance(item, list) else [item])]
 
 
 def suffix_of(content: bytes) -> str:
@@ -125,7 +127,7 @@ def _image_of(value: object, deepest: int) -> str | bytes:
     if isinstance(value, str):
         return _told(value)
     if isinstance(value, Mapping) and deepest:
-        content = value.get("bytes")
+        content = value.get("bytes") or value.get("base64")
         if isinstance(content, (bytes, bytearray)) and content:
             return _content(bytes(content))
         if isinstance(content, str) and content:

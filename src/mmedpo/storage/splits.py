@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _SPELLED = {
     **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
-    **dict.fromkeys(("validation", "validate", "valid", "val", "dev", "development"), "validation"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
+    **dict.fromkeys(
+        ("validation", "validate", "valid", "val", "dev", "development", "eval", "evaluation"), "validation"
+    ),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "held-out", "held_out"), "test"),
 }
 _HELD_FIRST = ("test", "validation", "train")
 _WORD = re.compile(
     r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"  # at a word's beginning, also in camelCase
-    r"(?i:train(?:ing|val)?|validat(?:ion|e)|valid|val|dev|test(?:ing)?)"
+    r"(?i:train(?:ing|val)?|validat(?:ion|e)|valid|val|dev|eval|test(?:ing)?|held[_-]?out|holdout)"
     r"(?![a-z])"
 )
+
+
+_COLUMNS = ("split", "splits", "subset", "partition", "set", "fold", "data_split", "dataset_split", "phase")
+_WITH_SPLIT = ("phrase_type",)
+"""Columns whose values hold more than the split: VQA-RAD's `test_freeform`."""
+
+
+def split_told(cells: Mapping[Any, Any]) -> str:
+    """The split that a row tells in a column nobody mapped; empty where none does."""
+    for key, value in cells.items():
+        name = key.strip().casefold() if isinstance(key, str) and isinstance(value, str) else ""
+        told = split_named(value) if name in _COLUMNS else split_in(value) if name in _WITH_SPLIT else ""
+        if told:
+            return told
+    return ""
 
 
 def official_name(split: str) -> str:

@@ -82,7 +82,7 @@ def text(words: Any, **changes: Any) -> dict[str, Any]:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "vocab_size": len(words),
-        "max_position_embeddings": 512,
+        "max_position_embeddings": 2048,
         "pad_token_id": words.pad_token_id,
         "bos_token_id": words.bos_token_id,
         "eos_token_id": words.eos_token_id,

@@ -32,6 +32,12 @@ def folder(name, zoo_folder):
     return zoo_folder(name)
 
 
+@pytest.fixture(scope="module")
+def shared_vlm(folder):
+    """Loaded once: for tests that change nothing."""
+    return load_model(ModelSettings(name=str(folder), device="cpu"))
+
+
 @pytest.fixture
 def vlm(folder):
     """Loaded anew for every test."""

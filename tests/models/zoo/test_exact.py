@@ -114,16 +114,14 @@ def test_a_family_that_leaves_out_an_input_is_stopped(folder, monkeypatch):
     family = engine.vlm.family
     ids = engine.vlm.prompt_ids("is there a nodule?", [SIZES["wide"]])
     asked = [branch(engine.vlm, VIEWS[:1], "is there a nodule?", "yes")]
-    for input_of, _ in (
+    for member, inputs in (
         ("token_types", family.token_types(ids, len(ids))),
         ("image_inputs", family.image_inputs(SIZES["wide"])),
     ):
-        with monkeypatch.context() as patch:
-            patch.setattr(family, input_of, lambda *_: {})
-            if given:
-                with pytest.raises(
-                    TrainingError, match=f"takes {next(iter(given))}, which its family .* does not give"
-                ):
+        for left_out in inputs:
+            with monkeypatch.context() as patch:
+                patch.setattr(family, member, lambda *_: {})
+                with pytest.raises(TrainingError, match=f"takes {left_out}, which its family .* does not give"):
                     engine.settle(asked, strict=False, message=pytest.fail)
     engine.settle(asked, strict=False, message=pytest.fail)
 

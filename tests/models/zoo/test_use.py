@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mmedpo.config import LoraSettings, ModelSettings, TrainSettings
 from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.errors import ModelError
+from mmedpo.models.family import Size
 from mmedpo.models.generation import Decoding, generate_answers
 from mmedpo.models.hub import load_tuned, make_trainable, open_parts
 from models.zoo.pictures import SIZES, VIEWS, read, stock_inputs, stock_logprobs
@@ -56,6 +62,22 @@ def test_prompt_ids_are_those_of_the_checkpoints_own_processor(vlm):
         else:
             theirs = processor(images=picture, text=f"<image>{question}")["input_ids"]
         assert ours == list(np.array(theirs).flatten())
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=st.tuples(st.integers(1, 400), st.integers(1, 400)))
+@example(size=(1, 1))
+@example(size=(1, 400))
+def test_the_number_of_image_tokens_follows_from_the_size_alone(shared_vlm, size):
+    picture = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    try:
+        counted = shared_vlm.family.image_tokens(Size(*size))
+    except ModelError as refused:
+        with pytest.raises(ModelError, match=re.escape(str(refused))):
+            shared_vlm.encode([picture])
+        assert max(size) / min(size) > 100
+        return
+    assert shared_vlm.encode([picture])[0].tokens == counted
 
 
 @torch.no_grad()

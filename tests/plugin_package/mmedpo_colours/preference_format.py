@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import BadRow, KeepImage, assistant, parts_of, paths_of, score_of, text_of, user
+from mmedpo.preferences.layout import BadRow, KeepImage, paths_of, score_of, text_of
+from mmedpo.preferences.turns import assistant, parts_of, user
 from mmedpo.records import Part, PreferenceRow
 from mmedpo.registry import register
 
@@ -27,7 +28,7 @@ class Flat:
 
     def parse(self, raw: Mapping[str, Any], keep_image: KeepImage) -> PreferenceRow:
         """Reads one row."""
-        score, why = score_of(raw.get("badness"), "badness")
+        score, why = score_of(raw, "badness")
         return PreferenceRow(
             row_id="",
             pair_type="text",

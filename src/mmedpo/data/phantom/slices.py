@@ -78,18 +78,23 @@ def render_slice(rng: np.random.Generator, size: int, modality: str) -> Slice:
     image = paint(image, _ellipse(u, v, (0.0, 0.46), (0.045, 0.04)), "fat" if modality == "MRI" else "muscle")
     image = paint(image, _ellipse(u, v, (0.0, 0.53), (0.05, 0.08)), "bone")
     image = paint(image, _ellipse(u, v, (0.0, -deep + fat + 0.06), (0.10, 0.035)), "bone")
-    vessels = np.zeros_like(u)
-    for _ in range(16):
-        sign = rng.choice((-1.0, 1.0))
-        pu, pv, radius = sign * rng.uniform(0.24, 0.60), rng.uniform(-0.28, 0.34), rng.uniform(0.008, 0.018)
-        vessels = np.maximum(vessels, soft(radius - np.hypot(u - np.float32(pu), v - np.float32(pv)), 0.02))
-    image = image + np.float32(0.35) * vessels * (lungs[0] + lungs[1]) * (image < 0.2)
+    image = image + np.float32(0.35) * _vessels(rng, u, v) * (lungs[0] + lungs[1]) * (image < 0.2)
     if modality == "CT":
         image = np.maximum(image, 0.45 * soft(0.012 - np.abs(v - 0.80 + 0.10 * u * u), 0.02) * (np.abs(u) < 0.85))
     else:
         tilt = float(rng.uniform(-0.25, 0.25))
         image = image * (1.0 + tilt * u - 0.25 * np.abs(v))
     return Slice(modality, u, v, np.asarray(image, dtype=np.float32), (lungs[0], lungs[1]))
+
+
+def _vessels(rng: np.random.Generator, u: Array, v: Array) -> Array:
+    """Vessels of the lungs, cut across."""
+    vessels = np.zeros_like(u)
+    for _ in range(16):
+        sign = rng.choice((-1.0, 1.0))
+        pu, pv, radius = sign * rng.uniform(0.24, 0.60), rng.uniform(-0.28, 0.34), rng.uniform(0.008, 0.018)
+        vessels = np.maximum(vessels, soft(radius - np.hypot(u - np.float32(pu), v - np.float32(pv)), 0.02))
+    return vessels
 
 
 def slice_layer(base: Slice, finding: Finding, rng: np.random.Generator) -> Array:

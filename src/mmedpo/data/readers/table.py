@@ -11,14 +11,14 @@ from typing import Any, cast
 from pydantic import Field
 
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
-from mmedpo.data.choices import BadChoices, choices_of, chosen, option_columns, without_letters
+from mmedpo.data.choices import LISTS, BadChoices, choices_of, chosen, option_columns, without_letters
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
 from mmedpo.data.tabular import FileSettings, TableRow, one_image, read_table_rows, table_files
 from mmedpo.errors import ConfigError, DataError, shown
 from mmedpo.records import AnswerType
 from mmedpo.registry import register
 from mmedpo.storage.embedded import BadImage, EmbeddedImages
-from mmedpo.storage.splits import official_name
+from mmedpo.storage.splits import official_name, split_told
 
 COLUMNS = ("image", "question", "answer", "id", "split", "answer_type", "patient_id", "choices")
 """What a table may tell of a question."""
@@ -106,6 +106,9 @@ class _Reader:
         if answer is None:
             parsed.drop(row.where, "missing-key", f"{row.where} needs an image and an answer")
             return
+        if isinstance(cells.get(self.columns["split"]), (list, Mapping, bool)):
+            parsed.drop(row.where, "bad-split", f"{row.where}: column {shown(self.columns['split'])} names no split")
+            return
         try:
             image = self._image(cells)
             choices = self._choices(cells)
@@ -129,7 +132,7 @@ class _Reader:
         told = _TYPES.get((as_text(cells.get(self.columns["answer_type"])) or "").casefold())
         kind = cast(AnswerType, told) if told else "closed" if choices else closed_or_open(answer)
         label = as_text(cells.get(self.columns["id"]))
-        split = as_text(cells.get(self.columns["split"])) or row.split
+        split = as_text(cells.get(self.columns["split"])) or self._told(cells) or row.split
         question = (as_text(cells.get(self.columns["question"])) or "").replace("<image>", "").strip()
         self.parsed.add(
             Question(
@@ -144,6 +147,9 @@ class _Reader:
             )
         )
 
+    def _told(self, cells: Mapping[str, Any]) -> str:
+        return "" if "split" in self.table.columns else split_told(cells)
+
     def _image(self, cells: Mapping[str, Any]) -> str:
         value = cells.get(self.columns["image"])
         index = as_text(cells.get("index"))
@@ -155,8 +161,11 @@ class _Reader:
         return image
 
     def _choices(self, cells: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those of the mapped column or columns; without a mapping, of `choices`, or of columns A, B, C ..."""
+        """Those of the mapped column or columns; without a mapping, of `choices`, `options` ..., or of columns A, B, C."""
         name = self.columns["choices"]
+        if "choices" not in self.table.columns:
+            spelled = (key for key in cells if isinstance(key, str) and key.strip().casefold() in LISTS)
+            name = next(spelled, name)
         if cells.get(name) not in (None, ""):
             return choices_of(cells[name])
         several = [part.strip() for part in name.split(",")]

@@ -131,11 +131,7 @@ def fit_chest(
         GroundingError: a projection without lesions or without normal films, or too few patients.
     """
     fitting = films.take(films.positive | films.normal)
-    for flag, key in ((fitting.pa, "pa"), (~fitting.pa, "ap")):
-        if not (flag & fitting.positive).any() or not (flag & fitting.normal).any():
-            raise GroundingError(
-                f"no {key} film with a lesion, or no normal one; the chest probe is fitted within projections"
-            )
+    _require_both(fitting)
     fold = group_folds(fitting.patients, fitting.positive, INNER_FOLDS, seed)
     scores = np.zeros(len(fold))
     for number in range(INNER_FOLDS):
@@ -172,6 +168,15 @@ def fit_chest(
         film=_film_weights(_patterns(fitting, known), fitting).tolist(),
         projections=projections,
     )
+
+
+def _require_both(fitting: Films) -> None:
+    """Refuses films of which one projection has no lesion or no normal film."""
+    for flag, key in ((fitting.pa, "pa"), (~fitting.pa, "ap")):
+        if not (flag & fitting.positive).any() or not (flag & fitting.normal).any():
+            raise GroundingError(
+                f"no {key} film with a lesion, or no normal one; the chest probe is fitted within projections"
+            )
 
 
 Appearance = dict[str, tuple[Floats, Floats]]

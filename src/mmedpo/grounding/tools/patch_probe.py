@@ -74,6 +74,8 @@ Finite = list[FiniteFloat]
 class Coefficients(BaseModel):
     """The fitted numbers, as they lie in the JSON file; lengths are checked on loading."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     format: Literal["mmedpo-patch-probe"] = "mmedpo-patch-probe"
     version: Literal[1] = 1
     name: str = Field(min_length=1)
@@ -118,8 +120,6 @@ class Coefficients(BaseModel):
 
 class ProbeSettings(Settings):
     """The one setting of this tool."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     probe: str = "phantom"
     """`phantom` (shipped), or a JSON file of `mmedpo ground fit`."""

@@ -9,10 +9,10 @@ which the export writes beside the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, paths_of, text_of
+from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, image_column, paths_of, text_of
 from mmedpo.preferences.turns import (
     Album,
     answer_of,
@@ -27,6 +27,7 @@ from mmedpo.preferences.turns import (
 )
 from mmedpo.records import Message, PreferenceRow
 from mmedpo.registry import register
+from mmedpo.storage.speakers import role_of
 
 _KNOWN = {"conversations", "messages", "chosen", "rejected", "images", "image", "system"}
 _KNOWN |= {"instruction", "input", "history"}
@@ -45,11 +46,11 @@ class LlamaFactory:
     embeds: ClassVar[bool] = False
 
     def recognises(self, raw: Mapping[str, Any]) -> bool:
-        """`chosen` and `rejected` beside `conversations`, an `instruction`, or, as single turns, `messages`."""
+        """`chosen` and `rejected` beside `conversations`, an `instruction`, or, as answers alone, `messages`."""
         if "chosen" not in raw or "rejected" not in raw:
             return False
-        turns = "messages" in raw and isinstance(raw["chosen"], Mapping)
-        return "conversations" in raw or "instruction" in raw or turns
+        talk = "messages" in raw and "prompt" not in raw and not _asks(raw["chosen"])
+        return "conversations" in raw or "instruction" in raw or talk
 
     def parse(self, raw: Mapping[str, Any], keep_image: KeepImage) -> PreferenceRow:
         """Reads one row."""
@@ -58,16 +59,16 @@ class LlamaFactory:
         prompt = _alpaca(raw, album) if talk is None else _sharegpt(raw, talk, album)
         require_question_last(prompt)
         chosen = answer_of(raw.get("chosen"), "chosen", album)
-        column = raw.get("images") if raw.get("images") is not None else raw.get("image")
+        column = image_column(raw)
         return PreferenceRow(
             row_id="",
             pair_type="text",
             prompt=prompt,
             chosen=chosen,
             rejected=rejected_answer(raw.get("rejected"), "rejected", keep_image),
-            images=album.images(paths_of(column, "images", keep_image)),
+            images=album.images(paths_of(raw.get(column), column, keep_image)),
             unscored_reason=NO_SCORE,
-            extra=extra_of(raw, _KNOWN),
+            extra=extra_of(raw, _KNOWN | {column}),
         )
 
     def render(self, row: PreferenceRow) -> dict[str, Any]:
@@ -89,6 +90,13 @@ def dataset_info(name: str, file_name: str) -> str:
     columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "images": "images"}
     entry = {"file_name": file_name, "formatting": "sharegpt", "ranking": True, "columns": columns}
     return json.dumps({name: entry}, indent=1) + "\n"
+
+
+def _asks(side: object) -> bool:
+    """True for a side that is a whole conversation: it begins with a turn that is no answer."""
+    first = side[0] if isinstance(side, Sequence) and side else side
+    spoken = first.get("role", first.get("from")) if isinstance(first, Mapping) else "assistant"
+    return role_of(spoken) != "assistant"
 
 
 def _sharegpt(raw: Mapping[str, Any], talk: object, album: Album) -> tuple[Message, ...]:

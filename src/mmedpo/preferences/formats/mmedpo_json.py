@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import WEIGHTED, BadRow, KeepImage, extra_of, pair_type_of, paths_of
+from mmedpo.preferences.layout import WEIGHTED, BadRow, KeepImage, extra_of, image_column, pair_type_of, paths_of
 from mmedpo.preferences.turns import Album, other_images, plain_of, require_same_prompt, split_answer, turns_of
 from mmedpo.records import Message, PreferenceRow
 from mmedpo.registry import register
@@ -43,8 +43,8 @@ class MmedpoJson:
         prompt, answer = split_answer(chosen, "conversations")
         other_prompt, other = split_answer(rejected, "rejected_conversations")
         require_same_prompt(prompt, other_prompt)
-        column = raw.get("image") if raw.get("image") is not None else raw.get("images")
-        images = side.images(paths_of(column, "image", keep_image))
+        column = image_column(raw)
+        images = side.images(paths_of(raw.get(column), column, keep_image))
         if not images:
             raise BadRow("malformed-row", "the row names no image")
         told = paths_of(raw.get("rejected_image") or None, "rejected_image", keep_image)
@@ -58,7 +58,7 @@ class MmedpoJson:
             images=images,
             rejected_images=rejected_images,
             unscored_reason=f"the row has no {WEIGHTED}",
-            extra=extra_of(raw, _KNOWN),
+            extra=extra_of(raw, _KNOWN | {column}),
         )
 
     def render(self, row: PreferenceRow) -> dict[str, Any]:

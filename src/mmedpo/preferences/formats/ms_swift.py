@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, pair_type_of, paths_of, text_of
+from mmedpo.preferences.layout import (
+    NO_SCORE,
+    BadRow,
+    KeepImage,
+    extra_of,
+    image_column,
+    pair_type_of,
+    paths_of,
+    text_of,
+)
 from mmedpo.preferences.turns import (
     Album,
     assistant,
@@ -62,7 +71,8 @@ class MsSwift:
             rejected = chosen
         else:
             raise BadRow("malformed-row", "the row has neither rejected_response nor rejected_messages")
-        images = side.images(paths_of(raw.get("images"), "images", keep_image))
+        column = image_column(raw)
+        images = side.images(paths_of(raw.get(column), column, keep_image))
         told = paths_of(raw.get("rejected_images"), "rejected_images", keep_image)
         rejected_images = other_images(told, other_side, images)
         return PreferenceRow(
@@ -74,7 +84,7 @@ class MsSwift:
             images=images,
             rejected_images=rejected_images,
             unscored_reason=NO_SCORE,
-            extra=extra_of(raw, _KNOWN),
+            extra=extra_of(raw, _KNOWN | {column}),
         )
 
     def render(self, row: PreferenceRow) -> dict[str, Any]:

@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, pair_type_of, paths_of, text_of
+from mmedpo.preferences.layout import (
+    NO_SCORE,
+    BadRow,
+    KeepImage,
+    extra_of,
+    image_column,
+    pair_type_of,
+    paths_of,
+    text_of,
+)
 from mmedpo.preferences.turns import (
     Album,
     answer_of,
@@ -60,8 +69,8 @@ class Trl:
             require_same_prompt(prompt, other)
         elif other_side.own:
             raise BadRow("image-in-answer", "rejected names an image inside the answer, where no layout has a place")
-        column = raw.get("images") if raw.get("images") is not None else raw.get("image")
-        images = side.images(paths_of(column, "images", keep_image))
+        column = image_column(raw)
+        images = side.images(paths_of(raw.get(column), column, keep_image))
         told = paths_of(raw.get("rejected_images"), "rejected_images", keep_image)
         rejected_images = told if told and not other_side.own else other_images(told, other_side, images)
         return PreferenceRow(
@@ -73,7 +82,7 @@ class Trl:
             images=images,
             rejected_images=rejected_images,
             unscored_reason=NO_SCORE,
-            extra=extra_of(raw, _KNOWN),
+            extra=extra_of(raw, _KNOWN | {column}),
         )
 
     def render(self, row: PreferenceRow) -> dict[str, Any]:
