@@ -295,6 +295,14 @@ def test_values_of_any_size_are_shown_at_once() -> None:
         ({"train": {"objective": [{"weight": "inf"}]}}, "train.objective.0.weight='inf': Input should be a finite"),
         ({"data": {"dataset": "slake", "root": "~no-such-user/x"}}, "there is no such user; write the whole path"),
         ({"preferences": {"path": "a\0b"}}, "is no path"),
+        ({"seed": True}, "seed=True: true and false (yes, no, on, off) are no value here"),
+        ({"train": {"beta": False}}, "train.beta=False: true and false"),
+        ({"data": {"phantom": {"size": True}}}, "data.phantom.size=True: true and false"),
+        ({"evaluate": {"splits": ["test", "test"]}}, "evaluate.splits=['test', 'test']: 'test' stands twice"),
+        ({"train": {"objective": [{"kinds": ["text", "text"]}]}}, "'text' stands twice; name it once"),
+        ({"score": {"agents": ["rubric-internist"] * 2}}, "'rubric-internist' stands twice; name it once"),
+        ({"model": {"device": "foo"}}, "model.device='foo': "),
+        ({"model": {"device": "cuda:-1"}}, "model.device='cuda:-1': "),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(raw: dict[str, Any], line: str) -> None:

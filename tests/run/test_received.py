@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,36 @@ def test_a_folder_that_holds_a_link_is_refused_before_anything_is_written(
         with pytest.raises(RunFolderError, match="symbolic link|not a run folder"), open_run(received, settings):
             pass
     assert {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluation.json", "calls.sqlite", ".lock", "data/images/x.png", "config.resolved.yaml"]
+)
+def test_a_pipe_is_refused_and_not_waited_for(received: Path, name: str) -> None:
+    (received / name).parent.mkdir(parents=True, exist_ok=True)
+    (received / name).unlink(missing_ok=True)
+    os.mkfifo(received / name)
+    for opened in (lambda: open_run(received).__enter__(), lambda: read_run(received)):
+        with pytest.raises(RunFolderError, match="neither a file nor a folder"):
+            opened()
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_line(received: Path) -> None:
+    (received / ".work").rmdir()
+    (received / ".work").write_text("x")
+    with open_run(received) as run, pytest.raises(RunFolderError, match="a file lies where a folder is needed"):
+        run.execute(stage(1))
+
+
+def test_folders_in_folders_without_end_are_no_recursion(received: Path) -> None:
+    here = received
+    for _ in range(1200):
+        here = here / "d"
+        try:
+            here.mkdir()
+        except OSError:
+            break
+    read_run(received)
 
 
 def test_a_donor_that_holds_a_link_gives_nothing(tmp_path: Path) -> None:

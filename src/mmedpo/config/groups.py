@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from mmedpo.errors import shown
 from mmedpo.registry import Kind
@@ -15,6 +16,29 @@ class Settings(BaseModel):
     """A frozen group of settings; unknown names are refused, and so is every number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic takes true for 1, and YAML takes yes and on for true."""
+        if isinstance(value, bool) and not _takes(cls.model_fields[info.field_name or ""].annotation, bool):
+            raise PydanticCustomError("no_truth", "true and false (yes, no, on, off) are no value here; quote a word")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _each_name_once(cls, value: Any) -> Any:
+        """A list of names says which; a second time says nothing, and shapes some result unforeseen."""
+        if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+            twice = next((item for place, item in enumerate(value) if item in value[:place]), None)
+            if twice is not None:
+                raise PydanticCustomError("twice", "{name} stands twice; name it once", {"name": shown(twice)})
+        return value
+
+
+def _takes(annotation: Any, kind: type) -> bool:
+    """Whether a value of the kind itself is among what an annotation allows."""
+    return annotation in (kind, Any) or any(_takes(inner, kind) for inner in getattr(annotation, "__args__", ()))
 
 
 class Named(NamedTuple):

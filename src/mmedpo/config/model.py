@@ -18,7 +18,7 @@ class ModelSettings(Settings):
     """Type the weights are loaded in."""
     autocast: bool = False
     """Compute log-probabilities in bfloat16 where that is safe, whatever type the weights have."""
-    device: str = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
 
 

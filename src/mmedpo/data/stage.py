@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from mmedpo.config import RunSettings
 from mmedpo.data.dataset import DatasetSettings, InRun, make_dataset
 from mmedpo.errors import ConfigError, DataError
-from mmedpo.records import Drop, Example
+from mmedpo.records import DataNotes, Drop, Example
 from mmedpo.run import Run, Stage, picked
 from mmedpo.run.layout import DATA, DATA_NOTES, EXAMPLES
 from mmedpo.seeds import derive_seed
@@ -63,8 +62,8 @@ def load_data(run: Run) -> list[Example]:
     for note in reading.notes:
         run.message(note)
     run.write(EXAMPLES, Example, examples)
-    content = {"notes": reading.notes, "questions": counts, "data_use": dataset.data_use}
-    write_text(run.file(DATA_NOTES), json.dumps(content, indent=1))
+    content = DataNotes(notes=tuple(reading.notes), questions=counts, data_use=dataset.data_use)
+    write_text(run.file(DATA_NOTES), content.model_dump_json(indent=1))
     run.write_drops(drops)
     if reading.extracted is not None:
         # Last: where this folder is says where the examples' images lie.

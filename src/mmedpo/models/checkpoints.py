@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmedpo.config import ModelSettings
-from mmedpo.errors import ModelError
+from mmedpo.errors import ModelError, shown
 
 TINY = "tiny"
 """Name under which the checkpoint that ships in the package is known."""
@@ -19,10 +19,14 @@ def checkpoint_path(name: str) -> Path:
     Raises:
         ModelError: no such folder, or it holds no safetensors.
     """
-    path = Path(__file__).parent / "tiny" / "checkpoint" if name == TINY else Path(name).expanduser()
-    if not (path / "config.json").exists():
+    try:
+        path = Path(__file__).parent / "tiny" / "checkpoint" if name == TINY else Path(name).expanduser()
+        there = (path / "config.json").is_file()
+    except (RuntimeError, OSError):  # no such user, a name too long
+        there = False
+    if not there:
         raise ModelError(
-            f"no checkpoint at {name!r}: expected {TINY!r} or a local folder with config.json and *.safetensors"
+            f"no checkpoint at {shown(name)}: expected {TINY!r} or a local folder with config.json and *.safetensors"
         )
     if not list(path.glob("*.safetensors")):
         raise ModelError(f"checkpoint {path} holds no *.safetensors; convert it (pickled weights are never loaded)")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from mmedpo.config import LoraSettings, ModelSettings, Part, TrainSettings
 from mmedpo.errors import ModelError
 from mmedpo.models.checkpoints import checkpoint_path
+from mmedpo.models.devices import device_of
 from mmedpo.models.family import Family
 from mmedpo.models.refusals import checkpoint_refusal
 from mmedpo.models.vlm import VisionLanguageModel
@@ -24,7 +24,7 @@ def load_model(settings: ModelSettings) -> VisionLanguageModel:
     """
     path = checkpoint_path(settings.name)
     family = _family(path, settings.name)
-    device = _device(settings.device)
+    device = device_of(settings.device)
     loaded = family.load(path, settings.dtype)
     model = loaded.model.to(device).eval()
     model.requires_grad_(False)
@@ -104,19 +104,24 @@ def load_tuned(settings: ModelSettings, folder: Path) -> VisionLanguageModel:
         return load_model(settings.model_copy(update={"name": str(folder)}))
     if not (folder / "adapter_model.safetensors").exists():
         raise ModelError(f"no adapter at {folder}: expected adapter_model.safetensors; run `mmedpo train RUN` first")
-    from peft import PeftModel
-
     vlm = load_model(settings)
-    vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).eval()
+    put_adapter(vlm, folder)
     return vlm
 
 
-def _device(wanted: str) -> str:
-    import torch
+def put_adapter(vlm: VisionLanguageModel, folder: Path) -> None:
+    """Puts a trained adapter on the model, in place.
 
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"device {wanted!r} was asked for, but no CUDA device is visible; use cpu or auto")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    # One of several processes takes the device of its number.
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wanted == "cuda" else wanted
+    Raises:
+        ModelError: its files cannot be read, or do not fit the model.
+    """
+    from peft import PeftModel
+
+    try:
+        vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).eval()
+    except OSError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"adapter {folder} is damaged or of another model ({type(error).__name__}); delete it and train again"
+        ) from error

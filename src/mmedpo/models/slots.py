@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmedpo.models.hub import load_model, load_tuned
+from mmedpo.models.hub import load_model, load_tuned, put_adapter
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.run import Slot
 
@@ -20,11 +20,10 @@ def load_slot(slot: Slot) -> VisionLanguageModel:
     *earlier, last = slot.results
     if not earlier:
         return load_tuned(slot.checkpoint, last)
-    from peft import PeftModel
-
     vlm = load_tuned(slot.checkpoint, earlier[0])
     for adapter in (*earlier[1:], last):
-        vlm.model = PeftModel.from_pretrained(vlm.model.merge_and_unload(), str(adapter)).eval()
+        vlm.model = vlm.model.merge_and_unload()
+        put_adapter(vlm, adapter)
     return vlm
 
 

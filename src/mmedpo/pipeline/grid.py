@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,9 +14,12 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmedpo.errors import ConfigError, MMedPOError
+from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
 from mmedpo.pipeline.study_table import write_study
 from mmedpo.progress import Reporter
+from mmedpo.records.looks import SCORE, LogEntry, best_look, watch_log
+from mmedpo.run.layout import LOG
+from mmedpo.storage.json_file import read_json
 
 
 class Table(BaseModel):
@@ -138,8 +140,12 @@ def choose_rate(
         if job in collapsed:
             shown[rate] = "collapsed"
             continue
-        history = json.loads((folder / job.name / "train" / "log.json").read_text())
-        scores[rate] = max(e["probe_score"] for e in history if "probe_score" in e and e["step"] > 0)
+        best = best_look(watch_log(read_json(folder / job.name / LOG, list[LogEntry])))
+        if best is None:
+            raise RunFolderError(
+                f"{folder / job.name / LOG} holds no look after the start; delete the run and start it again"
+            )
+        scores[rate] = float(best[SCORE])
         shown[rate] = f"{scores[rate]:.4f}"
     if not scores:
         raise ConfigError(f"{arm} collapses at every learning rate of the grid; add smaller ones")

@@ -134,6 +134,12 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
         Objective(run.settings.train.objective, run.settings.train.beta)
     if trains:
         _check_trackers(run.settings)
+    if run.settings.model.device.startswith("cuda") and any(
+        stage.models and not run.is_done(stage) for stage in stages
+    ):
+        from mmedpo.models.devices import device_of
+
+        device_of(run.settings.model.device)
 
 
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -19,6 +20,9 @@ LONGEST_NUMBER = 100
 """Characters of a value that is no text; longer ones only cost time."""
 
 _TEXT = "tag:yaml.org,2002:str"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OTHER_BASE = re.compile(r"[-+]?(?:0[0-9_]+|[0-9_]+(?::[0-9_]+)+(?:\.[0-9_]*)?)")
+"""What YAML 1.1 reads as octal (010 is 8) or as degrees (1:30 is 90), and hardly anybody means."""
 
 
 def read_yaml(text: str, what: str) -> Any:
@@ -77,6 +81,8 @@ class _Bounded(yaml.SafeLoader):
         self._sizes.setdefault(node, self._values - before)
         if isinstance(node, yaml.ScalarNode) and node.tag != _TEXT and len(node.value) > LONGEST_NUMBER:
             raise ComposerError(None, None, f"{shown(node.value)} is no number or date", mark)
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and _OTHER_BASE.fullmatch(node.value):
+            raise ComposerError(None, None, f"{shown(node.value)} would be read to base 8 or 60", mark)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:

@@ -8,6 +8,7 @@ defined here; arrays and the conventions of coordinates are in `mmedpo.records.s
 from mmedpo.records.core import (
     AnswerType,
     Box,
+    DataNotes,
     Drop,
     ErrorType,
     Example,
@@ -55,6 +56,7 @@ __all__ = [
     "Candidate",
     "Cell",
     "Contrast",
+    "DataNotes",
     "Debated",
     "Difference",
     "Drop",

@@ -199,3 +199,14 @@ class Drop(Record):
     """Short, countable reason, e.g. `unreadable-image`."""
     detail: str = ""
     """What exactly was met."""
+
+
+class DataNotes(Record):
+    """`data.json`: what a dataset's reader says beside its examples."""
+
+    notes: tuple[str, ...] = ()
+    """Lines for the user and the report."""
+    questions: dict[str, int] = {}
+    """Questions of every split."""
+    data_use: str | None = None
+    """`open`, or `restricted`: may not leave the building, as whatever is not said to be open."""

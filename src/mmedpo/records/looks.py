@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 SCORE, LOGPROB = "probe_score", "probe_logprob_per_token"
+STEP = "step"
+MOST_STEPS = 10**12
+
+
+def _placed(entry: dict[str, float | None]) -> dict[str, float | None]:
+    """An entry stands at a whole step, and a look has a score.
+
+    Raises:
+        ValueError: it does not.
+    """
+    step = entry.get(STEP)
+    if step is None or not 0 <= step <= MOST_STEPS or step != int(step):
+        raise ValueError("an entry without a step")
+    if SCORE in entry and entry[SCORE] is None:
+        raise ValueError("a look without a score")
+    return {**entry, STEP: int(step)}
+
+
+LogEntry = Annotated[dict[str, float | None], AfterValidator(_placed)]
+"""What a training log holds at one step; a value that is None was not finite."""
 
 
 def watch_log(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -38,6 +38,6 @@ def report_content(run: Run) -> ReportContent:
     return ReportContent(
         title=f"{run.path.name}: {compared}",
         head=head(run, stored),
-        caveats=(*stored.settings.caveats, *stored.data.get("notes", ())),
+        caveats=(*stored.settings.caveats, *stored.data.notes),
         parts={name: part for name, part in gathered.items() if part is not None},
     )

@@ -46,7 +46,7 @@ def _facts(stored: Stored) -> tuple[Fact, ...]:
         "Weights": weighting(settings.score),
         "Questions": ", ".join(f"{split} {count(number_of)}" for split, number_of in splits.items()),
         "Seeds": f"run {settings.seed}, data {_data_seed(settings)}",
-        "Data use": str(stored.data.get("data_use", "")),
+        "Data use": stored.data.data_use or "",
     }
     return tuple(Fact(label=label, value=value) for label, value in facts.items() if value)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from mmedpo.chat.cache import EndpointCost, costs_of
 from mmedpo.chat.opening import cache_path
 from mmedpo.config import RunSettings
-from mmedpo.errors import RunFolderError
+from mmedpo.errors import RunFolderError, shown
 from mmedpo.records import (
     Candidate,
+    DataNotes,
     Drop,
     Evaluation,
     Example,
@@ -28,6 +26,7 @@ from mmedpo.records import (
     Turn,
     Verdict,
 )
+from mmedpo.records.looks import LogEntry
 from mmedpo.run import Run
 from mmedpo.run.layout import (
     CANDIDATES,
@@ -45,8 +44,10 @@ from mmedpo.run.layout import (
     predictions_of,
 )
 from mmedpo.run.slots import round_folder
+from mmedpo.storage.json_file import read_json
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Stored:
     settings: RunSettings
     examples: Mapping[str, Example]
     """By example id."""
-    data: Mapping[str, Any]
-    """`data.json`: notes, questions per split, data use."""
+    data: DataNotes
+    """`data.json`."""
     groundings: Sequence[Grounding]
     candidates: Sequence[Candidate]
     verdicts: Mapping[str, Verdict]
@@ -94,18 +95,11 @@ def read_stored(run: Run) -> Stored:
     Raises:
         RunFolderError: a file is there, but damaged or of another version.
     """
-    evaluation = _json(run, EVALUATION)
-    try:
-        checked = None if evaluation is None else Evaluation.model_validate(evaluation)
-    except ValidationError as error:
-        raise RunFolderError(
-            f"{run.file(EVALUATION)} does not hold an evaluation of this version "
-            f"({error.error_count()} fields differ); run `mmedpo evaluate {run.path}` again"
-        ) from None
-    return Stored(
+    checked = _json(run, EVALUATION, Evaluation)
+    stored = Stored(
         settings=run.settings,
         examples={example.example_id: example for example in _table(run, EXAMPLES, Example)},
-        data=_json(run, DATA_NOTES) or {},
+        data=_json(run, DATA_NOTES, DataNotes) or DataNotes(),
         groundings=_table(run, GROUNDINGS, Grounding) if _is_grounded(run.settings) else [],
         candidates=_table(run, CANDIDATES, Candidate),
         verdicts={verdict.example_id: verdict for verdict in _table(run, VERDICTS, Verdict)},
@@ -114,7 +108,7 @@ def read_stored(run: Run) -> Stored:
         turns=_table(run, DEBATES, Turn),
         weights=_table(run, WEIGHTS, SourceWeights),
         costs=_costs(run),
-        log=_json(run, LOG) or [],
+        log=_json(run, LOG, list[LogEntry]) or [],
         trained=_last_training(run.settings) in run.manifest.stages,
         evaluation=checked,
         scores=_table(run, SCORES, ItemScore) if checked else [],
@@ -124,6 +118,20 @@ def read_stored(run: Run) -> Stored:
         },
         drops=run.drops(),
     )
+    _check_joins(run, stored)
+    return stored
+
+
+def _check_joins(run: Run, stored: Stored) -> None:
+    """Refuses scores of answers, or of questions, that no other table of the folder holds."""
+    for score in stored.scores:
+        answered = stored.predictions.get(score.model)
+        if score.example_id not in stored.examples or (answered is not None and score.example_id not in answered):
+            where = EXAMPLES if score.example_id not in stored.examples else predictions_of(score.model)
+            raise RunFolderError(
+                f"{run.file(SCORES)} scores {shown(score.example_id)}, which {where} does not hold; "
+                f"run `mmedpo evaluate {run.path}` again"
+            )
 
 
 def _last_training(settings: RunSettings) -> str:
@@ -145,11 +153,6 @@ def _table(run: Run, name: str, kind: type[R]) -> list[R]:
     return run.read(name, kind) if run.file(name).exists() else []
 
 
-def _json(run: Run, name: str) -> Any:
+def _json(run: Run, name: str, kind: type[T]) -> T | None:
     path = run.file(name)
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path} is damaged ({error}); delete it and run its stage again") from None
+    return read_json(path, kind) if path.exists() else None

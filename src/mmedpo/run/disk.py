@@ -27,6 +27,9 @@ UNUSABLE = {
     errno.EMFILE: "too many files are open",
     errno.ENFILE: "too many files are open",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOTDIR: "a file lies where a folder is needed",
+    errno.EEXIST: "a file lies where a folder is needed",
+    errno.EISDIR: "a folder lies where a file is needed",
 }
 """What a user can mend; any other error of the operating system is a fault of ours and keeps its traceback."""
 

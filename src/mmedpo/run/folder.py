@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Advance, Reporter, Silent, duration
-from mmedpo.records import Drop, Record
+from mmedpo.records import DataNotes, Drop, Record
 from mmedpo.run.disk import trouble
 from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
 from mmedpo.run.executors.local import LocalExecutor
@@ -34,6 +34,7 @@ from mmedpo.run.manifest import FORMAT, Manifest, StageState, read_manifest
 from mmedpo.run.slots import BASE, Slot, slot_of
 from mmedpo.run.stage import Stage
 from mmedpo.storage.files import hash_path, holds_link, move, share, stamp_path
+from mmedpo.storage.json_file import read_json
 from mmedpo.storage.tables import read_table, write_table, write_text
 
 STATE = ".state.json"
@@ -125,8 +126,7 @@ class Run:
         A permission, not an input: no result depends on it, so no stage declares it.
         """
         path = self.path / DATA_NOTES
-        content = json.loads(path.read_text()) if path.exists() else {}
-        return not (isinstance(content, dict) and content.get("data_use") == "open")
+        return not path.exists() or read_json(path, DataNotes).data_use != "open"
 
     def track(self, label: str) -> Advance:
         """Progress line of the current stage."""

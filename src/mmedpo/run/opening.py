@@ -124,7 +124,7 @@ def read_run(path: Path) -> Run:
 
 
 def _require_manifest(path: Path) -> None:
-    if not (path / MANIFEST).exists():
+    if not (path / MANIFEST).exists() or (path / MANIFEST).is_dir():
         raise RunFolderError(f"{path} is not a run folder (no {MANIFEST}); start one with `mmedpo run RECIPE`")
 
 
@@ -137,10 +137,12 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _refuse_links(path: Path) -> None:
-    """A run folder is made of its own files: a link in one that was received could lead anywhere."""
-    link = next(links_in(path), None)
-    if link is not None:
-        raise RunFolderError(f"{link} is a symbolic link; put the file it stands for in its place, or remove it")
+    """A run folder is made of its own files: a link in one that was received leads anywhere, a pipe never ends."""
+    found = next(links_in(path), None)
+    if found is not None and not found.is_symlink():
+        raise RunFolderError(f"{found} is neither a file nor a folder (a pipe, a device); remove it")
+    if found is not None:
+        raise RunFolderError(f"{found} is a symbolic link; put the file it stands for in its place, or remove it")
 
 
 def _holder(path: Path) -> str:

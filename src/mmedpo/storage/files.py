@@ -46,17 +46,19 @@ def stamp_path(path: Path) -> str:
 
 
 def links_in(folder: Path) -> Iterator[Path]:
-    """Every symbolic link below a folder; none is followed."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_symlink():
-                yield Path(entry.path)
-            elif entry.is_dir(follow_symlinks=False):
-                yield from links_in(Path(entry.path))
+    """Everything below a folder that is neither a file nor a folder: symbolic links, pipes, devices; none is opened."""
+    waiting = [folder]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)
 
 
 def holds_link(path: Path) -> bool:
-    """Whether a file is a symbolic link, or a folder holds one."""
+    """Whether a path is, or its folder holds, something that is neither a file nor a folder."""
     return path.is_symlink() or (path.is_dir() and next(links_in(path), None) is not None)
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from mmedpo.errors import RunFolderError
+from mmedpo.errors import RunFolderError, brief, shown
 from mmedpo.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -48,18 +48,18 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
         table = pq.read_table(path)
         rows = table.to_pylist(maps_as_pydicts="strict")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = " ".join(str(error).split())
+        why = brief(" ".join(str(error).split()))
         raise RunFolderError(f"{path} is not a readable Parquet table ({why}); delete it and run again") from error
     expected = set(record_type.model_fields)
     if set(table.column_names) != expected:
-        difference = ", ".join(sorted(expected ^ set(table.column_names)))
+        difference = brief(", ".join(sorted(expected ^ set(table.column_names))))
         raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
     try:
         return [record_type.model_validate(row) for row in rows]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        met = f"{where}={first['input']!r} ({first['msg']})"
+        met = f"{where}={shown(first['input'])} ({brief(first['msg'])})"
         raise RunFolderError(f"{path} holds {met}; delete it and run again") from None
 
 

@@ -21,14 +21,12 @@ from mmedpo.config import TrainSettings
 from mmedpo.engine import Branch, Engine
 from mmedpo.errors import TrainingError
 from mmedpo.progress import Advance
+from mmedpo.train.checkpoints import MarkComplete, reading
 from mmedpo.train.groups import BranchPair, Group, branches_of, families
 from mmedpo.train.objectives import Objective
 from mmedpo.train.sampler import GroupIndex, StepLoader, StepSampler
 from mmedpo.train.values import pair_values
 from mmedpo.train.watch import Watch
-
-COMPLETE = "complete"
-"""Marker inside a checkpoint that was written to its end."""
 
 
 class Batch(NamedTuple):
@@ -63,7 +61,7 @@ class PreferenceTrainer(Trainer):
         self._halved = False
         self._earlier: list[Batch] = []
         self._noted = torch.zeros(5, dtype=torch.float64)
-        callbacks: list[TrainerCallback] = [_Progress(advance), _MarkComplete()]
+        callbacks: list[TrainerCallback] = [_Progress(advance), MarkComplete()]
         if watch:
             watch.trainer = self
             # It comes first: what it logs at a step must be in that step's checkpoint.
@@ -75,6 +73,18 @@ class PreferenceTrainer(Trainer):
             train_dataset=GroupIndex(len(groups)),
         )
         self.remove_callback(PrinterCallback)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with reading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with reading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with reading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _sampler(self, arguments: TrainingArguments) -> StepSampler:
         tokens = [sum(len(b.prompt) + len(b.response) for b in branches_of(group)) for group in self.groups]
@@ -254,21 +264,6 @@ def training_arguments(settings: TrainSettings, folder: Path, seed: int, device:
         # Answers of weight zero or a probe must not hide a loss that is not a number.
         logging_nan_inf_filter=False,
     )
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; a half-written one is passed over."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / COMPLETE).exists()]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-class _MarkComplete(TrainerCallback):
-    """Marks a checkpoint once everything in it has been written."""
-
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer after the last file of a checkpoint."""
-        if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
 class _Progress(TrainerCallback):

@@ -26,11 +26,11 @@ from mmedpo.run.layout import EXAMPLES, LOG, PAIRS, REFERENCE
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import hash_path, move
 from mmedpo.storage.tables import write_text
+from mmedpo.train.checkpoints import last_complete_checkpoint
 from mmedpo.train.groups import Group, branches_of, families, group_pairs
 from mmedpo.train.looks import collapse
 from mmedpo.train.trainer import (
     PreferenceTrainer,
-    last_complete_checkpoint,
     training_arguments,
 )
 from mmedpo.train.watch import Watch
