@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from chat.chat_server import ChatServer
-from chat.scripts import Action, answer
 from mmedpo.config import load_settings
 from mmedpo.errors import ConfigError
 from mmedpo.imaging.images import read_image
@@ -69,15 +68,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _speak(body: dict[str, Any], number: int) -> Action:
-    """The liar's and the percent agent's model: the right colour and a half; how bad depends on the case."""
-    text = body["messages"][-1]["content"]
-    told = text if isinstance(text, str) else text[0]["text"]
-    if told.startswith("Give a wrong answer"):
-        return answer(json.dumps({"wrong": "blue" if told.endswith("red") else "a dark red"}))
-    return answer(json.dumps({"percent": 40}))
-
-
 def _recipe(folder: Path, root: Path, **content: Any) -> Path:
     path = folder / "recipe.yaml"
     data = {"dataset": "colours", "root": str(root), "colours": {"question": "Which colour is it?"}}
@@ -106,16 +96,15 @@ with mmedpo.open_run(Path({str(folder)!r}), settings) as run:
 def whole(tmp_path_factory: pytest.TempPathFactory, root: Path, outside: Path) -> Path:
     """A run from data to report in which every piece that can be is one of the package's."""
     folder = tmp_path_factory.mktemp("runs")
-    with ChatServer(_speak) as server:
-        recipe = _recipe(
-            folder,
-            root,
-            chat={"endpoints": {"m": {"model": "m", "base_url": server.url}}},
-            ground={"tool": "middle"},
-            curate={"judge": "liar:m", "noise": {"kind": "stripes"}, "candidates": 2, "max_new_tokens": 4},
-            score={"agents": ["by-length", "percent:m"], "weights": "ranks", "rounds": 1},
-        )
-        _run(recipe, folder / "r", outside)
+    recipe = _recipe(
+        folder,
+        root,
+        chat={"endpoints": {"m": {"kind": "parrot", "model": "m"}}},
+        ground={"tool": "middle"},
+        curate={"judge": "liar:m", "noise": {"kind": "stripes"}, "candidates": 2, "max_new_tokens": 4},
+        score={"agents": ["by-length", "percent:m"], "weights": "ranks", "rounds": 1},
+    )
+    _run(recipe, folder / "r", outside)
     return folder / "r"
 
 
@@ -183,6 +172,8 @@ def test_a_judge_and_agents_that_ask_a_language_model(whole: Path) -> None:
     assert {v.rejected for v in verdicts} == {"blue", "a dark red"}
     turns = read_table(whole / "debates.parquet", Turn)
     assert {turn.agent for turn in turns} == {"by-length", "percent:m"}
+    with sqlite3.connect(whole / "calls.sqlite") as calls:
+        assert set(calls.execute("SELECT model FROM calls")) == {("m@1",)}, "a kind of language model of the package"
     # `blue` has 4 letters, 0.4, and 40 percent is the same: consensus. `a dark red` has 10: the mean of 1 and 0.4.
     pairs = [p for p in read_table(whole / "pairs.parquet", PreferencePair) if p.kind == "text"]
     assert {(p.rejected, p.score) for p in pairs} == {("blue", 0.4), ("a dark red", 0.7)}

@@ -77,7 +77,10 @@ def dump_settings(settings: RunSettings) -> str:
     Raises:
         ConfigError: it would not read back the same; a run that cannot be opened again is not begun.
     """
-    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    if _validated(read_yaml(text, "the resolved recipe"), "the resolved recipe") != settings:
-        raise ConfigError("the resolved recipe does not read back as it was written; simplify its texts and names")
-    return text
+    content, what = settings.model_dump(mode="json"), "the resolved recipe"
+    # Readable first; a few characters (a line break of Unicode) read back only when they are spelled out.
+    for readable in (True, False):
+        text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=readable)
+        if _validated(read_yaml(text, what), what) == settings:
+            return text
+    raise ConfigError(f"{what} does not read back as it was written; simplify its texts and names")

@@ -1,9 +1,9 @@
-"""A language model: a parrot that gives one answer to everything its schema asks for."""
+"""A kind of language model: a parrot in this process that knows two colours and one number."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import ClassVar
 
 from mmedpo.chat.model import ChatReply, ChatRequest, Usage
 from mmedpo.config import EndpointSettings
@@ -12,15 +12,21 @@ from mmedpo.registry import register
 
 @register("chat-model", "parrot")
 class Parrot:
-    """Says 70 where a number is wanted, and the model's name where a text is."""
+    """Asked for a wrong answer it says the other colour, of blue a longer one; asked how bad one is, 40."""
+
+    uses: ClassVar[frozenset[str]] = frozenset()
+    sends: ClassVar[bool] = False
 
     def __init__(self, name: str, settings: EndpointSettings, direct: bool) -> None:
         self.model = settings.model
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """See `ChatModel`."""
-        fields: dict[str, Any] = dict((request.schema or {}).get("properties", {}))
-        reply = {name: 70 if field.get("type") == "integer" else self.model for name, field in fields.items()}
+        asked = request.messages[-1].text
+        if asked.startswith("Give a wrong answer"):
+            reply: dict[str, str | int] = {"wrong": "blue" if asked.endswith("red") else "a dark red"}
+        else:
+            reply = {"percent": 40}
         return ChatReply(json.dumps(reply), f"{self.model}@1", "stop", Usage(10, 5))
 
     async def close(self) -> None:
