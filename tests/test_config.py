@@ -224,7 +224,7 @@ def test_the_users_home_is_found_in_every_path() -> None:
             "ground.options for 'patch-probe' has no effect",
         ),
         (["ground.probe=x.json"], "it is now ground.options.patch-probe.probe"),
-        (["ground.tool=[annotation, annotation]"], "one name, or several different ones"),
+        (["ground.tool=[annotation, annotation]"], "stands twice; name it once"),
         (["ground.tool=[none, annotation]"], "'none' stands alone"),
         (["ground.tool=none", "ground.minimum_confidence=0.5"], "ground.minimum_confidence has no effect"),
         (["ground.tool=none", "ground.only_tags=[a]"], "ground.only_tags has no effect because the tool is 'none'"),
