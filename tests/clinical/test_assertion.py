@@ -160,3 +160,30 @@ def test_report_sentences_are_read_as_measured(file: str, right: float, harmful:
     assert sum(tally.right.values()) >= right * sum(tally.read.values())
     assert tally.side_right >= 0.93 * tally.side_gold
     assert tally.harmful <= harmful
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Pleural effusions, if any, are small.", {"pleural effusion": "uncertain"}),
+        ("Doubt pneumonia.", {"pneumonia": "uncertain"}),
+        ("Absence of a pneumothorax does not exclude a fracture.", {"pneumothorax": "absent", "fracture": "uncertain"}),
+        ("The effusion has not reaccumulated.", {"pleural effusion": "absent"}),
+        ("The effusion has recurred.", {"pleural effusion": "present"}),
+        ("The nodule was not present previously.", {"nodule": "present"}),
+        ("Pneumonia is a less likely consideration.", {"pneumonia": "absent"}),
+        ("The pattern argues against edema.", {"edema": "absent"}),
+        ("Skin fold mimicking pneumothorax.", {"pneumothorax": "absent"}),
+        ("-ve for fracture, +ve for effusion", {"fracture": "absent", "pleural effusion": "present"}),
+        ("Consolidation, which has since resolved.", {"opacity": "resolved"}),
+        ("Effusion which is new.", {"pleural effusion": "present"}),
+        ("Changes after lobectomy for cancer.", {"tumor": "historical"}),
+    ],
+)  # fmt: skip
+def test_cues_of_doubt_recurrence_and_resemblance(text: str, expected: dict[str, str]) -> None:
+    assert said(text) == expected
+
+
+@pytest.mark.parametrize("text", ["no no? ?\n", "Effusion? ?", "Effusion ??\n?", "? ?", "effusion; ;"])
+def test_marks_behind_a_question_answer_nothing(text: str) -> None:
+    assert "absent" not in said(text).values()

@@ -126,3 +126,34 @@ def test_score_is_in_the_unit_interval_and_a_text_agrees_with_itself(a: str, b: 
 def test_a_text_that_contradicts_itself_does_not_contradict_its_copy() -> None:
     facts = extract_facts("nodule lungs clear")
     assert conflict(facts, facts).score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("truth", "other"),
+    [
+        ("The effusion has not recurred.", "No effusion."),
+        ("PTX resolved.", "No pneumothorax."),
+        ("Cardiomegaly is again noted.", "The heart is enlarged."),
+        ("No large effusion.", "Small left pleural effusion."),
+        ("Heart size is normal to mildly enlarged.", "Cardiomegaly."),
+        ("No acute osseous abnormality. Right effusion.", "Right pleural effusion."),
+        ("Clear lungs.", "No acute cardiopulmonary process."),
+    ],
+)
+def test_the_same_in_other_words_is_no_contradiction(truth: str, other: str) -> None:
+    assert conflict(extract_facts(truth), extract_facts(other)).score == 0.0
+
+
+def test_what_one_part_lacks_is_not_said_of_the_whole() -> None:
+    found = conflict(extract_facts("No acute osseous abnormality."), extract_facts("Right pleural effusion."))
+    assert found.score < 0.5
+    assert conflict(extract_facts("No acute process."), extract_facts("Right pleural effusion.")).score == 1.0
+
+
+def test_a_denied_size_still_denies_that_size() -> None:
+    assert conflict(extract_facts("No large effusion."), extract_facts("Large effusion.")).score == 1.0
+    assert conflict(extract_facts("No effusion."), extract_facts("Small effusion.")).score == 1.0
+
+
+def test_another_kind_of_the_same_finding_still_contradicts() -> None:
+    assert conflict(extract_facts("hepatocellular carcinoma"), extract_facts("Pancreatic cancer.")).score == 0.3

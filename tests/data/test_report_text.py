@@ -109,7 +109,8 @@ def test_a_sentence_that_begins_like_a_heading_is_none(line: str) -> None:
 
 
 def test_a_provisional_reading_gives_way_to_the_final_one() -> None:
-    text = "PROVISIONAL FINDINGS IMPRESSION (PFI): Effusion.\nFINDINGS: The lungs are clear.\nIMPRESSION: No acute process."
+    final = "FINDINGS: The lungs are clear.\nIMPRESSION: No acute process."
+    text = f"PROVISIONAL FINDINGS IMPRESSION (PFI): Effusion.\n{final}"
     found = report_sections(text)
     assert found.texts == BOTH
     assert found.unread == ("PROVISIONAL FINDINGS IMPRESSION (PFI)",)

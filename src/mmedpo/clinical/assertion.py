@@ -264,7 +264,7 @@ def _before(line: _Line, match: Match) -> list[Category]:
             active = active if adjacent or "unknown" in active else ["absent"]
         elif cue.category == "present":  # "no difference in shape" asserts no shape
             active = ["absent"] if match.term.kind == "attribute" and _says_no(line, cue) else []
-        elif joined or not active or cue.category == "unknown":
+        elif joined or not active or cue.category == "unknown" or (cue.category == "uncertain" and _says_no(line, cue)):
             active = [cue.category]
         elif cue.category == "resolved" and active != ["unknown"]:
             active = ["resolved"]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact
-from mmedpo.clinical.findings import DEVICES, FOCAL, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.cues import find_cues
+from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact, content_words
+from mmedpo.clinical.findings import DEVICES, FOCAL, GENERIC_FINDINGS, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.sentences import tokens_of
 from mmedpo.clinical.vocabulary import PARTS
 from mmedpo.records import ErrorType
 
@@ -41,6 +43,8 @@ PARTIAL = 0.6
 """Factor where the two values overlap, e.g. bilateral against left."""
 
 _LONGEST_FALLBACK = 12
+_TOLD_BY_STATE = frozenset({"heart", "lung"})
+"""Organs whose state is a finding: "the heart is enlarged"."""
 _TOLERANCE = 0.1
 
 
@@ -71,7 +75,7 @@ def conflict(truth: Facts, other: Facts) -> Conflict:
 
 def related(a: str, b: str) -> bool:
     """True when naming finding b for finding a is no clear contradiction."""
-    if {"abnormality", LUNG_ABNORMALITY} & {a, b} or a == b:
+    if (GENERIC_FINDINGS.keys() - {"lesion"}) & {a, b} or a == b:
         return True
     if "lesion" in (a, b):
         return bool({a, b} & FOCAL)
@@ -102,10 +106,10 @@ def _findings(truth: Facts, other: Facts) -> list[Conflict]:
 
 def _one_finding(fact: FindingFact, truth: Facts, other: Facts) -> list[Conflict]:
     same = [g for g in other.findings if g.name == fact.name]
-    opposite = [g for g in same if g.present != fact.present and _overlap(g.sides, fact.sides)]
+    opposite = [g for g in same if _opposed(fact, g)]
     agreeing = [g for g in same if g.present == fact.present]
-    if any(_overlap(g.sides, fact.sides) for g in agreeing):
-        opposite = []
+    if any(_overlap(g.sides, fact.sides) for g in agreeing) or any(_opposed(fact, g) for g in truth.findings):
+        opposite = []  # or the truth says both: "normal to mildly enlarged"
     if opposite:
         state = "present" if fact.present else "absent"
         kind: ErrorType = "abnormality" if fact.name == "abnormality" else "presence"
@@ -127,6 +131,12 @@ def _one_finding(fact: FindingFact, truth: Facts, other: Facts) -> list[Conflict
         return []
     # The most similar mention counts: "effusion left; small effusion right" against "effusion right" is no conflict.
     return min((_modifiers(fact, g) for g in agreeing), key=lambda cs: max((c.score for c in cs), default=0.0))
+
+
+def _opposed(a: FindingFact, b: FindingFact) -> bool:
+    """One says there is what the other denies; "no large effusion" denies no small one."""
+    same = a.name == b.name and a.present != b.present
+    return same and _overlap(a.sides, b.sides) and _overlap(a.sizes, b.sizes)
 
 
 def _modifiers(a: FindingFact, b: FindingFact) -> list[Conflict]:
@@ -286,9 +296,7 @@ def _comparable(truth: Facts, other: Facts) -> bool:
 def _words(truth: Facts, other: Facts) -> list[Conflict]:
     if (not truth.unknown and _comparable(truth, other)) or truth.unsettled:
         return []
-    agreed = {(f.name, f.present) for f in truth.findings} & {(f.name, f.present) for f in other.findings}
-    in_other_words = bool(agreed) and other.unknown <= truth.content and other.organs <= truth.organs
-    if in_other_words or other.content <= truth.content:  # saying less is no contradiction
+    if _in_other_words(truth, other) or other.content <= truth.content:  # saying less is no contradiction
         return []
     if not truth.content or not other.content or len(truth.content) > _LONGEST_FALLBACK or truth.polarity is not None:
         return []
@@ -297,3 +305,12 @@ def _words(truth: Facts, other: Facts) -> list[Conflict]:
         return []
     reason = f"shares {shared} of {len(truth.content)} content words with the truth"
     return [Conflict(WEIGHTS["words"], truth.asked, reason)]
+
+
+def _in_other_words(truth: Facts, other: Facts) -> bool:
+    """Both speak of one finding, and the answer says nothing else but cues ("again noted", "has not recurred")."""
+    if not truth.named & other.named or not other.organs <= truth.organs | _TOLD_BY_STATE:
+        return False
+    told = [token.text for token in tokens_of(other.text)]
+    cued = content_words(" ".join(told[i] for cue in find_cues(told) for i in range(cue.first, cue.last + 1)))
+    return other.unknown - cued <= truth.content

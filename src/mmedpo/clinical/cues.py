@@ -50,7 +50,8 @@ _CLASSES = {
     "|differences?|evolution|deterioration|extension|expansion|regression|variation|alterations?|decline|diminution",
     "changed": "changed|increased|decreased|enlarged|grown|progressed|improved|worsened|reduced|different|altered"
     "|evolved|deteriorated|regressed|larger|smaller|bigger|worse|better|greater|moved|shrunk|diminished|increasing"
-    "|decreasing|enlarging|growing|progressing|improving|worsening|changing|recurred",
+    "|decreasing|enlarging|growing|progressing|improving|worsening|changing",
+    "again": "recurred|returned|reaccumulated|re accumulated|reappeared|re appeared|developed|come back",
     "study": "study|studies|exam|exams|examinations?|films?|radiographs?|images?|imaging|ct|mri|mr|scans?|x rays?"
     "|xrays?|chest films?|views?|chest x rays?|chest radiographs?|comparisons?|visits?|day|occasions?"
     "|ultrasound|cxrs?|pet",
@@ -85,10 +86,10 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:no|without|beyond|little) (?:a )?(?:doubt|question)",
         r"with (?:stable|unchanged|persistent|persisting|residual|a stable|an unchanged|known)",
         r"apart from|aside from|other than|except(?: for| that)?|with the exception of|besides",
-        r"positive for|\[ x \]|☑|✓|✔",
+        r"positive for|\+ ve(?: for)?|\[ x \]|☑|✓|✔",
     )),
     ("persists", "around", (
-        r"(?:{not}) previously (?:{seen})(?: before)?",
+        r"(?:{not}) previously (?:{seen})(?: before)?|(?:{not}) (?:{seen}) (?:before|previously|earlier|in the past)",
         r"(?:{not}) (?:{seen}) (?:on|in|at) (?:the |any |a )?(?:{former}) (?:{study})?",
         r"redemonstrat\w+|again(?: (?:{seen}))|re identified|unchanged|persist\w*|persistent|ongoing|stable|stably",
         r"(?:{partly}) (?:{gone})|(?:{partly}) (?:resolution|clearing|disappearance)(?: of)?|resolving",
@@ -100,7 +101,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:neither) (?:{changed}) nor (?:{changed})",
         r"remains?|is left|are left|(?:has|have) (?:(?:{adv}|{degree}) )*(?:{changed})",
         r"(?:(?:is|are) )(?:(?:{adv}) )*(?:{changed}|unchanged|stable|similar)",
-        r"recurred|recurring",
+        r"(?:{again})|recurring",
     )),
     ("present", "backward", (
         r"(?:(?:is|are) )?(?:(?:now|also|still|again|clearly) )*(?:present|seen|visible|noted|identified|evident)",
@@ -116,11 +117,16 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:excludes|ruled out|rules out|ruling out|excluding)(?= (?!by\b))",
         r"no (?:evidence|sign|signs|suggestion|indication|suspicion|features|findings|hint|trace)s?"
         r"(?: (?:of|for|to (?:suggest|indicate|support)|suggesting|suspicious for|suggestive of))?",
+        r"mimicking|mimics?|simulating|simulates?|(?:argu\w+|speaks?|militates?) against"
+        r"|(?:inconsistent|incompatible) with|- ve(?: for)?",
         r"\[ \]|☐|✗|✘|unlikely to (?:be|represent|reflect|indicate)|less likely",
     )),
     ("absent", "backward", (
         r"(?:{be}|has|have|had|{cannot})? ?(?:{not}|cannot|can not|can t|could not|couldn t) (?:(?:{adv}|{degree}) )*"
         r"(?:{seen})",
+        r"(?:(?:has|have|had) )?(?:{not}) (?:(?:{adv}) )*(?:{again})",
+        r"(?:{be}) (?:(?:a|felt|to|be) )*(?:less|least) likely"
+        r"(?: (?:possibility|consideration|diagnosis|alternative))?",
         r"nowhere(?: to be)?(?: (?:{seen}))?",
         r"(?:(?:{be}) )*(?:absent|unlikely|improbable|nil|excluded|ruled out)|0",
         r"(?<=[|:=] )-(?= \||$)|-(?= ,|$)",
@@ -154,9 +160,9 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:it |this )?(?:is |remains )?(?:{not} (?:clear|certain|known|sure|definite)|unclear|uncertain|unknown"
         r"|unsure) (?:whether|if)|whether|equivocal for|indeterminate for|consider(?:ing)?"
         r"|considerations? (?:of|for|includes?)",
-        r"favou?r(?:s|ed|ing)?|raises?|raising|\?|query|may|might|could",
+        r"favou?r(?:s|ed|ing)?|raises?|raising|\?|query|may|might|could|doubt(?:s|ful)?(?: for)?",
     )),
-    ("uncertain", "around", (r"versus|vs|as against",)),
+    ("uncertain", "around", (r"versus|vs|as against|if (?:any|present|at all)",)),
     ("uncertain", "backward", (
         r"(?:(?:{be}|{_may}) )+(?:(?:{adv}) )*(?:{_possible}|uncertain|unclear|questioned|unconfirmed|raised)",
         r"(?:{cannot}|{not}|{be} not|has not|have not)(?: (?:{be}|{adv}))* (?:excluded|ruled out|exclude|rule out"
@@ -170,6 +176,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:(?:past|prior|previous|remote|known|old|medical|surgical|clinical|long|positive) )*(?:history|hx)"
         r"(?: (?:of|for|significant for|includes?|notable for))*|h o|status post|s p|prior|previous|previously|former"
         r"|formerly|treated|pre existing history",
+        r"(?:\w+(?:ectomy|plasty|therapy)|resection|surgery|excision|irradiation|radiation|treatment|therapy) for",
         r"(?:the |a |an |on |his |her |in )*(?:{former}) (?:{study})(?: (?:showed|demonstrated|revealed|described"
         r"|reported|from|of))*",
     )),
@@ -214,7 +221,9 @@ HEADINGS: tuple[tuple[Category, str], ...] = (
 """What a heading says of all below it, until the next heading."""
 
 TERMINATORS = re.compile(
-    r"(?<!\S)(?:but|however|although|though|nevertheless|yet(?! \w+ed)|whereas|while|still(?= there)|which"
+    r"(?<!\S)(?:but|however|although|though|nevertheless|yet(?! \w+ed)|whereas|while|still(?= there)"
+    r"|which(?! (?:has|have|had|is|are|was|were)(?: (?:since|now|also|completely|fully|subsequently))*"
+    r" (?:resolved|cleared|disappeared|gone|removed|no longer))"
     r"|now (?:with|has|shows?)|presenting with|only(?= (?:an?|the) )|otherwise(?= there)"
     r"|with (?:now|interval development of))(?!\S)"
 )

@@ -84,7 +84,9 @@ FINDINGS: dict[str, Finding] = {
         offered=True,
     ),
     "pericardial effusion": Finding(("pericardial effusion",), ("chest",), offered=True, spread=True),
-    "pneumothorax": Finding(("pneumothorax", "pneumothoraces*", "collapsed lung"), ("chest",), urgency=9, offered=True),
+    "pneumothorax": Finding(
+        ("pneumothorax", "pneumothoraces*", "collapsed lung", "ptx"), ("chest",), urgency=9, offered=True
+    ),
     "hydropneumothorax": Finding(("hydropneumothorax",), ("chest",), urgency=9),
     "cardiomegaly": Finding(
         (
@@ -129,7 +131,7 @@ FINDINGS: dict[str, Finding] = {
         device=True,
     ),
     "pneumonia": Finding(
-        ("pneumonia", "lung infection"), ("chest",), countable=False, urgency=7, offered=True, lung=True
+        ("pneumonia", "lung infection", "pna"), ("chest",), countable=False, urgency=7, offered=True, lung=True
     ),
     "pulmonary edema": Finding(
         ("pulmonary edema", "pulmonary oedema", "vascular congestion"),
@@ -155,7 +157,7 @@ FINDINGS: dict[str, Finding] = {
         spread=True,
         lung=True,
     ),
-    "tuberculosis": Finding(("tuberculosis",), ("chest",), countable=False, lung=True),
+    "tuberculosis": Finding(("tuberculosis", "tb"), ("chest",), countable=False, lung=True),
     "free air": Finding(("free air", "pneumoperitoneum", "extraluminal air"), ("abdomen",), countable=False, urgency=9),
     "edema": Finding(
         ("edema", "oedema", "cerebral edema", "swelling", "edematous"),
@@ -262,7 +264,11 @@ GENERIC_FINDINGS: dict[str, tuple[str, ...]] = {
         "anomaly",
         "disease",
         "abnormal finding",
+        "cardiopulmonary process",
+        "intrathoracic process",
+        "acute process",
     ),
+    "bone abnormality": ("bone abnormality", "osseous abnormality", "bony abnormality", "skeletal abnormality"),
     "lung abnormality": ("lung abnormality", "lung disease"),
     "lesion": ("lesion", "focal lesion", "cystic lesion"),
 }

@@ -142,6 +142,8 @@ def _is_cue(tokens: Sequence[Token]) -> bool:
 def _is_answer(part: Sequence[Token], mark: str) -> bool:
     """ "Effusion? No, ..." and "Effusion; no." answer what stands before the mark."""
     words = _words(part)
+    if not words:  # another question mark
+        return False
     text = " ".join(t.text for t in words)
     short = len(words) <= _LONGEST_ANSWER and not any(m.term.kind == "finding" for m in find_terms(text))
     alone = len(words) == 1 or (mark == "?" and (words[1].text in BREAKS or short))

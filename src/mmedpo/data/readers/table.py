@@ -161,7 +161,7 @@ class _Reader:
         return image
 
     def _choices(self, cells: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those of the mapped column or columns; without a mapping, of `choices`, `options` ..., or of columns A, B, C."""
+        """Those of the mapped column or columns; unmapped, of `choices`, `options` ..., or of columns A, B, C ..."""
         name = self.columns["choices"]
         if "choices" not in self.table.columns:
             spelled = (key for key in cells if isinstance(key, str) and key.strip().casefold() in LISTS)
