@@ -8,10 +8,12 @@ it.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -67,11 +69,13 @@ def console() -> Console:
 def safe_streams() -> Iterator[None]:
     """Standard output and error show what they are given and obey nothing in it, until the block ends."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _SafeStream(sys.stdout), _SafeStream(sys.stderr)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with Path(os.devnull).open("w") as nowhere:
+        # Python gives None for a stream that was closed before the start.
+        sys.stdout, sys.stderr = (_SafeStream(stream or nowhere) for stream in before)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 class _SafeStream:

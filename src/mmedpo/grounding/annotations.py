@@ -80,6 +80,8 @@ def read_annotations(path: Path) -> list[Marked]:
 
 
 def _json(path: Path) -> Any:
+    if not path.is_file():  # a pipe or device might never end
+        raise GroundingError(f"annotations {path} are not a file; give a JSON or CSV file")
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -350,9 +350,11 @@ def _small_mask(lesion: Lesion, image: Pixels) -> Mask:
 
 
 def _read(annotations: Path) -> list[dict[str, Any]]:
+    if not annotations.is_file():  # a pipe or device might never end
+        raise GroundingError(f"cannot read the annotations {annotations}: not a file")
     try:
         rows = json.loads(annotations.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GroundingError(f"cannot read the annotations {annotations}: {error}") from error
     if not isinstance(rows, list):
         raise GroundingError(f"annotations {annotations} hold a {type(rows).__name__}; allowed: a JSON list of objects")

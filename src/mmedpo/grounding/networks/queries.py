@@ -48,9 +48,11 @@ def embed(descriptions: Path, encoder: Path, out: Path) -> Queries:
     """
     from transformers import AutoModel, AutoTokenizer
 
+    if not descriptions.is_file():  # a pipe or device might never end
+        raise GroundingError(f"descriptions {descriptions} are not a file; give a JSON object of entity: description")
     try:
         told = json.loads(descriptions.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GroundingError(f"descriptions {descriptions} must be a JSON object of entity: description") from error
     if not isinstance(told, dict) or not told or not all(isinstance(text, str) and text for text in told.values()):
         raise GroundingError(f"descriptions {descriptions} must be a JSON object of entity: description")
