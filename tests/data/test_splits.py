@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmedpo.data.splits import disjoint_split, leak_report, linked
 from mmedpo.errors import ConfigError
+from mmedpo.imaging.perceptual import perceptual_hash
 from mmedpo.records import Example, ImageRef
 
 FRACTIONS = {"train": 0.5, "validation": 0.2, "test": 0.3}
@@ -138,3 +140,20 @@ def test_leak_report_counts_by_hand() -> None:
     assert not report.clean
     assert "1 of the 3 images of split 'test' also occur in 'train'" in report.lines()[0]
     assert len(report.lines()) == 2
+
+
+def test_leak_report_tells_a_copy_under_other_bytes() -> None:
+    """A re-encoded copy shares no hash of bytes; it is told by its looks."""
+    look = perceptual_hash(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))
+    other = perceptual_hash(np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8))
+    assert look != other
+
+    def seen(number: int, image: str, split: str, perceptual: str) -> Example:
+        example = _example(number, None, image, split)
+        return example.model_copy(update={"image": example.image.model_copy(update={"perceptual": perceptual})})
+
+    copied = leak_report([seen(0, "i0", "train", look), seen(1, "i1", "test", look), seen(2, "i2", "test", other)])
+    (leak,) = copied.overlaps
+    assert (leak.images, leak.lookalikes) == (0, 1)
+    assert not copied.clean
+    assert copied.lines()[0].endswith("; 1 more look the same under other bytes")

@@ -82,3 +82,17 @@ def test_a_kill_costs_one_chunk(engine, branches, tmp_path, monkeypatch):
     again = ReferenceCache(tmp_path / "r.safetensors", "w")
     again.fill(engine, branches)
     assert len(again.take(branches)) == 4
+
+
+def test_the_same_answer_to_another_question_has_its_own_value(engine, tmp_path):
+    """`yes` to one question must never be given the log pi_0 of `yes` to another."""
+    view = tmp_path / "a.png"
+    view.write_bytes(b"a")
+    asked, other = (Branch((view,), (*PROMPT, word), (20, EOS)) for word in (11, 12))
+    cache = ReferenceCache(tmp_path / "r.safetensors", "w")
+    cache.fill(engine, [asked])
+    with pytest.raises(TrainingError, match="lacks 1 of 2 answers"):
+        cache.take([asked, other])
+    cache.fill(engine, [asked, other])
+    taken = cache.take([asked, other])
+    assert not torch.allclose(taken[asked], taken[other])
