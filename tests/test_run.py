@@ -196,8 +196,8 @@ def test_a_disk_that_cannot_be_written_is_one_clear_line(run_path: Path, number:
 
 
 def test_another_error_of_the_system_keeps_its_traceback(run_path: Path) -> None:
-    with pytest.raises(IsADirectoryError):
-        execute(run_path, [failing(Stage("save", lambda run: None, {}), IsADirectoryError(errno.EISDIR, "a folder"))])
+    with pytest.raises(OSError, match="a fault of ours"):
+        execute(run_path, [failing(Stage("save", lambda run: None, {}), OSError(errno.EINVAL, "a fault of ours"))])
 
 
 # Drops.
