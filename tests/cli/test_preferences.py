@@ -125,7 +125,7 @@ def test_cleaned_copy_of_the_released_file_trains(released, tmp_path: Path, smal
     log = (tmp_path / "cleaned.changes.jsonl").read_text()
     changes = [Change.model_validate_json(line) for line in log.splitlines()]
     dropped = {change.row for change in changes if change.action == "drop"}
-    assert len(dropped) == 14
+    assert len(dropped) == 15
     rows = {row.row_id for row in read_rows(cleaned).rows}
     assert len(rows) == 1782
     overrides = [
