@@ -8,6 +8,18 @@ from mmedpo.config import ModelSettings
 from mmedpo.models.hub import load_model
 from models.zoo.checkpoints import ZOO, save
 
+ALWAYS = ("llava_mistral", "qwen2_5_vl", "gemma3")
+"""Families whose use (`test_use.py`) every run of the tests looks at: one axis of positions, three, images seen both
+ways. What is exact is shown of all, always (`test_exact.py`); the use of the others in the long tests."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        name = getattr(item, "callspec", None) and item.callspec.params.get("name")
+        if item.path.name == "test_use.py" and name is not None and name not in ALWAYS:
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(scope="session")
 def zoo_folder(tmp_path_factory):
