@@ -57,7 +57,8 @@ def test_kill_nine_loses_at_most_the_calls_in_flight(tmp_path: Path) -> None:
             answered = sum(server.paid.values())
             again = answered - len(server.paid)
             lost = answered - again - stored(folder)
-            assert 0 <= lost <= IN_FLIGHT
+            # In flight, or answered and waiting for their commit: a place is free again before that.
+            assert 0 <= lost <= 2 * IN_FLIGHT
             assert again <= 3 * IN_FLIGHT
         assert start(folder).wait() == 0
         again = sum(server.paid.values()) - len(server.paid)

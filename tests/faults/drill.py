@@ -40,7 +40,12 @@ RECIPE = {
         "checkpoint_every": 2,
         "watch": {"questions": 4, "every": 3},
     },
-    "evaluate": {"splits": ["test"], "max_new_tokens": 4, "bootstrap_samples": 100, "reliance_images": 1},
+    "evaluate": {
+        "splits": ["test"],
+        "max_new_tokens": 4,
+        "bootstrap_samples": 100,
+        "probes": {"lesion-reliance": {"images": 1}},
+    },
 }
 FAULTS = {"ENOSPC": (errno.ENOSPC, 1, 0), "EIO": (errno.EIO, 0, 0), "EACCES": (errno.EACCES, 0, 0), "death": (0, 0, 1)}
 """Name -> (errno, whether it stays, whether the process dies): a disk stays full, the others pass."""

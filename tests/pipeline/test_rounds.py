@@ -24,7 +24,12 @@ RECIPE = {
         "lora": {"rank": 2, "alpha": 4},
         "watch": {"questions": 4, "every": 50, "collapse_drop": 0.001, "collapse_logprob": 100.0},
     },
-    "evaluate": {"splits": ["test"], "max_new_tokens": 4, "bootstrap_samples": 100, "reliance_images": 0},
+    "evaluate": {
+        "splits": ["test"],
+        "max_new_tokens": 4,
+        "bootstrap_samples": 100,
+        "probes": {"lesion-reliance": None},
+    },
 }
 
 
