@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from mmedpo.chat.budget import Budget
 from mmedpo.chat.cache import AnsweredCall, CallCache
@@ -113,22 +113,30 @@ class Line:
         usd: float | None = None
         started = time.monotonic()
         try:
-            reply, attempts = await self._attempts(request, expected + longest)
-            usd = self.settings.usd(reply.usage.input_tokens, reply.usage.output_tokens)
-            seconds = time.monotonic() - started
-            await self.cache.put(AnsweredCall(key, self.name, request, reply, usd, attempts, seconds))
+
+            async def store(reply: ChatReply, attempts: int) -> None:
+                nonlocal usd
+                usd = self.settings.usd(reply.usage.input_tokens, reply.usage.output_tokens)
+                seconds = time.monotonic() - started
+                await self.cache.put(AnsweredCall(key, self.name, request, reply, usd, attempts, seconds))
+
+            reply = await self._attempts(request, expected + longest, store)
         finally:
             self.budget.settle(at_most, usd)
         self.sent["answered"] += 1
         return reply
 
-    async def _attempts(self, request: ChatRequest, tokens: int) -> tuple[ChatReply, int]:
+    async def _attempts(
+        self, request: ChatRequest, tokens: int, store: Callable[[ChatReply, int], Awaitable[None]]
+    ) -> ChatReply:
+        """The answer, stored before its place is free: a kill loses no more than what is in flight."""
         attempt = 0
         while True:
             attempt += 1
             try:
                 async with self._pace.slot(tokens):
                     reply = await self.model.complete(request)
+                    await store(reply, attempt)
             except Transient as failure:
                 self._note(failure.reason)
                 self._unreachable(failure)
@@ -145,7 +153,7 @@ class Line:
             else:
                 self._failed_in_a_row = 0
                 self._ever_answered = True
-                return reply, attempt
+                return reply
 
     def _note(self, reason: str) -> None:
         self.sent[reason] += 1
