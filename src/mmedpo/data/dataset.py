@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from mmedpo.config import DatasetSettings, DataSettings, own_settings
 from mmedpo.errors import DataError
@@ -77,9 +77,9 @@ class Dataset(Protocol):
     - `generated = True`: it needs no `data.root`, and writes its images into the folder it is told to read.
     """
 
-    name: str
+    name: ClassVar[str]
     """Registered name."""
-    data_use: DataUse
+    data_use: ClassVar[DataUse]
     """Whether its records may leave the building."""
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
