@@ -193,7 +193,7 @@ def _fresh(line: _Line, start: int, i: int) -> bool:
 
 
 def _hedged(line: _Line, start: int, i: int) -> bool:
-    """A target before word i is hedged in front, and needs no predicate: "cannot exclude pneumonia and edema is present"."""
+    """A target before word i is hedged in front, and needs no predicate: "cannot exclude a mass and edema is seen"."""
     cues = [c for c in line.cues if c.category == "uncertain" and c.direction == "forward" and start <= c.first]
     return any(_is_target(m) and c.last < m.first and m.last < i for c in cues for m in line.matches)
 
@@ -222,7 +222,14 @@ def _alone(line: _Line, start: int, cue: Cue) -> bool:
     while i < len(line.words) and line.words[i] in FILLERS:
         i += 1
     ends = i >= len(line.words) or line.words[i] in BREAKS or line.words[i] == "?"
-    return ends and _target_before(line, start, cue)
+    return ends and (_target_before(line, start, cue) or _only_sides(line, start))
+
+
+def _only_sides(line: _Line, start: int) -> bool:
+    """ "Left: none" answers for the left where no finding is named."""
+    first = next((m for m in line.matches if m.first >= start), None)
+    named = any(_is_target(m) for m in line.matches)
+    return not named and first is not None and first.first == start and first.term.kind == "side"
 
 
 def _status(line: _Line, match: Match) -> Status | None:
@@ -243,9 +250,10 @@ def _denied_as_new(line: _Line, match: Match) -> bool:
     """ "No new nodule or mass", "new fracture is not seen": what was there before is not spoken of."""
     if not _is_target(match):
         return False
-    last = max((c.last for c in line.cues if c.last < match.first), default=-1)
-    between = line.words[last + 1 : match.first]
-    return not _NEW.isdisjoint(between)
+    before = [c for c in line.cues if c.last < match.first and c.category == "absent" and c.direction == "forward"]
+    marks = [i for i in range(match.first) if line.words[i] in BREAKS]
+    begin = before[-1].first if before else (marks or [0])[-1]
+    return not _NEW.isdisjoint(line.words[begin : match.first])
 
 
 def _says_no(line: _Line, cue: Cue) -> bool:

@@ -86,7 +86,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:no|without|beyond|little) (?:a )?(?:doubt|question)",
         r"with (?:stable|unchanged|persistent|persisting|residual|a stable|an unchanged|known)",
         r"apart from|aside from|other than|except(?: for| that)?|with the exception of|besides",
-        r"positive for|\+ ve(?: for)?|\[ x \]|☑|✓|✔",
+        r"positive for|\+ ve(?: for)?|\[ x \]|\( x \)|☑|✓|✔",
     )),
     ("persists", "around", (
         r"(?:{not}) previously (?:{seen})(?: before)?|(?:{not}) (?:{seen}) (?:before|previously|earlier|in the past)",
@@ -124,7 +124,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?: (?:of|for|to (?:suggest|indicate|support)|suggesting|suspicious for|suggestive of))?",
         r"mimicking|mimics?|simulating|simulates?|(?:argu\w+|speaks?|militates?) against"
         r"|(?:inconsistent|incompatible) with|- ve(?: for)?",
-        r"\[ \]|☐|✗|✘|unlikely to (?:be|represent|reflect|indicate)|less likely",
+        r"\[ \]|\( \)|☐|✗|✘|unlikely to (?:be|represent|reflect|indicate)|less likely",
     )),
     ("absent", "backward", (
         r"(?:{be}|has|have|had|{cannot})? ?(?:{not}|cannot|can not|can t|could not|couldn t) (?:(?:{adv}|{degree}) )*"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmedpo.clinical.cues import Category, find_cues, heading
-from mmedpo.clinical.entries import BREAKS, continued, statements
+from mmedpo.clinical.entries import BREAKS, continued, heads, statements
 from mmedpo.clinical.lexicon import Token, find_terms
 
 _ENDS = frozenset([";", "!", ".", "?", "\n"])
@@ -62,7 +62,10 @@ def sentences(text: str) -> list[Sentence]:
                 mode_line = line + (not _words(part)) if several else -1
         asked = len(part) > 1 and part[-1].text == "?"
         tokens = [t for t in part if t.text not in _ENDS or t.text == "?"]
-        earlier = continued(text, earlier, tokens) or tokens
+        again = continued(text, earlier, tokens)
+        if again and found and heads(text, earlier):
+            found.pop()
+        earlier = again or tokens
         if _words(part):
             found += [Sentence(tuple(said), mode, asked) for said in statements(text, earlier)]
     return found
