@@ -387,8 +387,8 @@ def test_a_wrapped_side_with_an_image_of_its_own_makes_a_visual_pair(tmp_path: P
 @pytest.mark.parametrize(
     "place",
     [
-        "<IMAGE>", "<Image>", "<image_1>", "<image 1>", "<image1>", "<image-1>", "<|image|>", "<|image_1|>", "<ImageHere>",
-        "<image_placeholder>", "<start_of_image>", "<|vision_start|><|image_pad|><|vision_end|>",
+        "<IMAGE>", "<Image>", "<image_1>", "<image 1>", "<image1>", "<image-1>", "<|image|>", "<|image_1|>",
+        "<ImageHere>", "<image_placeholder>", "<start_of_image>", "<|vision_start|><|image_pad|><|vision_end|>",
     ],
 )  # fmt: skip
 def test_a_place_is_known_in_any_spelling(place: str, tmp_path: Path) -> None:
