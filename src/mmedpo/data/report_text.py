@@ -62,6 +62,9 @@ _PROVISIONAL = frozenset(("PROVISIONAL", "PRELIMINARY"))
 """Words of a reading that the report itself replaces."""
 _TITLES = frozenset(("FINAL", "REPORT", "RADIOLOGY", "RADIOGRAPHIC", "DIAGNOSTIC", "IMAGING"))
 """Words of a heading that names the report itself, behind which it may begin without a heading of its own."""
+_BEFORE = frozenset(("EXAM", "EXAMINATION", "INDICATION", "INDICATIONS", "HISTORY", "CLINICAL", "REASON", "COMPARISON"))
+"""Words of the sections that come before the findings."""
+_PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _BESIDE = frozenset(("AND", "FINAL", ""))
 _ALIKE = 0.84
 """A word of eight letters with one of them wrong, left out, doubled or swapped."""
@@ -110,13 +113,15 @@ def report_sections(text: str) -> ReportSections:
     """Findings and impression of a report.
 
     "FINDINGS AND IMPRESSION:" counts as findings, as does, in a report without findings, what stands behind a heading
-    of views or of the report itself, and the whole of a report that has no headings. The first section of a
-    kind that is not empty wins.
+    of views or of the report itself, the whole of a report that has no headings, and, where nothing else is there,
+    what follows behind a blank line in the last section that comes before findings ("HISTORY: Pain."). The first
+    section of a kind that is not empty wins.
     """
     found: dict[str, str] = {}
     unread: list[str] = []
-    views = untitled = ""
-    for heading, content in _parts(text):
+    views = untitled = behind = ""
+    for heading, raw in _parts(text):
+        content = " ".join(raw.split())
         if heading.kind in ("findings", "impression") and content:
             if heading.kind in found:
                 unread.append(heading.name)
@@ -127,10 +132,13 @@ def report_sections(text: str) -> ReportSections:
             views = views or content
         elif heading.kind == "unknown":
             unread.append(heading.name)
+        elif not _BEFORE.isdisjoint(_LETTERS.findall(heading.name.upper())):
+            behind = " ".join(_PARAGRAPH.sub("\0", raw.strip(), count=1).partition("\0")[2].split())
     if not _headings(text) and len(text.split()) > 1:  # a report that has no headings is one statement
         views = " ".join(text.split())
-    if (views or untitled) and "findings" not in found:
-        found["findings"] = views or untitled
+    stated = views or untitled or ("" if found else behind)
+    if stated and "findings" not in found:
+        found["findings"] = stated
     return ReportSections(found, tuple(unread))
 
 
@@ -150,7 +158,7 @@ def _parts(text: str) -> Iterator[tuple[_Heading, str]]:
         open_sections.append(heading)
     ends = [heading.start for heading in open_sections[1:]] + [len(text)]
     for heading, end in zip(open_sections, ends, strict=False):  # no heading at all leaves one end over
-        yield heading, " ".join(text[heading.end : end].split())
+        yield heading, text[heading.end : end]
 
 
 def _headings(text: str) -> list[_Heading]:
