@@ -25,32 +25,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from tiny_run import RECIPE
+
 from mmedpo.config import validate_settings
 from mmedpo.errors import MMedPOError
 from mmedpo.pipeline.plan import plan, run_stages
 from mmedpo.run import open_run
 from mmedpo.storage.files import hash_path
 
-RECIPE = {
-    "data": {"phantom": {"train_images": 4, "validation_images": 2, "test_images": 2}},
-    "model": {"device": "cpu"},
-    "curate": {"candidates": 2, "max_new_tokens": 4},
-    "train": {
-        "beta": 1.0,
-        "epochs": 1,
-        "learning_rate": 1e-4,
-        "lora": {"rank": 2, "alpha": 4},
-        "batch_groups": 8,
-        "checkpoint_every": 2,
-        "watch": {"questions": 4, "every": 3},
-    },
-    "evaluate": {
-        "splits": ["test"],
-        "max_new_tokens": 4,
-        "bootstrap_samples": 100,
-        "probes": {"lesion-reliance": {"images": 1}},
-    },
-}
 FAULTS = {"ENOSPC": (errno.ENOSPC, 1, 0), "EIO": (errno.EIO, 0, 0), "EACCES": (errno.EACCES, 0, 0), "death": (0, 0, 1)}
 """Name -> (errno, whether it stays, whether the process dies): a disk stays full, the others pass."""
 
