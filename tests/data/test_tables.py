@@ -18,8 +18,9 @@ from mmedpo import load_settings, open_run
 from mmedpo.config import DataSettings
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, InRun, make_dataset
 from mmedpo.data.stage import stage
-from mmedpo.errors import ConfigError, DataError
+from mmedpo.errors import ConfigError, DataError, PreferenceFormatError
 from mmedpo.imaging.images import read_image
+from mmedpo.preferences.reading import read_rows
 from mmedpo.records import Example
 from mmedpo.registry import lookup
 
@@ -185,6 +186,17 @@ def test_vlmevalkit_table_is_read_with_its_base64_images(tmp_path: Path) -> None
     assert read_image(reading.extracted.root, reading.examples[0].image.path).shape == (24, 24)
     assert [len(drop.detail) < 300 for drop in reading.drops] == [True], [d.detail[:400] for d in reading.drops]
     assert [path.name for path in tmp_path.iterdir()] == ["OmniMed.tsv"], "nothing is written into the user's folder"
+
+
+def test_names_of_columns_stay_on_the_line_of_a_message(tmp_path: Path) -> None:
+    _lines(tmp_path / "q.jsonl", [{"im\nage\x1b[2J": "a.png", "x" * 500: "Q?", "answer": "a"}])
+    with pytest.raises(DataError, match="the table has no column") as caught:
+        _read("table", tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+    with pytest.raises(PreferenceFormatError, match="of no known preference format") as other:
+        read_rows(tmp_path / "q.jsonl")
+    assert str(other.value).isprintable()
 
 
 def test_one_image_in_a_list_is_that_image_and_several_are_a_counted_drop(tmp_path: Path) -> None:

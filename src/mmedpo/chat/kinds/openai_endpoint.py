@@ -151,8 +151,9 @@ async def _parts(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         Transient: the connection is closed and no end will come: aiohttp closes it where the framing of a later part
             is broken, and leaves who waits for that part waiting.
     """
-    protocol = answer.connection and answer.connection.protocol
-    closed = protocol.closed if protocol else None
+    connection = answer.connection
+    protocol = connection.protocol if connection is not None else None
+    closed = protocol.closed if protocol is not None else None
     lost = protocol is not None and closed is None  # before it was asked for
     while not answer.content.at_eof():
         reading = asyncio.ensure_future(answer.content.readany())
