@@ -35,9 +35,7 @@ def run_on_two(*arguments: str, cwd: Path = TESTS) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    ("loss", "accumulation"), [pytest.param("sigmoid", 1, marks=pytest.mark.long), ("anchor", 2)]
-)
+@pytest.mark.parametrize(("loss", "accumulation"), [pytest.param("sigmoid", 1, marks=pytest.mark.long), ("anchor", 2)])
 def test_two_processes_have_the_gradients_of_one(tmp_path, loss, accumulation):
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     write_gradients(one, 2, accumulation, loss)
