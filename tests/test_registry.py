@@ -202,6 +202,7 @@ LACKING: list[tuple[Kind, type, str]] = [
     ("weighting", type("W", (), {"options": frozenset(), "derive": print}), "describe()"),
     ("section", type("S", (Section,), {"heading": "h", "order": 1, "template": "t"}), "gather()"),
     ("chat-model", type("C", (), {"complete": print}), "close()"),
+    ("answer-format", type("F", (), {"columns": frozenset()}), "parse()"),
     ("executor", type("E", (), {"map": print}), "stream()"),
 ]
 

@@ -65,6 +65,7 @@ _SEAMS: dict[Kind, tuple[str, str]] = {
     "weighting": ("mmedpo.score.weightings", "Weighting"),
     "chat-model": ("mmedpo.chat.model", "ChatModel"),
     "protocol": ("mmedpo.evaluate.protocols.judgement", "AnswerProtocol"),
+    "answer-format": ("mmedpo.evaluate.given", "AnswerFormat"),
     "preference-format": ("mmedpo.preferences.layout", "PreferenceFormat"),
     "loss": ("mmedpo.train.losses.loss", "Loss"),
     "executor": ("mmedpo.run.executors.executor", "Executor"),
