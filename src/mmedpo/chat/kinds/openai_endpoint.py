@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies_environment, proxy_bypass
 
 from mmedpo.chat.kind import EVERY
@@ -158,8 +158,9 @@ async def _parts(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     while not answer.content.at_eof():
         reading = asyncio.ensure_future(answer.content.readany())
         try:
+            awaited: list[asyncio.Future[Any]] = [reading] if closed is None else [reading, closed]
             if not lost:
-                await asyncio.wait({reading, closed} if closed else {reading}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)  # what came before the end is handed out by it
             if not reading.done():
                 raise Transient("reply is no HTTP")
