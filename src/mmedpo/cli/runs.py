@@ -54,8 +54,8 @@ def run(
     from mmedpo.run import CallOptions, open_run, run_folder
 
     _refuse_processes("run")
-    folder = run_folder(runs, Path(recipe).stem if name is None else name)
     resolved = load_settings(recipe, settings)
+    folder = run_folder(runs, Path(recipe).stem if name is None else name)
     if donors is not None and not donors.is_dir():
         raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
