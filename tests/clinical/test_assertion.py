@@ -262,6 +262,10 @@ def test_sides_with_values_that_name_no_finding(answer: str) -> None:
         ("New nodule, no effusion.", {("pleural effusion", "absent", ""), ("nodule", "present", "")}),
         ("The mass was followed and has cleared.", {("mass", "resolved", "")}),
         ("Fracture is excluded.", {("fracture", "absent", "")}),
+        # what is to be looked at is there, and a box in a sentence takes nothing away
+        ("The nodule should be evaluated with CT.", {("nodule", "present", "")}),
+        ("Small effusion, [x] nodule.", {("pleural effusion", "present", ""), ("nodule", "present", "")}),
+        ("Fracture (x) and a mass.", {("fracture", "present", ""), ("mass", "present", "")}),
     ],
 )
 def test_places_hedges_and_what_is_new(text: str, expected: set[tuple[str, str, str]]) -> None:

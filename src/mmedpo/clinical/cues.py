@@ -109,8 +109,8 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
     )),
     ("unknown", "backward", (  # asked for, not found
         r"(?:should|must|needs? to|has to|have to|ought to|is to|are to|to)(?: also| still)? be (?:(?:{adv}) )*"
-        r"(?:excluded|ruled out|confirmed|evaluated|assessed|determined|clarified|sought|looked for|worked up)",
-        r"needs? (?:to be )?(?:exclusion|confirmation|evaluation|assessment|clarification)",
+        r"(?:excluded|ruled out|confirmed|sought|looked for)",
+        r"needs? (?:exclusion|confirmation|to be looked for)",
     )),
     ("absent", "forward", (
         r"no|non|{not}|without|w o|neither|nor|{cannot} (?:see|identify|find|detect|appreciate|visuali[sz]e|discern)",

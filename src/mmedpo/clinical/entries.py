@@ -129,15 +129,18 @@ def _by_box(text: str, line: Sequence[Token]) -> list[list[Token]]:
     again = next((m.first for m in findings if line[min(m.last + 1, len(line) - 1)].text in (":", "=")), 0)
     if again:  # another entry begins: "Fracture: [ ] yes [x] no  Effusion: [x] yes [ ] no"
         return [*_by_box(text, line[:again]), *_by_box(text, line[again:])]
-    leads = boxes[0].first == 0 or line[boxes[0].first - 1].text in BREAKS
+    leads = boxes[0].first == 0 or line[boxes[0].first - 1].text in _LABELS
+    if not leads and _bare(line[boxes[-1].last + 1 :]):
+        return [list(line)]  # a box somewhere in a sentence
     head, items = _items(line, boxes, leads)
     about = {m.term.kind for m in terms_at(text, head)}
+    if "finding" in about and any(m.term.kind == "finding" for _, words in items for m in terms_at(text, words)):
+        return [list(line)]
     found: list[list[Token]] = []
     for box, words in items:
         mark = list(line[box.first : box.last + 1])
-        answers = all(token.text in _ANSWERS for token in words)
-        if not answers and ("finding" not in about or any(m.term.kind == "finding" for m in terms_at(text, words))):
-            own = [*_bare(head), *words] if about & {"side", "zone"} and "finding" not in about else words
+        if "finding" not in about and not all(token.text in _ANSWERS for token in words):
+            own = [*_bare(head), *words] if about & {"side", "zone"} else words
             found.append(sorted([*mark, *own], key=lambda token: token.start))
         elif box.ticked and head:
             found.append([*head, *words])
