@@ -16,12 +16,14 @@ from mmedpo.storage.raw import RawRow
 from mmedpo.storage.text import foreign
 
 _BATCH = 64
-"""Rows that are decoded at a time."""
+"""Rows that are decoded at a time; they may hold images."""
+_OWN_BATCH = 4096
+"""The same for tables of records, which hold none."""
 _FILE_MAGIC = b"ARROW1"
 
 
 def columnar_rows(
-    path: Path, error: type[MMedPOError], what: str, *, maps: bool = False, fix: str = "download or write it again"
+    path: Path, error: type[MMedPOError], what: str, *, own: bool = False, fix: str = "download or write it again"
 ) -> Iterator[RawRow]:
     """The rows of a `.parquet` file, or of an `.arrow` file or stream.
 
@@ -29,7 +31,8 @@ def columnar_rows(
         path: the file.
         error: raised, with one clear line, when it is damaged, or would take more memory than tables do.
         what: what the rows are.
-        maps: give maps as dictionaries, and take a key that stands twice for damage; else as lists of pairs.
+        own: a table as we write them: rows are small, and maps become dictionaries (else lists of pairs), in which a
+            key that stands twice is damage.
         fix: what the message on a damaged file advises.
     """
     with path.open("rb") as handle:
@@ -39,7 +42,7 @@ def columnar_rows(
     if told and not head.startswith(b"PAR1" if parquet else _FILE_MAGIC):
         raise error(f"{path} is {told}")
     try:
-        yield from _parquet(path, error, maps) if parquet else _arrow(path, head.startswith(_FILE_MAGIC), error)
+        yield from _parquet(path, error, own) if parquet else _arrow(path, head.startswith(_FILE_MAGIC), error)
     except error:
         raise
     except (Exception, MemoryError) as problem:
@@ -64,7 +67,7 @@ def column_names(path: Path) -> list[str]:
         return list(pq.read_schema(handle).names)
 
 
-def _parquet(path: Path, error: type[MMedPOError], maps: bool) -> Iterator[RawRow]:
+def _parquet(path: Path, error: type[MMedPOError], own: bool) -> Iterator[RawRow]:
     import pyarrow.parquet as pq
 
     # Files are opened here: Arrow would spell their names in UTF-8, whatever the system's encoding is.
@@ -82,8 +85,8 @@ def _parquet(path: Path, error: type[MMedPOError], maps: bool) -> Iterator[RawRo
     with path.open("rb") as handle, pq.ParquetFile(handle, read_dictionary=texts) as table:
         # One group at a time: each has dictionaries of its own, and Arrow cannot join nested ones.
         for group in range(metadata.num_row_groups):
-            for batch in table.iter_batches(batch_size=_BATCH, row_groups=[group]):
-                for value in _values(batch, expansion, error, maps):
+            for batch in table.iter_batches(batch_size=_OWN_BATCH if own else _BATCH, row_groups=[group]):
+                for value in _values(batch, expansion, error, own):
                     yield RawRow(number, value, "", "", (number + 1) / total)
                     number += 1
 
@@ -144,9 +147,9 @@ def _batches(source: Any, is_file: bool, path: Path, error: type[MMedPOError]) -
             yield from table
 
 
-def _values(batch: Any, expansion: Expansion, error: type[MMedPOError], maps: bool = False) -> Iterator[Any]:
+def _values(batch: Any, expansion: Expansion, error: type[MMedPOError], own: bool = False) -> Iterator[Any]:
     """The rows of a batch as Python objects, counted before they are made."""
-    options = {"maps_as_pydicts": "strict"} if maps else {}
+    options = {"maps_as_pydicts": "strict"} if own else {}
     held = sum(weight(column) for column in batch.columns)
     if held <= LONGEST_ROW:
         expansion.add(held, batch.num_rows)

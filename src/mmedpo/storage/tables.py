@@ -49,7 +49,7 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
         difference = brief(", ".join(sorted(expected ^ there)))
         raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
     try:
-        rows = columnar_rows(path, RunFolderError, record_type.__name__, maps=True, fix="delete it and run again")
+        rows = columnar_rows(path, RunFolderError, record_type.__name__, own=True, fix="delete it and run again")
         return [record_type.model_validate(row.value) for row in rows]
     except ValidationError as error:
         first = error.errors()[0]
