@@ -8,6 +8,7 @@ from mmedpo.records import ProbePart, ProbeSummary
 from mmedpo.registry import register
 from mmedpo.report import figures
 from mmedpo.report.content import Comparison, Interval, Metric
+from mmedpo.report.formatting import number
 from mmedpo.report.parts import Part
 from mmedpo.report.section import NARROW, WIDE, Section, sections, svg
 from mmedpo.report.stored import Stored
@@ -138,8 +139,10 @@ def headlines(part: Probes, unit: str, width: float, *, narrow: bool = False) ->
         head = probe.rows[0].quantity
         for row in probe.rows:
             if probe.unit == unit and row.quantity == head:
+                found = row.mean
+                bounds = f"{number(found.value, 2)} ({number(found.low, 2)} to {number(found.high, 2)})"
                 rows.append(
-                    figures.ForestRow(row.model, row.mean.value, row.mean.low, row.mean.high, group=probe.title)
+                    figures.ForestRow(row.model, found.value, found.low, found.high, group=probe.title, text=bounds)
                 )
     title = "What probes measured, every model"
     return figures.forest(rows, title=title, axis=unit, width=width, narrow=narrow, decimals=2)
