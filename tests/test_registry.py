@@ -228,7 +228,7 @@ def test_a_section_from_outside_that_lacks_something_ends_the_run_before_it_begi
     from mmedpo import open_run, run_stages
 
     names("section")
-    register("section", "half")(type("S", (), {"heading": "h", "order": 1, "template": "t"}))
+    register("section", "half")(type("S", (Section,), {"heading": "h", "order": 1, "template": "t"}))
     with open_run(tmp_path / "r", load_settings("phantom-mmedpo")) as run:
         with pytest.raises(ConfigError, match=r"section 'half' \(.*\) has no gather\(\)"):
             run_stages(run)

@@ -178,6 +178,7 @@ def test_the_recipes_are_listed_each_with_what_it_is(capsys: pytest.CaptureFixtu
         (["train", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "."], "is not a run folder"),
         (["ground", "run", "nowhere"], "nowhere is not a run folder"),
+        (["reproduce", "bad.yaml"], "error: table bad.yaml is not valid YAML"),
         (["reproduce", "no-such-table"], "error: unknown table 'no-such-table'; shipped: "),
     ],
     ids=lambda value: " ".join(value).strip() if isinstance(value, list) else "",
@@ -187,6 +188,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "taken").write_text("a file")
+    (tmp_path / "bad.yaml").write_bytes(b"arms: [\xe8\xff")
     assert line in _refused(arguments, capsys)
 
 

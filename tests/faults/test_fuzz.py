@@ -15,6 +15,7 @@ import shutil
 import string
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -223,7 +224,7 @@ def _fuzzed(target: Callable[..., None], nest: _Nest, counted: Counter[str], *mo
     def round_of(number: int) -> None:
         quiet = settings(
             max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate, Phase.shrink], print_blob=True,
+            phases=[Phase.generate, Phase.shrink], print_blob=True, report_multiple_bugs=False,
         )  # fmt: skip
         seed(number)(quiet(given(st.data())(example)))()
 
@@ -248,7 +249,8 @@ def test_whatever_comes_in_ends_in_a_result_or_one_line(tmp_path: Path, capsys: 
             try:
                 one(number)
             except Exception as error:
-                failures.append(f"round {number}: {type(error).__name__}: {str(error)[:2000]}")
+                told = "".join(traceback.format_exception(error))
+                failures.append(f"round {number}: {told[-3000:]}")
                 _tell(capsys, failures[-1])
     _tell(capsys, f"{sum(counted.values()):,} examples in {MINUTES:g} minutes: {dict(counted)}")
     assert failures == []
