@@ -31,8 +31,8 @@ def columnar_rows(
         path: the file.
         error: raised, with one clear line, when it is damaged, or would take more memory than tables do.
         what: what the rows are.
-        own: a Parquet table as we write them: small rows, and maps become dictionaries (else lists of pairs), in which a
-            key that stands twice is damage.
+        own: a Parquet table as we write them, of small rows: maps become dictionaries (else lists of pairs), and a key
+            that stands twice in one is damage.
         fix: what the message on a damaged file advises.
     """
     with path.open("rb") as handle:
