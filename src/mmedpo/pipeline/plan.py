@@ -30,7 +30,7 @@ def plan(settings: RunSettings) -> list[Stage]:
     stages = [data.stage(settings)]
     if settings.finetune is not None:
         stages.append(training.finetune_stage(settings))
-    if settings.preferences is None and "visual" in settings.curate.kinds:
+    if settings.grounds:
         stages.append(grounding.stage(settings))
     last: Sequence[Stage] = ()
     for number in range(1, settings.rounds + 1):

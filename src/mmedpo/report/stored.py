@@ -141,7 +141,7 @@ def _last_training(settings: RunSettings) -> str:
 
 def _is_grounded(settings: RunSettings) -> bool:
     """Whether groundings in the folder are this recipe's; an earlier one may have left some there."""
-    return settings.preferences is None and "visual" in settings.curate.kinds
+    return settings.grounds
 
 
 def _costs(run: Run) -> list[EndpointCost]:
