@@ -31,7 +31,7 @@ def test_by_hand(question, answer, error_type, found):
 
 
 def test_against_the_truth_of_generated_cases():
-    """A question rests on a finding exactly when it asks about one that is there, or about the whole of a sick image."""
+    """A question rests on a finding when it asks about one that is there, or about the whole of a sick image."""
     wrong = []
     asked = 0
     for seed in range(60):

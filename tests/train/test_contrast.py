@@ -38,7 +38,10 @@ def test_where_every_image_shares_the_finding_there_is_no_other():
     assert not alike.fits(step[0])
     # "Is there an abnormality?" is shared by any image that shows one.
     general = contrast({"a": ["opacity"], "b": ["nodule"], "c": []}, p=["abnormality"], r=[])
-    assert [one.other and one.other.views for one in general.put([pair("p", "a"), pair("r", "c")])] == [VIEWS["c"], None]
+    assert [one.other and one.other.views for one in general.put([pair("p", "a"), pair("r", "c")])] == [
+        VIEWS["c"],
+        None,
+    ]
     assert general.fits(step[0])
 
 

@@ -1,4 +1,4 @@
-"""What terms compare, on one hand-made question: y_w = (5, 6), y_l = (5, 7), each under the image and the noised one."""
+"""What terms compare, on one hand-made question: y_w = (5, 6), y_l = (5, 7), under the image and the noised one."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def test_a_ground_truth_alone_is_seen_by_what_needs_no_other_side():
     assert loss_of(ANSWER, {"loss": "nll"})[2] == [WRITTEN]
     objective = Objective([TermSettings()], 1.0)
     assert not objective.needs(ANSWER)
-    with pytest.raises(TrainingError, match=r"term 'sigmoid' .* looks at none of the 1 pairs: it needs a rejected side"):
+    with pytest.raises(
+        TrainingError, match=r"term 'sigmoid' .* looks at none of the 1 pairs: it needs a rejected side"
+    ):
         objective.check([ANSWER])
 
 

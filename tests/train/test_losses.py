@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmedpo.config import TermSettings
+from mmedpo.engine import Branch
 from mmedpo.errors import ConfigError
 from mmedpo.registry import names
-from mmedpo.engine import Branch
 from mmedpo.train.groups import BranchPair
 from mmedpo.train.losses import PairValues
 from mmedpo.train.objectives import Objective

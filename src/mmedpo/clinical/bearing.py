@@ -51,9 +51,7 @@ def shown_in(examples: Iterable[Example]) -> Mapping[str, frozenset[str]]:
 
 def marked_by(labels: Iterable[str]) -> frozenset[str]:
     """Findings that labels of regions name; empty where they name none that the lexicon knows."""
-    return frozenset(
-        match.term.name for label in labels for match in find_terms(label) if match.term.kind == "finding"
-    )
+    return frozenset(match.term.name for label in labels for match in find_terms(label) if match.term.kind == "finding")
 
 
 def shares(ours: Iterable[str], theirs: Iterable[str]) -> bool:

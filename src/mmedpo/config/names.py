@@ -157,12 +157,13 @@ def _refuse_idle(settings: RunSettings) -> None:
 def _refuse_idle_curation(settings: RunSettings) -> None:
     curate = settings.curate
     visual = settings.preferences is None and "visual" in curate.kinds
-    if visual and not settings.grounds and "region" in lookup("noise", curate.noise.kind).options:
-        if curate.noise.region == "lesion":
-            raise ConfigError(
-                f"curate.kinds asks for visual pairs with curate.noise.kind={curate.noise.kind} in the lesion, but "
-                "ground.tool is 'none'; name a tool, or set curate.noise.region=global, or curate.kinds=[text]"
-            )
+    in_lesion = curate.noise.region == "lesion" and "region" in lookup("noise", curate.noise.kind).options
+    if visual and in_lesion and not settings.grounds:
+        raise ConfigError(
+            "curate.kinds asks for visual pairs but ground.tool is 'none', and the noise "
+            f"{curate.noise.kind!r} is one of the lesion; name a tool, or set curate.noise.kind=crop or "
+            "curate.noise.region=global, or curate.kinds=[text]"
+        )
     judge = lookup("judge", curate.judge.partition(":")[0])
     if "text" in curate.kinds and not getattr(judge, "reads_candidates", True):
         idle = {"candidates", "temperature", "top_p", "max_new_tokens"}

@@ -52,8 +52,8 @@ class TermSettings(Settings):
     """One term of the objective: weight * mean over the pairs of loss (METHOD section 4)."""
 
     loss: str = "sigmoid"
-    """Registered name, see docs/training.md: sigmoid, ipo, margin, nll ... It is looked up when a run that trains starts,
-    not when the recipe is read: losses load torch."""
+    """Registered name, see docs/training.md: sigmoid, ipo, margin, nll ... It is looked up when a run that trains
+    starts, not when the recipe is read: losses load torch."""
     weight: float = Field(1.0, gt=0, le=1e6)
     """lambda, the share of this term."""
     beta: float | None = Field(None, gt=0, le=1000)
@@ -73,7 +73,8 @@ class TermSettings(Settings):
     weighted: bool | None = None
     """Whether the pair's weight multiplies this term; None: as the loss has it (regularisers are not weighted)."""
     kinds: tuple[PairKind, ...] = Field(("text", "visual", "answer"), min_length=1)
-    """Kinds of pairs this term looks at, as far as they hold what it compares; the mean is over all pairs all the same."""
+    """Kinds of pairs this term looks at, as far as they hold what it compares; the mean is over all pairs all the
+    same."""
     form: Form = "given"
     """What it compares: the two sides of a pair as they stand (`given`), or, of visual pairs, other answers and images;
     those need the wrong answer of the same question (a text pair)."""

@@ -11,10 +11,10 @@ from typing import TypeGuard
 from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
+from mmedpo.clinical.bearing import marked_by, rests_on, shares
 from mmedpo.config import RunSettings, speaker
 from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
-from mmedpo.clinical.bearing import marked_by, rests_on, shares
 from mmedpo.curate.pairs import answer_pair, text_pair, visual_pair
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.library import by_image

@@ -6,6 +6,7 @@ over `phantom-mmedpo`, `vqa-rad-irpo` the same over `vqa-rad`; several may follo
 
 from __future__ import annotations
 
+import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from mmedpo.errors import ConfigError, brief, shown
 from mmedpo.recipes.reading import MOST_BYTES, read_yaml
 
-
 LISTED = "phantom"
 """The dataset with which every method is listed; it needs no files of the user."""
+LONGEST_NAME = 60
+"""Characters of a name that is compared with known ones."""
 ITSELF = "mmedpo"
 """The method that recipes of datasets describe."""
 
@@ -75,8 +77,12 @@ def read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, An
     elif (composed := composed_of(str(recipe))) is not None:
         return _composed(*composed)
     else:
-        known = ", ".join(shipped_recipes())
-        raise ConfigError(f"unknown recipe {shown(str(recipe))}; shipped: {known}; or a .yaml file")
+        close = difflib.get_close_matches(str(recipe)[:LONGEST_NAME], shipped_recipes(), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(
+            f"unknown recipe {shown(str(recipe))}; {hint}Shipped are {', '.join(_files())}, each DATASET-METHOD "
+            "(`mmedpo recipes` lists the methods); or a .yaml file"
+        )
     raw = read_yaml(text, name)
     if not isinstance(raw, dict):
         raise ConfigError(f"{name} must be a mapping of settings, found {type(raw).__name__}")
@@ -136,8 +142,9 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     for name, value in change.items():
         if value is None:
             merged.pop(name, None)
-        elif isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = _merge(merged[name], value)
+        elif isinstance(value, dict):
+            below = merged.get(name)
+            merged[name] = _merge(below if isinstance(below, dict) else {}, value)
         else:
             merged[name] = value
     return merged

@@ -23,7 +23,7 @@ ErrorType = Literal[
 """What a question asks for, and so the way in which its answer can go wrong."""
 
 PairKind = Literal["text", "visual", "answer"]
-"""`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v). `answer`: the ground truth alone."""
+"""`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v). `answer`: the truth alone."""
 
 
 NoiseRegion = Literal["lesion", "global"]
@@ -153,7 +153,8 @@ class PreferencePair(Record):
     """One preference: `chosen` given the image over `rejected` given the (noised) image.
 
     A text pair has two answers and no noise; a visual pair has the same answer twice and a noised
-    image on the rejected side; an `answer` has nothing on the rejected side. Raw score and derived weight are stored apart.
+    image on the rejected side; an `answer` has nothing on that side. Raw score and derived weight are
+    stored apart.
     """
 
     pair_id: str

@@ -53,7 +53,7 @@ class Contrast:
         self.limit = min(max_length, vlm.context_length)
 
     def put(self, pairs: Sequence[BranchPair]) -> list[BranchPair]:
-        """The pairs of a step, each with another image where one fits: the first that does, in order, from its own on."""
+        """The pairs of a step, each with another image where one fits: the first that does, from its own on."""
         heads = {pair.chosen.views: pair.chosen for pair in pairs}
         order = list(heads)
         return [self._put(pair, [heads[views] for views in _after(order, pair.chosen.views)]) for pair in pairs]
@@ -93,9 +93,7 @@ def contrast_of(
     training = [example for example in examples if example.split == "train"]
     kinds = {example.example_id: example.error_type for example in training}
     asked = {
-        pair.pair_id: Asked(
-            pair.question, rests_on(pair.question, pair.chosen, kinds.get(pair.example_id, "other"))
-        )
+        pair.pair_id: Asked(pair.question, rests_on(pair.question, pair.chosen, kinds.get(pair.example_id, "other")))
         for pair in pairs
     }
     shown = shown_in(training)

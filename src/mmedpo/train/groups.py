@@ -41,7 +41,7 @@ class BranchPair:
     rejected_weights: TokenWeights = ()
     """Weights of the tokens of y_l."""
     wrong: Branch | None = None
-    """(y_l, x) of a visual pair, y_l the wrong answer of its question; None where there is none, or none is asked for."""
+    """(y_l, x) of a visual pair, y_l the wrong answer of its question; None where there is none, or none is wanted."""
     wrong_shown: Branch | None = None
     """(y_l, x*) of the same."""
     edited: tuple[TokenWeights, TokenWeights] | None = None

@@ -101,9 +101,7 @@ class Objective:
 
     def needs(self, pair: BranchPair) -> bool:
         """Whether a pair contributes anything: if not, it needs no forward pass."""
-        return any(
-            term.branches(pair) is not None and (not term.weighted or pair.weight != 0) for term in self._terms
-        )
+        return any(term.branches(pair) is not None and (not term.weighted or pair.weight != 0) for term in self._terms)
 
     def branches(self, pair: BranchPair) -> list[Branch]:
         """What the policy must be asked of a pair, the preferred branch first."""

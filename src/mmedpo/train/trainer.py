@@ -191,17 +191,15 @@ class PreferenceTrainer(Trainer):
             loss = -policy.values.sum()
             measured = torch.tensor([loss.item(), 0.0, 0.0, 0.0, len(policy.values), 0.0])
         else:
-            values = {
-                view: pair_values(pairs, branches, policy, self.reference, view) for view in self.objective.views
-            }
+            values = {view: pair_values(pairs, branches, policy, self.reference, view) for view in self.objective.views}
             loss = self.objective.sum(values)
             measured = torch.tensor([loss.item(), *self._rewards(values.get(View()))])
         self._noted += measured
         return loss
 
     def _rewards(self, values: PairValues | None) -> list[float]:
-        """Sums over the pairs whose both sides are compared with the reference: chosen, rejected, won, how many; and how
-        many pairs were put to another image."""
+        """Sums over the pairs whose both sides are compared with the reference: chosen, rejected, won, how many; and
+        how many pairs were put to another image."""
         if values is None:
             return [0.0] * 5
         known = values.complete & values.chosen.isfinite() & values.rejected.isfinite()

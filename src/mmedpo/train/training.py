@@ -20,10 +20,10 @@ from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
 from mmedpo.models.slots import load_start
 from mmedpo.models.vlm import VisionLanguageModel
-from mmedpo.records import Drop, Example, PreferencePair
+from mmedpo.records import Drop, Example, FactorValue, PreferencePair
 from mmedpo.records.looks import LOGPROB, SCORE, best_look, watch_log
 from mmedpo.run import Run
-from mmedpo.run.layout import EXAMPLES, LOG, PAIRS, REFERENCE
+from mmedpo.run.layout import EXAMPLES, FACTORS, LOG, PAIRS, REFERENCE
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import hash_path, move
 from mmedpo.storage.tables import write_text
@@ -37,6 +37,7 @@ from mmedpo.train.trainer import (
     training_arguments,
 )
 from mmedpo.train.watch import Watch
+from mmedpo.train.weighing import weigh
 
 GenerationProbe = Callable[[VisionLanguageModel, FeatureStore, Sequence[Example]], Mapping[str, float]]
 """Answers the questions with the current model and gives `probe_score` (0..1) and what it is made of."""
@@ -87,6 +88,11 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     )
     compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
     reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
+    if settings.factors:
+        seed = run.settings.seed
+        groups, factors = weigh(engine, groups, settings.factors, settings.factor_bounds, seed, run.track)
+        if state.is_main_process:
+            run.write(FACTORS, FactorValue, factors)
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
     _settle(run, engine, groups)

@@ -34,8 +34,12 @@ def pair_values(
         view: which answers under which images, and which tokens of them.
     """
     ask = _Asked(branches, policy, reference)
-    both = [found if found is not None and ask.knows(*found) else None for pair in pairs for found in [sides(pair, view)]]
-    chosen = [found[0] if found else (preferred(pair, View()) or NOTHING) for pair, found in zip(pairs, both, strict=True)]
+    both = [
+        found if found is not None and ask.knows(*found) else None for pair in pairs for found in [sides(pair, view)]
+    ]
+    chosen = [
+        found[0] if found else (preferred(pair, View()) or NOTHING) for pair, found in zip(pairs, both, strict=True)
+    ]
     rejected = [found[1] if found else NOTHING for found in both]
     others = [_other(pair) if pair.other is not None and pair.other in ask.number else NOTHING for pair in pairs]
     device = policy.values.device
@@ -64,9 +68,7 @@ def _other(pair: BranchPair) -> Compared:
 class _Asked:
     """What the policy said of each branch, and how it differs from the reference."""
 
-    def __init__(
-        self, branches: Sequence[Branch], policy: TokenLogprobs, reference: Mapping[Branch, Tensor]
-    ) -> None:
+    def __init__(self, branches: Sequence[Branch], policy: TokenLogprobs, reference: Mapping[Branch, Tensor]) -> None:
         self.number = {branch: index for index, branch in enumerate(branches)}
         lengths = policy.tokens.tolist()
         self.starts = [0, *torch.tensor(lengths).cumsum(0).tolist()]
@@ -99,7 +101,10 @@ class _Asked:
     def tokens(self, compared: Sequence[Compared]) -> Tensor:
         """[pairs] tokens of weight above 0 on each pair's side."""
         counts = [
-            sum(sum(w > 0 for w in weights) if weights else len(branch.response) for branch, weights in zip(*side, strict=True))
+            sum(
+                sum(w > 0 for w in weights) if weights else len(branch.response)
+                for branch, weights in zip(*side, strict=True)
+            )
             for side in compared
         ]
         return self.advantage.new_tensor(counts)

@@ -10,6 +10,7 @@ from mmedpo.curate.perturb import perturb, vocabulary_of
 from mmedpo.records import Candidate, Drop, Example, Verdict
 from mmedpo.registry import register
 
+
 @register("judge", "injected")
 @dataclass(frozen=True)
 class InjectedJudge:

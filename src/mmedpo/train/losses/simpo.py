@@ -13,7 +13,7 @@ from mmedpo.train.losses.loss import LossOptions, PairValues, Use
 
 @register("loss", "simpo")
 class Simpo:
-    """-log sigmoid(beta log pi(y_w | x) / |y_w| - beta log pi(y_l | x*) / |y_l| - delta): SimPO, Eq. 6; delta is gamma."""
+    """-log sigmoid(beta log pi(y_w | x) / |y_w| - beta log pi(y_l | x*) / |y_l| - delta): Eq. 6; delta is gamma."""
 
     options: ClassVar[frozenset[str]] = frozenset({"beta", "delta"})
     uses: ClassVar[frozenset[Use]] = frozenset({"rejected"})
