@@ -14,7 +14,7 @@ from mmedpo.errors import TrainingError
 from mmedpo.train.forms import FORMS, View
 from mmedpo.train.groups import BranchPair, Wanted
 from mmedpo.train.objectives import Objective
-from mmedpo.train.values import pair_values
+from mmedpo.train.values import divergences, pair_values
 
 IMAGE, NOISED, ELSEWHERE = (Path(f"{name}.png") for name in ("image", "noised", "elsewhere"))
 
@@ -144,3 +144,19 @@ def test_several_pairs_at_once_are_the_sum_of_each_alone():
     alone = sum(loss_of(pair, *terms)[0].item() for pair in pairs)
     assert objective.sum(values).item() == pytest.approx(alone, rel=1e-9)
     assert values[View()].complete.tolist() == [True, False, True]
+
+
+def test_divergences_of_the_next_token_by_hand():
+    # Two places, two words: policy 1/2 1/2 and 9/10 1/10, reference 1/4 3/4 and 9/10 1/10; branches share the first.
+    policy = torch.tensor([[0.5, 0.5], [0.9, 0.1]], dtype=torch.float64).log()
+    frozen = torch.tensor([[0.25, 0.75], [0.9, 0.1]], dtype=torch.float64).log()
+    node = torch.tensor([0, 1, 0])
+    values, owner, tokens = torch.zeros(3, dtype=torch.float64), torch.tensor([0, 0, 1]), torch.tensor([2, 1])
+    # Logits may be shifted: 3 is added to all of one place.
+    asked_of = TokenLogprobs(values, owner, tokens, policy + torch.tensor([[3.0], [0.0]]), node)
+    forward, reverse = divergences(asked_of, TokenLogprobs(values, owner, tokens, frozen, node))
+    ahead = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    back = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    assert forward.tolist() == pytest.approx([ahead, 0.0, ahead], abs=1e-12)
+    assert reverse.tolist() == pytest.approx([back, 0.0, back], abs=1e-12)
+    assert all(part.isnan().all() for part in divergences(asked_of, None))

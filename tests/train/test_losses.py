@@ -49,6 +49,8 @@ def pairs(
         torch.tensor([False] * n),
         torch.tensor([True] * n),
         torch.tensor([other is not None] * n),
+        torch.tensor([0.5] * n, dtype=torch.float64, requires_grad=True),
+        torch.tensor([0.25] * n, dtype=torch.float64, requires_grad=True),
     )
 
 
@@ -122,6 +124,8 @@ S, F = -math.log(1 / (1 + math.exp(-1))), -math.log(1 / (1 + math.exp(1)))
         ("unpaired", {}, 2 / (1 + math.exp(0.5))),
         ("square", {}, 4.0),
         ("nll", {"per": "answer"}, 2.0),
+        ("token-kl", {}, 0.375),
+        ("token-kl", {"mix": 1.0}, 0.5),
     ],
 )
 def test_one_pair_by_hand(loss, options, expected):

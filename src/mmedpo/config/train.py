@@ -70,6 +70,8 @@ class TermSettings(Settings):
     """asymmetric: share of the rejected reward that counts; None: 0.5."""
     penalty: float | None = Field(None, ge=0, le=1000)
     """positive: how much a chosen answer below the reference costs; None: 50."""
+    mix: float | None = Field(None, ge=0, le=1)
+    """token-kl: share of KL(reference || policy), the rest is KL(policy || reference); None: 0.5."""
     weighted: bool | None = None
     """Whether the pair's weight multiplies this term; None: as the loss has it (regularisers are not weighted)."""
     kinds: tuple[PairKind, ...] = Field(("text", "visual", "answer"), min_length=1)

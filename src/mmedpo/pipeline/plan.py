@@ -131,7 +131,12 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
     if trains and run.settings.train.method == "preference":
         from mmedpo.train.objectives import Objective
 
-        Objective(run.settings.train.objective, run.settings.train.beta)
+        objective = Objective(run.settings.train.objective, run.settings.train.beta)
+        if objective.spreads and run.settings.train.tune == "full":
+            raise ConfigError(
+                "train.objective compares whole distributions with the reference, which is the model without its "
+                "adapter; set train.tune=lora, or remove the term"
+            )
     if trains:
         _check_trackers(run.settings)
     if run.settings.model.device.startswith("cuda") and any(

@@ -100,7 +100,7 @@ def objective(settings: TrainSettings) -> str:
     return " + ".join(_term(term, settings.beta) for term in settings.objective)
 
 
-WITHOUT_BETA = frozenset({"nll", "margin", "image-margin", "square"})
+WITHOUT_BETA = frozenset({"nll", "margin", "image-margin", "square", "token-kl"})
 """Losses of ours that know no temperature; of others that is not known without loading torch."""
 
 
@@ -109,8 +109,10 @@ def _term(term: TermSettings, beta: float) -> str:
     every = term.kinds == TermSettings().kinds
     kinds = "" if every else f" on {' and '.join(term.kinds)} pairs"
     form = "" if term.form == "given" else f", {term.form}"
-    told = [f"{name} {value:g}" for name in ("delta", "margin", "scale", "penalty") if (value := getattr(term, name))]
+    given = {name: getattr(term, name) for name in ("delta", "margin", "scale", "penalty", "mix")}
+    told = [f"{name} {value:g}" for name, value in given.items() if value is not None]
     told += [f"per {term.per}"] if term.per else []
+    told += ["weighted" if term.weighted else "not weighted"] if term.weighted is not None else []
     told += [f"{term.tokens} tokens"] if term.tokens != "all" else []
     if term.beta or term.loss not in WITHOUT_BETA:
         told.insert(0, f"beta {term.beta or beta:g}")

@@ -141,6 +141,11 @@ class Objective:
         return any("reference" in term.uses for term in self._terms)
 
     @property
+    def spreads(self) -> bool:
+        """Whether any term needs whole next-token distributions."""
+        return any("distributions" in term.uses for term in self._terms)
+
+    @property
     def contrasts(self) -> bool:
         """Whether any term looks at another image of the step."""
         return any("other-image" in term.uses for term in self._terms)

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mmedpo.config import TrainSettings
-from mmedpo.engine import Branch, Engine
+from mmedpo.engine import Branch, Engine, TokenLogprobs
 from mmedpo.errors import TrainingError
 from mmedpo.progress import Advance
 from mmedpo.train.checkpoints import MarkComplete, reading
@@ -191,11 +191,21 @@ class PreferenceTrainer(Trainer):
             loss = -policy.values.sum()
             measured = torch.tensor([loss.item(), 0.0, 0.0, 0.0, len(policy.values), 0.0])
         else:
-            values = {view: pair_values(pairs, branches, policy, self.reference, view) for view in self.objective.views}
+            frozen = self._frozen(branches) if self.objective.spreads else None
+            values = {
+                view: pair_values(pairs, branches, policy, self.reference, view, frozen)
+                for view in self.objective.views
+            }
             loss = self.objective.sum(values)
             measured = torch.tensor([loss.item(), *self._rewards(values.get(View()))])
         self._noted += measured
         return loss
+
+    @torch.no_grad()
+    def _frozen(self, branches: Sequence[Branch]) -> TokenLogprobs:
+        """The reference's answer to the same branches: the model without its adapter."""
+        with self.engine.vlm.model.disable_adapter():
+            return self.engine.logprobs(branches)
 
     def _rewards(self, values: PairValues | None) -> list[float]:
         """Sums over the pairs whose both sides are compared with the reference: chosen, rejected, won, how many; and

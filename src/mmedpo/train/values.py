@@ -22,6 +22,7 @@ def pair_values(
     policy: TokenLogprobs,
     reference: Mapping[Branch, Tensor],
     view: View = View(),  # noqa: B008 - a constant
+    frozen: TokenLogprobs | None = None,
 ) -> PairValues:
     """Values of the pairs under one view, differentiable with respect to the policy.
 
@@ -32,6 +33,7 @@ def pair_values(
         reference: log pi_0 of every token of the branches that terms compare with the reference, [tokens] each,
             float32; where a branch has none, its advantage is not a number.
         view: which answers under which images, and which tokens of them.
+        frozen: the reference's answer to the same branches, where whole distributions are compared.
     """
     ask = _Asked(branches, policy, reference)
     both = [
@@ -42,6 +44,7 @@ def pair_values(
     ]
     rejected = [found[1] if found else NOTHING for found in both]
     others = [_other(pair) if pair.other is not None and pair.other in ask.number else NOTHING for pair in pairs]
+    forward, reverse = divergences(policy, frozen)
     device = policy.values.device
     return PairValues(
         chosen=ask.sums(chosen, ask.advantage),
@@ -56,6 +59,8 @@ def pair_values(
         other_logprob=ask.sums(others, policy.values),
         answer=torch.tensor([pair.kind == "answer" for pair in pairs], device=device),
         complete=torch.tensor([found is not None for found in both], device=device),
+        forward_kl=ask.sums(chosen, forward),
+        reverse_kl=ask.sums(chosen, reverse),
         contrasted=torch.tensor([other is not NOTHING for other in others], device=device),
     )
 
@@ -63,6 +68,20 @@ def pair_values(
 def _other(pair: BranchPair) -> Compared:
     assert pair.other is not None
     return Compared((pair.other,), (pair.chosen_weights,))
+
+
+def divergences(policy: TokenLogprobs, frozen: TokenLogprobs | None) -> tuple[Tensor, Tensor]:
+    """[targets] KL(pi_0 || pi) and KL(pi || pi_0) of the token predicted there, nats; not numbers without `frozen`."""
+    if frozen is None:
+        unknown = torch.full_like(policy.values, float("nan"))
+        return unknown, unknown
+    assert policy.logits is not None
+    assert frozen.logits is not None
+    assert policy.node is not None
+    p, q = policy.logits.log_softmax(-1), frozen.logits.log_softmax(-1)
+    forward = (q.exp() * (q - p)).sum(-1)
+    reverse = (p.exp() * (p - q)).sum(-1)
+    return forward[policy.node], reverse[policy.node]
 
 
 class _Asked:

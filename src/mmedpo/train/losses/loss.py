@@ -6,8 +6,9 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-Use = Literal["reference", "rejected", "other-image"]
-"""What a loss needs beside log pi of the preferred answer."""
+Use = Literal["reference", "rejected", "other-image", "distributions"]
+"""What a loss needs beside log pi of the preferred answer: log pi_0, the other side, another image of the step, the
+whole next-token distributions of policy and reference."""
 
 
 class PairValues(NamedTuple):
@@ -42,6 +43,10 @@ class PairValues(NamedTuple):
     """True where both sides are there; elsewhere the other numbers of the rejected side are not."""
     contrasted: Tensor
     """True where there is an x'."""
+    forward_kl: Tensor
+    """sum over the tokens of y_w that count of KL(pi_0 || pi) of the next token; not a number where not asked for."""
+    reverse_kl: Tensor
+    """The same of KL(pi || pi_0)."""
 
 
 class LossOptions(NamedTuple):
@@ -59,6 +64,8 @@ class LossOptions(NamedTuple):
     """What a likelihood is summed over."""
     scale: float = 0.5
     """Share of the rejected reward that counts."""
+    mix: float = 0.5
+    """Share of the forward divergence."""
     penalty: float = 50.0
     """Cost of a chosen answer that is less likely than under the reference."""
 
