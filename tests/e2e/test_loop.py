@@ -32,6 +32,7 @@ SMALL = [
 ]
 SHORT = {"phantom-mmedpo-anchored", "phantom-sft-contrast"}
 """Recipes that are run to their end always: between them factors, contrasts, ground truths alone and a margin."""
+REFERENCE_FREE = ("phantom-mmedpo-anchored", "phantom-sft-contrast", "phantom-sft-weighted", "phantom-simpo")
 ASKED = {"phantom-self-rewarding", "phantom-sima"}
 """Recipes that ask a language model of the user's."""
 PHANTOM_RECIPES = [
@@ -104,6 +105,8 @@ def test_every_phantom_recipe_runs_to_its_report(recipe, whole, tmp_path):
     logged = [entry["loss"] for entry in json.loads((folder / "train" / "log.json").read_text()) if "loss" in entry]
     assert logged
     assert all(math.isfinite(loss) for loss in logged)
+    assert (folder / "reference").exists() == (recipe not in ("phantom-sft", *REFERENCE_FREE))
+    assert (folder / "train" / "factors.parquet").exists() == bool(settings.train.factors)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(whole, tmp_path):
