@@ -275,3 +275,24 @@ def test_changing_only_the_rejected_image_changes_loss_and_gradient(engine):
         results.append((loss.item(), adapter_gradients(engine.vlm, loss)))
     assert abs(results[0][0] - results[1][0]) > 1e-4
     assert any(float((a - b).abs().max()) > 1e-5 for a, b in zip(results[0][1], results[1][1], strict=True))
+
+
+def test_whole_distributions_are_those_of_plain_sequences_and_bring_their_gradient(engine):
+    from mmedpo.train.values import divergences
+
+    prompt = (1, *[IMAGE] * IMAGE_TOKENS, 10)
+    branches = [Branch((VIEWS[0],), prompt, answer) for answer in ((20, 21, EOS), (20, 22, EOS))]
+    found = {}
+    for form in ("packed", "plain"):
+        engine.form = form
+        policy = engine.logprobs(branches)
+        with torch.no_grad(), engine.vlm.model.disable_adapter():
+            frozen = engine.logprobs(branches)
+        found[form] = divergences(policy, frozen)
+    for packed, plain in zip(found["packed"], found["plain"], strict=True):
+        assert torch.allclose(packed, plain, atol=1e-5)
+        assert bool((plain > 0).all())
+    # The first token of both answers is predicted at one place.
+    assert found["packed"][0][0] == found["packed"][0][3]
+    gradients = adapter_gradients(engine.vlm, found["plain"][0].sum() + found["plain"][1].sum())
+    assert any(float(gradient.abs().max()) > 1e-6 for gradient in gradients)
