@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from mmedpo.config import RunSettings, dump_settings, load_settings, validate_settings
 from mmedpo.errors import ConfigError
-from mmedpo.recipes import recipe_description, shipped_recipes
+from mmedpo.recipes import methods, recipe_description, shipped_recipes
 
 BASE = "phantom-mmedpo"
 FROM_USER = {
@@ -377,6 +377,19 @@ def test_a_method_is_laid_over_the_recipe_of_any_dataset(tmp_path: Path) -> None
     assert load_settings(mine).train == phantom.train
     assert "unknown recipe" in _refused("phantom-irpo-dop")
     assert "unknown recipe" in _refused("phantomirpo")
+
+
+@pytest.mark.parametrize("dataset", ["phantom", "vqa-rad"])
+def test_every_method_goes_with_every_dataset_and_after_fine_tuning(dataset: str) -> None:
+    for method in methods():
+        server = [
+            line for name, line in SERVERS.items() if {"self-rewarding": "self", "sima": "critic"}.get(method) == name
+        ]
+        root = [] if dataset == "phantom" else ["data.root=/data/set"]
+        plain = load_settings(f"{dataset}-{method}", [*root, *server])
+        after = load_settings(f"{dataset}-{method}-after-sft", [*root, *server])
+        assert after.finetune is not None
+        assert (after.curate, after.train, after.score) == (plain.curate, plain.train, plain.score)
 
 
 def test_what_the_reader_must_know_of_a_method_comes_beside_that_of_the_data() -> None:
