@@ -30,8 +30,8 @@ BRANCHES = {
     "w'": Branch(OTHER, PROMPT, RIGHT),
 }
 LOGPROBS = {"w": (-1.0, -3.0), "w*": (-1.0, -2.5), "l": (-0.5, -2.0), "l*": (-1.5, -2.5), "w'": (-1.0, -3.5)}
-REFERENCE = {"w": (-1.0, -2.0), "w*": (-1.0, -3.0), "l": (-1.0, -3.0), "l*": (-1.0, -2.0)}
-"""a: w -1, w* 0.5, l 1.5, l* -1; over the last tokens -1, 0.5, 1, -0.5. log pi: -4, -3.5, -2.5, -4, w' -4.5."""
+REFERENCE = {"w": (-1.0, -2.0), "w*": (-1.0, -3.0), "l": (-1.0, -3.0), "l*": (-1.0, -1.5)}
+"""a: w -1, w* 0.5, l 1.5, l* -1.5; over the last tokens -1, 0.5, 1, -1. log pi: -4, -3.5, -2.5, -4, w' -4.5."""
 EDITED = ((0.0, 1.0), (0.0, 1.0))
 WEIGHT = {"text": 1.25, "visual": 0.75, "answer": 1.0}
 
@@ -81,7 +81,7 @@ EXPECTED = {
     "mmedpo-unweighted": DPO + s(-1.5),
     "mmedpo-text": 1.25 * DPO,
     "visual": 0.75 * s(-1.5),
-    "mmedpo-joint": 2 * 0.75 * s(-1 + 1),
+    "mmedpo-joint": 2 * 0.75 * s(-1 + 1.5),
     "copo": s(-1.5),
     "dpo": DPO,
     "targeted": DPO,
@@ -99,11 +99,11 @@ EXPECTED = {
     "dpop": s(-1 - 1.5 - 50),
     "asymmetric": s(-1 - 0.75),
     "mdpo": DPO + s(-1.5) + s(-1),
-    "symmpo": DPO + s(-1 - 0.5) + 0.1 * ((-1 + 0.5) - (1.5 - 1)) ** 2,
-    "s-vco": s(-1.5) + s(-1 - 1.5),
-    "causal": s(-1 + 1) + s((-1 - 1) - (0.5 + 1.5)),
-    "reversed": DPO + 0.1 * s(-1 - 0.5),
-    "fire-mpo": s(-1 - 1) + 0.1 * s(-0.5 - 0.5),
+    "symmpo": DPO + s(-1.5 - 0.5) + 0.1 * ((-1 + 0.5) - (1.5 - 1.5)) ** 2,
+    "s-vco": s(-1.5) + s(-1.5 - 1.5),
+    "causal": s(-1 + 1.5) + s((-1 - 1.5) - (0.5 + 1.5)),
+    "reversed": DPO + 0.1 * s(-1.5 - 0.5),
+    "fire-mpo": s(-1 - 1) + 0.1 * s(-1 - 0.5),
     "sft-contrast": 4 + 0.3 * (1 - 0.5),
     "sft-weighted": 4.0,
     "mmedpo-anchored": 4 + 0.75 * (1 - (-4 + 3.5)),

@@ -7,6 +7,7 @@ lesion decides: not of modality, plane, or a finding that is not there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from mmedpo.clinical.conflict import related
 from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, extract_facts
@@ -18,6 +19,7 @@ OF_THE_PICTURE: frozenset[ErrorType] = frozenset({"modality", "plane"})
 """Questions about the picture itself: no finding decides them, whichever they name."""
 
 
+@lru_cache(maxsize=1 << 16)
 def rests_on(question: str, answer: str, error_type: ErrorType = "other") -> frozenset[str]:
     """Names of the findings that are there and that the answer rests on; empty when it rests on none.
 

@@ -51,6 +51,7 @@ class Contrast:
         self.asked = asked
         self.shows = shows
         self.limit = min(max_length, vlm.context_length)
+        self._shown = set(shows.values())
 
     def put(self, pairs: Sequence[BranchPair]) -> list[BranchPair]:
         """The pairs of a step, each with another image where one fits: the first that does, from its own on."""
@@ -61,7 +62,7 @@ class Contrast:
     def fits(self, pair: BranchPair) -> bool:
         """Whether any image may lack what the pair's answer rests on."""
         findings = self.asked[pair.pair_id].findings
-        return bool(findings) and any(not shares(findings, shown) for shown in self.shows.values())
+        return bool(findings) and any(not shares(findings, shown) for shown in self._shown)
 
     def _put(self, pair: BranchPair, others: Sequence[Branch]) -> BranchPair:
         question, findings = self.asked[pair.pair_id]

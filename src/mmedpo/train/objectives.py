@@ -141,6 +141,11 @@ class Objective:
         return any("reference" in term.uses for term in self._terms)
 
     @property
+    def weighs(self) -> bool:
+        """Whether the weight of a pair reaches any term."""
+        return any(term.weighted for term in self._terms)
+
+    @property
     def spreads(self) -> bool:
         """Whether any term needs whole next-token distributions."""
         return any("distributions" in term.uses for term in self._terms)

@@ -116,10 +116,6 @@ def _contrast(
     if not objective.contrasts:
         objective.check(every)
         return None
-    if settings.batch_groups == 1:
-        raise TrainingError(
-            "a term compares with another image of the step, but train.batch_groups=1 gives a step one image; raise it"
-        )
     contrast = contrast_of(vlm, pairs, run.read(EXAMPLES, Example), run.image_root, settings.max_length)
     # In some step, each of these meets an image that it can be put to.
     objective.check([replace(pair, other=pair.chosen) if contrast.fits(pair) else pair for pair in every])
