@@ -36,7 +36,7 @@ def noised_views(run: Run, examples: Sequence[Example]) -> dict[str, NoisedView]
 
 
 def _noiser(run: Run) -> Callable[[Sequence[Example]], list[NoisedView]]:
-    groundings = by_image(run.read(GROUNDINGS, Grounding))
+    groundings = by_image(run.read(GROUNDINGS, Grounding)) if run.settings.grounds else {}
     return lambda examples: [_noise(run, groundings, example) for example in examples]
 
 
@@ -54,7 +54,8 @@ def _noise(run: Run, groundings: Mapping[str, Grounding], example: Example) -> N
         schedule=settings.schedule,
         seed=derive_seed(run.settings.seed, "noise", sha),
     )
-    noised = noise_image(read_image(run.image_root, example.image.path), heatmap_of(run, groundings[sha]), spec)
+    heatmap = heatmap_of(run, groundings[sha]) if sha in groundings else None
+    noised = noise_image(read_image(run.image_root, example.image.path), heatmap, spec)
     name = f"{IMAGES}/{sha[:16]}.png"
     write_bytes(run.work_folder / name, png_bytes(noised))
     return NoisedView(image_sha256=sha, noise=spec, path=run.relative(name))
@@ -62,6 +63,8 @@ def _noise(run: Run, groundings: Mapping[str, Grounding], example: Example) -> N
 
 def _no_view(run: Run, grounding: Grounding | None) -> str:
     """Why an image gives no visual pair; empty when it does."""
+    if not run.settings.grounds:
+        return ""  # noise over the whole image asks no tool
     minimum = run.settings.ground.minimum_confidence
     if grounding is None:
         return "no-grounding"

@@ -40,6 +40,10 @@ class TokenLogprobs(NamedTuple):
     """[targets] number of the branch it belongs to, ascending."""
     tokens: Tensor
     """[branches] answer tokens, end-of-sequence included."""
+    logits: Tensor | None = None
+    """[nodes, vocabulary] of every place that predicts a token; None of a measurement of many passes."""
+    node: Tensor | None = None
+    """[targets] the place that predicts each answer token: branches that share a beginning share it."""
 
     def totals(self, weights: Tensor | None = None) -> Tensor:
         """[branches] sum over each answer's tokens, each times its weight ([targets]) where given."""
@@ -164,7 +168,7 @@ def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, br
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     values = logits[row, target] - logits.logsumexp(-1)[row]
     owner = torch.from_numpy(branch).to(values.device)
-    return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches))
+    return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches), logits, row)
 
 
 def _images(features: FeatureStore, views: Sequence[Path]) -> Any:

@@ -40,6 +40,7 @@ from mmedpo.records.evaluation import (
 from mmedpo.records.judging import (
     Candidate,
     Debated,
+    FactorValue,
     SourceWeights,
     Turn,
     Verdict,
@@ -63,6 +64,7 @@ __all__ = [
     "ErrorType",
     "Evaluation",
     "Example",
+    "FactorValue",
     "Grounding",
     "ImageRef",
     "ItemScore",

@@ -22,8 +22,8 @@ ErrorType = Literal[
 ]
 """What a question asks for, and so the way in which its answer can go wrong."""
 
-PairKind = Literal["text", "visual"]
-"""`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v)."""
+PairKind = Literal["text", "visual", "answer"]
+"""`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v). `answer`: the truth alone."""
 
 
 NoiseRegion = Literal["lesion", "global"]
@@ -153,7 +153,8 @@ class PreferencePair(Record):
     """One preference: `chosen` given the image over `rejected` given the (noised) image.
 
     A text pair has two answers and no noise; a visual pair has the same answer twice and a noised
-    image on the rejected side. Raw score and derived weight are stored apart.
+    image on the rejected side; an `answer` has nothing on that side. Raw score and derived weight are
+    stored apart.
     """
 
     pair_id: str
@@ -161,7 +162,7 @@ class PreferencePair(Record):
     example_id: str
     """The question it was made from."""
     kind: PairKind
-    """Text (D_t) or visual (D_v)."""
+    """Text (D_t), visual (D_v), or the ground truth alone."""
     image: ImageRef
     """The clean image, shown on the chosen side."""
     question: str
@@ -169,7 +170,7 @@ class PreferencePair(Record):
     chosen: str
     """Preferred answer y_w."""
     rejected: str
-    """Dispreferred answer y_l; equal to `chosen` in a visual pair."""
+    """Dispreferred answer y_l; equal to `chosen` in a visual pair, empty in an `answer`."""
     rejected_noise: NoiseSpec | None = None
     """How the rejected side's image was noised; None in a text pair, and where it was imported ready-made."""
     rejected_image_path: str | None = None

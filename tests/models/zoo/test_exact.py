@@ -90,6 +90,7 @@ def test_the_engine_settles_for_the_trie(engine):
 
 
 def test_another_image_and_a_changed_rejected_image_change_the_loss(engine):
+    from mmedpo.train.forms import View
     from mmedpo.train.groups import BranchPair
     from mmedpo.train.objectives import Objective
     from mmedpo.train.values import pair_values
@@ -103,7 +104,7 @@ def test_another_image_and_a_changed_rejected_image_change_the_loss(engine):
         reference = {item: torch.zeros(len(item.response)) for item in sides}
         pair = BranchPair("p", "visual", *sides, 1.0)
         objective = Objective((TermSettings(),), beta=1.0)
-        losses.append(objective.sum(pair_values([pair], sides, policy, reference)).item())
+        losses.append(objective.sum({View(): pair_values([pair], sides, policy, reference)}).item())
     assert abs(losses[0] - losses[1]) > 1e-4
     assert abs(losses[1] - losses[2]) > 1e-4
 
