@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmedpo.data.splits import disjoint_split, leak_report, linked
+from mmedpo.data.splits import disjoint_split, leak_report
+from mmedpo.linking import linked
 from mmedpo.errors import ConfigError
 from mmedpo.imaging.perceptual import perceptual_hash
 from mmedpo.records import Example, ImageRef

@@ -127,7 +127,7 @@ def test_each_view_is_measured_as_if_it_were_alone(tmp_path: Path, small_vlm) ->
         region: view_of(tmp_path / "views", asked, region) for region in ("lesion", "elsewhere")
     }
     for name, view in views.items():
-        branch = build_branch(small_vlm, view, asked.question, asked.answer, max_length=512, owner="q0")
+        branch = build_branch(small_vlm, [view], asked.question, asked.answer, max_length=512, owner="q0")
         alone = float(engine.measure([branch]).totals()[0])
         assert getattr(row, name) == pytest.approx(alone, abs=1e-4), name
     assert PROBE.measure(subject, []) == []

@@ -23,6 +23,7 @@ def text_pair(example: Example, verdict: Verdict) -> PreferencePair:
         example_id=example.example_id,
         kind="text",
         image=example.image,
+        other_images=example.other_images,
         question=example.question,
         chosen=verdict.chosen or example.answer,
         rejected=verdict.rejected,
@@ -35,10 +36,13 @@ def text_pair(example: Example, verdict: Verdict) -> PreferencePair:
 def visual_pair(example: Example, grounding: Grounding, noise: NoiseSpec, noised_path: str) -> PreferencePair:
     """The same answer to the clean image over the noised one; the tool's confidence is the raw score.
 
+    Of several images the one that the grounding speaks of is noised; the others stay.
+
     Raises:
         CurationError: the grounding speaks of another image.
     """
-    if grounding.image_sha256 != example.image.sha256:
+    shown = [image.sha256 for image in example.images]
+    if grounding.image_sha256 not in shown:
         raise CurationError(
             f"grounding of image {grounding.image_sha256[:12]} offered for {example.example_id!r}, "
             f"whose image is {example.image.sha256[:12]}; join groundings by image_sha256"
@@ -49,11 +53,13 @@ def visual_pair(example: Example, grounding: Grounding, noise: NoiseSpec, noised
         example_id=example.example_id,
         kind="visual",
         image=example.image,
+        other_images=example.other_images,
         question=example.question,
         chosen=example.answer,
         rejected=example.answer,
         rejected_noise=noise,
         rejected_image_path=noised_path,
+        noised_image=shown.index(grounding.image_sha256),
         error_type=example.error_type,
         origin=grounding.tool,
         score=grounding.confidence,

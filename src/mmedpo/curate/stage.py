@@ -181,11 +181,15 @@ def _visual_pairs(run: Run, examples: Sequence[Example]) -> tuple[list[Preferenc
     views = noised_views(run, examples)
     pairs, drops = [], []
     for example in examples:
-        view = views[example.image.sha256]
-        if view.noise is None:
-            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=view.reason))
-        else:
-            pairs.append(visual_pair(example, groundings[example.image.sha256], view.noise, view.path))
+        noised = [(groundings[i.sha256], views[i.sha256]) for i in example.images if views[i.sha256].noise is not None]
+        if not noised:
+            reason = views[example.image.sha256].reason
+            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
+            continue
+        # Of several images the one whose region the tool is surest of: the first of a series rarely holds the lesion.
+        grounding, view = max(noised, key=lambda found: -1.0 if found[0].confidence is None else found[0].confidence)
+        assert view.noise is not None
+        pairs.append(visual_pair(example, grounding, view.noise, view.path))
     return pairs, drops
 
 

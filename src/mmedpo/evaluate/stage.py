@@ -93,6 +93,8 @@ def _probe(run: Run, model: str) -> list[Drop]:
         size = max(len(prepared.examples), 1)
         probing = partial(prober, run, model, name, place.folder)
         rows = run.map(f"{name} of {model}", prepared.examples, size, probing, probe.record)
+        clusters = clusters_of(prepared.examples)
+        rows = [row.model_copy(update={"image_sha256": clusters[row.example_id]}) for row in rows]
         run.write(measured_by(name, model), probe.record, rows)
         drops += prepared.drops
     return drops

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmedpo.config import Part
 from mmedpo.errors import ModelError
+from mmedpo.records import IMAGE_PLACE
 
 UInt8Image = NDArray[np.uint8]
 """[H, W] or [H, W, 3], 0..255."""
@@ -166,8 +167,15 @@ class Family:
         )
 
     def render(self, question: str, images: int) -> str:
-        """The chat template's text of a question behind its images, up to where the answer starts."""
-        content = [*[{"type": "image"}] * images, {"type": "text", "text": question}]
+        """The chat template's text of a question behind its images, up to where the answer starts.
+
+        Where the question holds a place for each of several images, they stand there.
+        """
+        pieces = question.split(IMAGE_PLACE)
+        if images == 1 or len(pieces) != images + 1:
+            pieces = [*[""] * images, question]
+        parts = [part for piece in pieces for part in ({"type": "text", "text": piece}, {"type": "image"})][:-1]
+        content = [part for part in parts if part.get("text") != ""]
         return self._rendered([{"role": "user", "content": content}], opening=True)
 
     def _rendered(self, turns: list[dict[str, Any]], *, opening: bool) -> str:

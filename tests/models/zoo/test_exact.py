@@ -14,6 +14,8 @@ from mmedpo.models.hub import load_model, make_trainable
 from models.zoo.pictures import SIZES, VIEWS, read, stock_logprobs
 
 QUESTIONS = ["is there a nodule?", "is there a", "which plane is shown?"]
+BETWEEN = "is there a <image> nodule <image>?"
+"""Asked of two views, each at its place."""
 ANSWERS = ["yes", "yes, there is none", "no, there is none", "AP"]
 
 
@@ -41,10 +43,13 @@ def branch(vlm, views, question, answer):
     return Branch(views, tuple(vlm.prompt_ids(question, sizes)), tuple(vlm.answer_ids(answer)), sizes)
 
 
-ASKED = st.tuples(
-    st.lists(st.sampled_from(VIEWS), min_size=1, max_size=2).map(tuple),
-    st.sampled_from(QUESTIONS),
-    st.sampled_from(ANSWERS),
+ASKED = st.one_of(
+    st.tuples(
+        st.lists(st.sampled_from(VIEWS), min_size=1, max_size=2).map(tuple),
+        st.sampled_from(QUESTIONS),
+        st.sampled_from(ANSWERS),
+    ),
+    st.tuples(st.sampled_from([VIEWS[:2], VIEWS[1:]]), st.just(BETWEEN), st.sampled_from(ANSWERS)),
 )
 
 

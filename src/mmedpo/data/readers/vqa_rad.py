@@ -25,7 +25,7 @@ from mmedpo.data.dataset import (
     as_text,
     find_entry,
 )
-from mmedpo.data.splits import linked
+from mmedpo.linking import linked
 from mmedpo.errors import DataError
 from mmedpo.records import AnswerType, Drop, ErrorType
 from mmedpo.registry import register
