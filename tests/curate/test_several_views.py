@@ -41,7 +41,8 @@ def marked(number: int, confidence: float | None, heatmap: bool = True) -> Groun
 def test_of_several_views_the_one_the_tool_is_surest_of_is_noised_and_the_others_stay(tmp_path):
     examples = [question("e", 1, 2, 3), question("f", 3, 1), question("g", 4, 5), question("h", 5, 2), question("i", 6)]
     groundings = [
-        marked(1, 0.4), marked(2, 0.9), marked(3, None), marked(4, None, False), marked(5, None), marked(6, None, False),
+        marked(1, 0.4), marked(2, 0.9), marked(3, None),
+        marked(4, None, False), marked(5, None), marked(6, None, False),
     ]  # fmt: skip
     with open_run(tmp_path / "run", validate_settings({"curate": {"kinds": ["visual"]}}, "test")) as run:
         for number in range(1, 7):

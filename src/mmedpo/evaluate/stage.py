@@ -8,7 +8,7 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
 from mmedpo.evaluate.probes import Workplace, prober, probes_of
-from mmedpo.evaluate.scoring import score_predictions
+from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
 from mmedpo.run import BASE, TUNED, Run, Stage, picked
@@ -94,7 +94,7 @@ def _probe(run: Run, model: str) -> list[Drop]:
         probing = partial(prober, run, model, name, place.folder)
         rows = run.map(f"{name} of {model}", prepared.examples, size, probing, probe.record)
         clusters = clusters_of(prepared.examples)
-        rows = [row.model_copy(update={"image_sha256": clusters[row.example_id]}) for row in rows]
+        rows = [row.model_copy(update={"image_sha256": clusters.get(row.example_id, row.image_sha256)}) for row in rows]
         run.write(measured_by(name, model), probe.record, rows)
         drops += prepared.drops
     return drops

@@ -17,7 +17,6 @@ from mmedpo.registry import lookup
 from mmedpo.run import Run
 from mmedpo.storage.files import hash_input
 
-
 UNTOLD_VIEW = "untold"
 """View of a further image of a question: no tool for one view takes it."""
 

@@ -61,6 +61,8 @@ class Family:
     """What its tokens see beyond the causal. Windows and soft caps are read from the configuration."""
     sized: ClassVar[bool] = False
     """Whether the number of an image's tokens depends on the picture's size."""
+    several: ClassVar[bool] = True
+    """Whether a question may show several pictures; False where each would be cut up otherwise than alone."""
     merger: ClassVar[str] = ""
     """Name of a projector that lies *inside* the vision tower; empty where it lies beside it."""
     masks_by_kind: ClassVar[bool] = True
@@ -151,8 +153,14 @@ class Family:
         join what stands around a marker.
 
         Raises:
-            ModelError: the chat template does not render exactly one marker per picture.
+            ModelError: the chat template does not render exactly one marker per picture, or the model is not shown
+                several pictures this way.
         """
+        if len(sizes) > 1 and not self.several:
+            raise ModelError(
+                f"{self.name!r} was made to see several images in a question in another way than one, which is not "
+                "supported; show one (data.reports.views=first), or use another family"
+            )
         parts = self.render(question, len(sizes)).split(self.marker)
         expected = sum(self.image_tokens(size) for size in sizes)
         if len(parts) == len(sizes) + 1:

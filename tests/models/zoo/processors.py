@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-VIDEO = SimpleNamespace(merge_size=2, temporal_patch_size=2)
+VIDEO = SimpleNamespace(merge_size=2, temporal_patch_size=2, num_frames=1, fps=1, size={"longest_edge": 32})
 
 
 def own_processor(vlm: Any, monkeypatch: Any) -> Any:

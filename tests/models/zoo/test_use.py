@@ -17,20 +17,30 @@ from mmedpo.engine import Branch, Engine, FeatureStore
 from mmedpo.errors import ModelError
 from mmedpo.models.family import Size
 from mmedpo.models.generation import Decoding, generate_answers
-from mmedpo.models.hub import load_tuned, make_trainable, open_parts
+from mmedpo.models.hub import load_model, load_tuned, make_trainable, open_parts
 from mmedpo.records import IMAGE_PLACE
 from models.zoo.pictures import SIZES, VIEWS, read, stock_inputs, stock_logprobs
 from models.zoo.processors import own_processor
 
 QUESTION = "is there a nodule?"
 ASKED = [(VIEWS[:1], QUESTION), (VIEWS[1:2], "which plane is shown?"), (VIEWS[2:], QUESTION)]
-SEVERAL = [*ASKED, (VIEWS[:2], QUESTION), (VIEWS[1:], "is there a nodule in <image> or in <image>?")]
+SEVERAL = [(VIEWS[:2], QUESTION), (VIEWS[1:], "is there a nodule in <image> or in <image>?")]
 """Views and question; two views stand before a question, or between its words."""
+
+
+def asked_of(vlm):
+    return [*ASKED, *(SEVERAL if vlm.family.several else ())]
+
+
+def test_several_pictures_are_refused_where_each_would_be_cut_up_otherwise_than_alone(zoo_folder):
+    vlm = load_model(ModelSettings(name=str(zoo_folder("llava_onevision")), device="cpu"))
+    with pytest.raises(ModelError, match="several images in a question in another way than one"):
+        vlm.prompt_ids(QUESTION, [SIZES["wide"], SIZES["tall"]])
 
 
 def test_prompt_ids_are_those_of_the_checkpoints_own_processor(vlm, monkeypatch):
     processor = own_processor(vlm, monkeypatch)
-    for views, question in SEVERAL:
+    for views, question in asked_of(vlm):
         pictures = [Image.fromarray(read(view)).convert("RGB") for view in views]
         ours = vlm.prompt_ids(question, [SIZES[view.name] for view in views])
         if vlm.family.templated:
@@ -70,10 +80,11 @@ def test_the_number_of_image_tokens_follows_from_the_size_alone(shared_vlm, size
 
 @torch.no_grad()
 def test_batched_answers_are_those_of_one_by_one_and_of_the_stock_loop_from_pixels(vlm):
-    features = FeatureStore(vlm, read).each([views for views, _ in SEVERAL])
-    questions = [question for _, question in SEVERAL]
+    asked = asked_of(vlm)
+    features = FeatureStore(vlm, read).each([views for views, _ in asked])
+    questions = [question for _, question in asked]
     together = generate_answers(vlm, questions, features, Decoding(6))
-    for answer, question, feature, (views, _) in zip(together, questions, features, SEVERAL, strict=True):
+    for answer, question, feature, (views, _) in zip(together, questions, features, asked, strict=True):
         assert generate_answers(vlm, [question], [feature], Decoding(6)) == [answer]
         ids = vlm.prompt_ids(question, [SIZES[view.name] for view in views])
         prompt, generated = len(ids), []
@@ -119,7 +130,7 @@ def test_a_trained_projector_or_tower_gets_the_gradients_of_the_stock_forward(vl
     assert trained
     engine = Engine(vlm, FeatureStore(vlm, read), max_tokens=4096)
     batch = []
-    for views, question in SEVERAL[1:4]:
+    for views, question in asked_of(vlm)[1:4]:
         sizes = tuple(SIZES[view.name] for view in views)
         batch.append(Branch(views, tuple(vlm.prompt_ids(question, sizes)), tuple(vlm.answer_ids("yes")), sizes))
     expected = torch.cat([stock_logprobs(vlm, item) for item in batch])
