@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -63,7 +64,11 @@ def test_a_recipe_for_a_published_model_goes_from_data_to_report(recipe, zoo_fol
     assert {len(item.images) for item in (*examples, *pairs)} == {views}
     steps = json.loads((tmp_path / "run" / "train" / "log.json").read_text())
     assert any("loss" in step for step in steps)
-    assert (tmp_path / "run" / "report.html").exists()
+    page = (tmp_path / "run" / "report.html").read_text()
+    shown = re.findall(r'alt="Image of test question ([\w-]+)', page)
+    assert shown, "the report shows every view of a case"
+    assert {shown.count(name) for name in shown} == {views}
+    assert ("both sides" in page) == (views > 1)
 
 
 def test_the_recipes_have_the_papers_settings():
