@@ -39,7 +39,7 @@ class WatchSettings(Settings):
     every: int = Field(20, ge=1, le=1_000_000_000)
     """Optimizer steps between two looks at the validation probe."""
     questions: int = Field(240, ge=1, le=1_000_000)
-    """Validation questions answered by greedy decoding at each look (reports excluded)."""
+    """Validation questions answered by greedy decoding at each look (reports only where there is nothing else)."""
     collapse_drop: float = Field(0.5, gt=0, le=1)
     """Stop when the probe's score falls below this share of its value at the start."""
     collapse_logprob: float = Field(3.0, gt=0, le=1e6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from mmedpo.grounding.library import by_image, heatmap_of
+from mmedpo.grounding.library import apart, by_image, heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
 from mmedpo.imaging.pictures import png_bytes
@@ -25,11 +25,8 @@ def noised_views(run: Run, examples: Sequence[Example]) -> dict[str, NoisedView]
 
     Reads `groundings.parquet` and the heatmaps; writes the views into `images/`.
     """
-    first_of_image: dict[str, Example] = {}
-    for example in examples:
-        first_of_image.setdefault(example.image.sha256, example)
     (run.work_folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    images = list(first_of_image.values())
+    images = list(apart(examples).values())
     views = run.map("noising lesions", images, CHUNK, partial(_noiser, run), NoisedView)
     share(run.work_folder / IMAGES, run.file(IMAGES))
     return {view.image_sha256: view for view in views}

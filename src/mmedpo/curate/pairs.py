@@ -23,6 +23,7 @@ def text_pair(example: Example, verdict: Verdict) -> PreferencePair:
         example_id=example.example_id,
         kind="text",
         image=example.image,
+        other_images=example.other_images,
         question=example.question,
         chosen=verdict.chosen or example.answer,
         rejected=verdict.rejected,
@@ -54,7 +55,8 @@ def visual_pair(
 
     Args:
         example: the question.
-        grounding: of its image; None where no tool marked it, for noise that concerns the whole image.
+        grounding: of one of its images, which is the noised one, the others stay; None where no tool marked any, for
+            noise that concerns the whole image: then it is the first.
         noise: how the image was noised.
         noised_path: the noised view, relative to the run folder.
         answer: the answer on both sides; empty: the ground truth.
@@ -62,7 +64,8 @@ def visual_pair(
     Raises:
         CurationError: the grounding speaks of another image.
     """
-    if grounding is not None and grounding.image_sha256 != example.image.sha256:
+    shown = [image.sha256 for image in example.images]
+    if grounding is not None and grounding.image_sha256 not in shown:
         raise CurationError(
             f"grounding of image {grounding.image_sha256[:12]} offered for {example.example_id!r}, "
             f"whose image is {example.image.sha256[:12]}; join groundings by image_sha256"
@@ -75,11 +78,13 @@ def visual_pair(
         example_id=example.example_id,
         kind="visual",
         image=example.image,
+        other_images=example.other_images,
         question=example.question,
         chosen=said,
         rejected=said,
         rejected_noise=noise,
         rejected_image_path=noised_path,
+        noised_image=0 if grounding is None else shown.index(grounding.image_sha256),
         error_type=example.error_type,
         origin=noise.kind if grounding is None else grounding.tool,
         score=score,

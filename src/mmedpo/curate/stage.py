@@ -19,7 +19,7 @@ from mmedpo.curate.pairs import answer_pair, text_pair, visual_pair
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.library import by_image
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Candidate, Drop, Example, Grounding, PreferencePair, Verdict
+from mmedpo.records import Candidate, Drop, Example, Grounding, NoisedView, PreferencePair, Verdict
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled
 from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, GROUNDINGS, HEATMAPS, IMAGES, VERDICTS
 from mmedpo.seeds import derive_seed
@@ -197,8 +197,10 @@ def _visual_pairs(
     views = noised_views(run, examples)
     pairs, drops = [], []
     for example in examples:
-        sha = example.image.sha256
-        view, grounding = views[sha], groundings.get(sha)
+        # Of several images the one whose region the tool is surest of: the first of a series rarely holds the lesion.
+        images = example.images if groundings else example.images[:1]
+        noised = [(groundings.get(i.sha256), views[i.sha256]) for i in images if views[i.sha256].noise is not None]
+        grounding, view = max(noised, key=_confidence) if noised else (None, views[example.image.sha256])
         reason = view.reason or (_undecided(example, grounding) if of_lesion else "")
         if view.noise is None or reason:
             drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
@@ -206,6 +208,11 @@ def _visual_pairs(
             answer = preferred.get(example.example_id, "")
             pairs.append(visual_pair(example, grounding, view.noise, view.path, answer))
     return pairs, drops
+
+
+def _confidence(found: tuple[Grounding | None, NoisedView]) -> float:
+    grounding = found[0]
+    return -1.0 if grounding is None or grounding.confidence is None else grounding.confidence
 
 
 def _undecided(example: Example, grounding: Grounding | None) -> str:

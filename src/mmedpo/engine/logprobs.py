@@ -137,7 +137,15 @@ def missing_inputs(vlm: VisionLanguageModel, branch: Branch) -> list[str]:
 def pixel_logprobs(vlm: VisionLanguageModel, branch: Branch, features: FeatureStore) -> TokenLogprobs:
     """The same of one branch from pixels: whatever the model needs beside ids and pixels stands in its own code."""
     each = [vlm.inputs(features.read(view)) for view in branch.views]
-    return _rows_logprobs(vlm, [branch], {name: torch.cat([one[name] for one in each]) for name in each[0]}, None)
+    return _rows_logprobs(vlm, [branch], {name: _joined([one[name] for one in each]) for name in each[0]}, None)
+
+
+def _joined(inputs: Sequence[Tensor]) -> Tensor:
+    """[images, ...] from [1, ...] each; images of fewer tiles are filled up with zeros, as the processors do."""
+    if inputs[0].dim() < 4 or len({one.shape[1:] for one in inputs}) == 1:
+        return torch.cat(list(inputs))
+    most = max(one.shape[1] for one in inputs)
+    return torch.cat([torch.cat([one, one.new_zeros(1, most - one.shape[1], *one.shape[2:])], dim=1) for one in inputs])
 
 
 def _rows_logprobs(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmedpo.config import Part
 from mmedpo.errors import ModelError
+from mmedpo.records import IMAGE_PLACE
 
 UInt8Image = NDArray[np.uint8]
 """[H, W] or [H, W, 3], 0..255."""
@@ -60,6 +61,8 @@ class Family:
     """What its tokens see beyond the causal. Windows and soft caps are read from the configuration."""
     sized: ClassVar[bool] = False
     """Whether the number of an image's tokens depends on the picture's size."""
+    several: ClassVar[bool] = True
+    """Whether a question may show several pictures; False where each would be cut up otherwise than alone."""
     merger: ClassVar[str] = ""
     """Name of a projector that lies *inside* the vision tower; empty where it lies beside it."""
     masks_by_kind: ClassVar[bool] = True
@@ -150,8 +153,14 @@ class Family:
         join what stands around a marker.
 
         Raises:
-            ModelError: the chat template does not render exactly one marker per picture.
+            ModelError: the chat template does not render exactly one marker per picture, or the model is not shown
+                several pictures this way.
         """
+        if len(sizes) > 1 and not self.several:
+            raise ModelError(
+                f"{self.name!r} was made to see several images in a question in another way than one, which is not "
+                "supported; show one (data.reports.views=first), or use another family"
+            )
         parts = self.render(question, len(sizes)).split(self.marker)
         expected = sum(self.image_tokens(size) for size in sizes)
         if len(parts) == len(sizes) + 1:
@@ -166,8 +175,15 @@ class Family:
         )
 
     def render(self, question: str, images: int) -> str:
-        """The chat template's text of a question behind its images, up to where the answer starts."""
-        content = [*[{"type": "image"}] * images, {"type": "text", "text": question}]
+        """The chat template's text of a question behind its images, up to where the answer starts.
+
+        Where the question holds a place for each of several images, they stand there.
+        """
+        pieces = question.split(IMAGE_PLACE)
+        if images == 1 or len(pieces) != images + 1:
+            pieces = [*[""] * images, question]
+        parts = [part for piece in pieces for part in ({"type": "text", "text": piece}, {"type": "image"})][:-1]
+        content = [part for part in parts if part.get("text") != ""]
         return self._rendered([{"role": "user", "content": content}], opening=True)
 
     def _rendered(self, turns: list[dict[str, Any]], *, opening: bool) -> str:

@@ -6,6 +6,7 @@ defined here; arrays and the conventions of coordinates are in `mmedpo.records.s
 """
 
 from mmedpo.records.core import (
+    IMAGE_PLACE,
     AnswerType,
     Box,
     DataNotes,
@@ -20,6 +21,7 @@ from mmedpo.records.core import (
     PairKind,
     PreferencePair,
     Record,
+    question_text,
 )
 from mmedpo.records.evaluation import (
     Cell,
@@ -52,6 +54,7 @@ from mmedpo.records.rows import (
 )
 
 __all__ = [
+    "IMAGE_PLACE",
     "AnswerType",
     "Box",
     "Candidate",
@@ -89,4 +92,5 @@ __all__ = [
     "Summary",
     "Turn",
     "Verdict",
+    "question_text",
 ]

@@ -16,7 +16,7 @@ from mmedpo.run import Run
 def head(run: Run, stored: Stored) -> Head:
     """The head of one run."""
     settings, manifest = run.settings, run.manifest
-    images = len({example.image.sha256 for example in stored.examples.values()})
+    images = len({image.sha256 for example in stored.examples.values() for image in example.images})
     size = f", {count(len(stored.examples))} questions on {count(images)} images" if stored.examples else ""
     return Head(
         run_name=run.path.name,

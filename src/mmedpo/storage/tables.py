@@ -28,7 +28,8 @@ def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
     import pyarrow.parquet as pq
 
     rows = [record.model_dump(mode="json") for record in records]
-    table = pa.Table.from_pylist(rows, schema=_schema(record_type))
+    idle = {name for name in record_type.sparse if all(row[name] == _default(record_type, name) for row in rows)}
+    table = pa.Table.from_pylist(rows, schema=_schema(record_type, idle))
     with atomic_path(path) as partial:
         pq.write_table(table, partial)
 
@@ -51,7 +52,7 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
         why = brief(" ".join(str(error).split()))
         raise RunFolderError(f"{path} is not a readable Parquet table ({why}); delete it and run again") from error
     expected = set(record_type.model_fields)
-    if set(table.column_names) != expected:
+    if not expected - record_type.sparse <= set(table.column_names) <= expected:
         difference = brief(", ".join(sorted(expected ^ set(table.column_names))))
         raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
     try:
@@ -105,11 +106,17 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def _schema(record_type: type[Record]) -> Any:
+def _default(record_type: type[Record], name: str) -> Any:
+    """The default of a field, as a dumped record has it."""
+    value = record_type.model_fields[name].default
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _schema(record_type: type[Record], idle: set[str]) -> Any:
     import pyarrow as pa
 
     hints = typing.get_type_hints(record_type)
-    return pa.schema([(name, _arrow_type(hints[name])) for name in record_type.model_fields])
+    return pa.schema([(name, _arrow_type(hints[name])) for name in record_type.model_fields if name not in idle])
 
 
 def _arrow_type(annotation: Any) -> Any:

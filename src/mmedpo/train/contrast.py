@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mmedpo.clinical.bearing import rests_on, shares, shown_in
 from mmedpo.engine import Branch
-from mmedpo.imaging.pictures import image_file
+from mmedpo.imaging.pictures import image_files
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Example, PreferencePair
 from mmedpo.train.groups import BranchPair
@@ -98,8 +98,10 @@ def contrast_of(
         for pair in pairs
     }
     shown = shown_in(training)
-    paths = {pair.image.sha256: image_file(image_root, pair.image.path) for pair in pairs}
-    shows: dict[Views, frozenset[str]] = {(path,): shown.get(sha, frozenset()) for sha, path in paths.items()}
+    shows: dict[Views, frozenset[str]] = {}
+    for pair in pairs:
+        known = [shown.get(image.sha256, frozenset()) for image in pair.images]
+        shows[image_files(image_root, pair.images)] = frozenset().union(*known)
     return Contrast(vlm, asked, shows, max_length)
 
 

@@ -113,7 +113,7 @@ class _Builder:
 
     vlm: VisionLanguageModel
     record: PreferencePair
-    views: tuple[Path, Path]
+    views: tuple[tuple[Path, ...], tuple[Path, ...]]
     max_length: int
 
     def pair(self, edited_token_weight: float, wrong: str | None, wanted: Wanted) -> BranchPair:
@@ -142,10 +142,10 @@ class _Builder:
             found = replace(found, edited=edited_tokens(chosen.response, other.response, 1.0, kept=0.0))
         return found
 
-    def branch(self, view: Path, answer: str) -> Branch:
-        """One answer under one image."""
+    def branch(self, views: Sequence[Path], answer: str) -> Branch:
+        """One answer under the images of one side."""
         record = self.record
-        return build_branch(self.vlm, view, record.question, answer, max_length=self.max_length, owner=record.pair_id)
+        return build_branch(self.vlm, views, record.question, answer, max_length=self.max_length, owner=record.pair_id)
 
 
 def edited_tokens(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
 from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.imaging.pictures import image_file, read_image_file
+from mmedpo.imaging.pictures import image_files, read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
@@ -205,15 +205,15 @@ def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Calla
     """Measures log pi(y_w) and generation on a fixed set of validation questions."""
     settings = run.settings.train
     every = [example for example in run.read(EXAMPLES, Example) if example.split == "validation"]
-    questions = [example for example in every if example.answer_type != "report"]
+    questions = [example for example in every if example.answer_type != "report"] or every
     questions.sort(key=lambda example: derive_seed(0, "probe", example.example_id))
     questions = questions[: settings.watch.questions]
     if not questions:
-        raise TrainingError("the validation split has no closed or open question; training cannot be watched")
+        raise TrainingError("the validation split is empty; training cannot be watched: give it a share of the data")
     branches = [
         build_branch(
             engine.vlm,
-            image_file(run.image_root, example.image.path),
+            image_files(run.image_root, example.images),
             example.question,
             example.answer,
             max_length=settings.max_length,

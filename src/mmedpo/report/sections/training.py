@@ -86,6 +86,7 @@ def training(stored: Stored) -> Training | None:
                 "probe_score": "score",
                 "probe_closed_accuracy": "closed accuracy",
                 "probe_open_recall": "open recall",
+                "probe_rouge_l": "ROUGE-L of reports",
             },
         ),
         _panel(log, "Validation log π(y_w)", "per token, nats", {"probe_logprob_per_token": "log π(y_w)"}),
