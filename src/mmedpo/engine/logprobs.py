@@ -107,13 +107,13 @@ def packed_logprobs(
     logits = (vlm.model if model is None else model)(
         input_ids=torch.from_numpy(layout.ids).unsqueeze(0).to(device),
         mm_encoder_outputs=_images(features, layout.pictures),
-        position_ids=_positions(vlm, branches, layout).to(device),
+        position_ids=positions(vlm, branches, layout).to(device),
         logits_to_keep=torch.from_numpy(parents).to(device),
         use_cache=False,
         **attention,
     ).logits[0]
     target = torch.from_numpy(layout.target).to(device)
-    return _collect(logits, torch.from_numpy(row).to(device), target, layout.branch, len(branches))
+    return collect(logits, torch.from_numpy(row).to(device), target, layout.branch, len(branches))
 
 
 def plain_logprobs(
@@ -156,10 +156,10 @@ def _rows_logprobs(
         use_cache=False,
     ).logits
     flat = torch.from_numpy(row * len(kept) + column).to(vlm.device)
-    return _collect(logits.flatten(0, 1), flat, torch.from_numpy(target).to(vlm.device), row, len(branches))
+    return collect(logits.flatten(0, 1), flat, torch.from_numpy(target).to(vlm.device), row, len(branches))
 
 
-def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, branches: int) -> TokenLogprobs:
+def collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, branches: int) -> TokenLogprobs:
     """Log-softmax once per predicting node; each child takes its own entry."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     values = logits[row, target] - logits.logsumexp(-1)[row]
@@ -171,7 +171,7 @@ def _images(features: FeatureStore, views: Sequence[Path]) -> Any:
     return as_encoded(features(views)) if views else None
 
 
-def _positions(vlm: VisionLanguageModel, branches: Sequence[Branch], layout: Layout) -> Tensor:
+def positions(vlm: VisionLanguageModel, branches: Sequence[Branch], layout: Layout) -> Tensor:
     """[1, columns], or [axes, 1, columns]: what a family counts in its own rows, moved to their columns."""
     rows = [vlm.family.positions(branch.prompt, branch.pictures) for branch in branches]
     positions = layout.depth[None] if rows[0] is None else np.zeros((len(rows[0]), layout.columns), dtype=np.int64)

@@ -84,14 +84,9 @@ class Family:
         `AutoProcessor` is left alone: it wants torchvision for a video processor that nobody asks for.
         """
         import torch
-        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+        from transformers import AutoModelForImageTextToText
 
-        tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
-        if tokenizer.chat_template is None:
-            tokenizer.chat_template = _template(folder)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        processor = _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
+        tokenizer, processor = _read_beside(folder)
         model, info = _read(
             AutoModelForImageTextToText,
             folder,
@@ -104,6 +99,18 @@ class Family:
                 f"{folder} lacks {len(info['missing_keys'])} weights of its model, first "
                 f"{min(info['missing_keys'])!r}; they would be random: download or convert it again"
             )
+        return Loaded(model, tokenizer, processor)
+
+    @classmethod
+    def outline(cls, folder: Path, dtype: str) -> Loaded:
+        """The same without weights: the model lies on torch's meta device, where shapes alone are computed."""
+        import torch
+        from transformers import AutoConfig, AutoModelForImageTextToText
+
+        tokenizer, processor = _read_beside(folder)
+        config = _read(AutoConfig, folder, "config.json")
+        with torch.device("meta"):
+            model: Any = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
         return Loaded(model, tokenizer, processor)
 
     # Texts.
@@ -320,6 +327,18 @@ class Family:
             }
             rows = self._model.get_image_features(**moved, return_dict=True).pooler_output
         return sum(len(row) for row in rows)
+
+
+def _read_beside(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer, with its template and a token for padding, and image processor."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = _template(folder)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
 
 
 def _read(kind: Any, folder: Path, files: str, **options: Any) -> Any:
