@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -44,23 +45,29 @@ def test_a_sound_checkpoint_is_told_as_it_is(small_vlm, small_vlm_folder):
     assert facts["answer"].endswith("'</s>'")
     assert facts["image tokens"].startswith("64 for 128 x 128")
     assert facts["trie"].startswith("packed: ")
-    rows, columns = (int(facts["trie"].split()[place].replace(",", "")) for place in (1, 7))
+    rows, columns = (int(number.replace(",", "")) for number in re.findall(r"[\d,]+\d", facts["trie"])[:2])
     assert columns < rows / 2
+    assert float(facts["trie"].split()[-4]) > 0, "gradients of both halves of the adapter are compared"
     assert float(facts["another image"].split()[-2]) > 1e-3
     assert 0 < float(facts["label tokens"].split("%")[0]) < 20
 
 
 @pytest.mark.parametrize(
     ("kind", "family", "trie"),
-    [("qwen2_5_vl", "QwenVL", "packed"), ("gemma3", "Gemma3", "packed"), ("llava_mistral", "Llava", "packed")],
+    [
+        ("qwen2_5_vl", "QwenVL", "packed"),
+        pytest.param("gemma3", "Gemma3", "packed", marks=pytest.mark.long),
+        ("llava_mistral", "Llava", "packed"),
+    ],
 )
 def test_other_families_are_told_as_well(tmp_path, kind, family, trie):
     found = examined(save(kind, tmp_path / kind))
     facts = dict(found.facts)
     assert facts["family"].startswith(family)
     assert facts["trie"].startswith(trie)
-    assert [finding.severity for finding in found.findings] in ([], ["warning"])
-    # CLIP's own processor crops: what a LLaVA-Med must not be given.
+    # CLIP's own processor crops, and a window of 8 in 3 layers sees no picture so far back.
+    assert found.worst == (None if kind != "llava_mistral" else "error")
+    assert any("does not reach the answer" in finding.text for finding in found.findings) == (kind == "llava_mistral")
     assert any("cuts the sides" in finding.text for finding in found.findings) == (kind == "llava_mistral")
 
 
@@ -102,8 +109,6 @@ def test_a_question_that_is_too_long_for_the_recipe_is_counted(small_vlm_folder)
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_with_its_fix(copied, spoil, said):
-    import re
-
     spoil(copied)
     result = CliRunner().invoke(app, ["doctor", str(copied), "--set", "model.device=cpu"])
     assert result.exit_code == 3, result.output
@@ -125,12 +130,13 @@ def weights(folder, mark, change):
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("<image>{{ messages[0]['content'][-1]['text'] }}{% for m in messages[1:] %}{{ m['content'][0]['text'] }}{% endfor %}",
+        ("<image>{{ messages[0]['content'][-1]['text'] }}{% for m in messages[1:] %}{{ m['content'][0]['text'] }}"
+         "{% endfor %}",
          "ends no answer with a special token"),
         ("{{ bos_token }}{{ bos_token }}<image>{{ messages[0]['content'][-1]['text'] }}{% for m in messages[1:] %}"
          "{{ m['content'][0]['text'] }}{{ eos_token }}{% endfor %}", "prompts begin with 2 x '<s>'"),
         ("<|im_start|>user\n<image>{{ messages[0]['content'][-1]['text'] }}<|im_end|>{% for m in messages[1:] %}"
-         "{{ m['content'][0]['text'] }}{{ eos_token }}{% endfor %}", "which is no token of this tokenizer"),
+         "{{ m['content'][0]['text'] }}{{ eos_token }}{% endfor %}", "no token of this tokenizer"),
     ],
     ids=["no end", "two openings", "another model's"],
 )  # fmt: skip

@@ -113,7 +113,7 @@ def packed_logprobs(
         **attention,
     ).logits[0]
     target = torch.from_numpy(layout.target).to(device)
-    return collect(logits, torch.from_numpy(row).to(device), target, layout.branch, len(branches))
+    return _collect(logits, torch.from_numpy(row).to(device), target, layout.branch, len(branches))
 
 
 def plain_logprobs(
@@ -156,10 +156,10 @@ def _rows_logprobs(
         use_cache=False,
     ).logits
     flat = torch.from_numpy(row * len(kept) + column).to(vlm.device)
-    return collect(logits.flatten(0, 1), flat, torch.from_numpy(target).to(vlm.device), row, len(branches))
+    return _collect(logits.flatten(0, 1), flat, torch.from_numpy(target).to(vlm.device), row, len(branches))
 
 
-def collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, branches: int) -> TokenLogprobs:
+def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, branches: int) -> TokenLogprobs:
     """Log-softmax once per predicting node; each child takes its own entry."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     values = logits[row, target] - logits.logsumexp(-1)[row]

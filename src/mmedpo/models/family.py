@@ -108,9 +108,10 @@ class Family:
         from transformers import AutoConfig, AutoModelForImageTextToText
 
         tokenizer, processor = _read_beside(folder)
-        config = _read(AutoConfig, folder, "config.json")
+        config, kind = _read(AutoConfig, folder, "config.json"), AutoModelForImageTextToText
+        build: Any = kind.from_config
         with torch.device("meta"):
-            model: Any = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
+            model = build(config, dtype=getattr(torch, dtype))
         return Loaded(model, tokenizer, processor)
 
     # Texts.

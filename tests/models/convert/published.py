@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,7 +160,7 @@ class _Ids:
 
 
 def spm_pieces() -> list[tuple[str, int]]:
-    """A small vocabulary of SentencePiece, best pieces first: text and kind (1 normal, 2 unknown, 3 control, 6 byte)."""
+    """A small vocabulary of SentencePiece, best pieces first; kinds: 1 normal, 2 unknown, 3 control, 6 byte."""
     words = ["is", "there", "effusion", "which", "plane", "image", "INST", "what", "where"]
     pairs = [SPACE + SPACE]
     for word in words:
@@ -184,13 +185,11 @@ def spm_file(pieces: list[tuple[str, int]]) -> bytes:
 
 
 def spm_ids(text: str) -> list[int]:
-    """What the slow Llama tokenizer makes of one text, `<s>` first: the best-scored neighbours are joined until none is left."""
+    """What the slow Llama tokenizer makes of a text, `<s>` first: the best neighbours are joined."""
     number = {piece: place for place, (piece, _) in enumerate(spm_pieces())}
     parts = list((" " + text if text else text).replace(" ", SPACE))
     while True:
-        joins = [
-            (number[a + b], at) for at, (a, b) in enumerate(zip(parts, parts[1:], strict=False)) if a + b in number
-        ]
+        joins = [(number[a + b], at) for at, (a, b) in enumerate(pairwise(parts)) if a + b in number]
         if not joins:
             return [1, *(found for part in parts for found in _or_bytes(part, number))]
         at = min(joins)[1]

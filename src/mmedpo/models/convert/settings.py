@@ -46,7 +46,7 @@ def llava_config(layout: Layout, source: Mapping[str, Any], tower: Tower, words:
     own = {key: value for key, value in source.items() if key in known and not key.startswith("_")}
     feature = source.get("mm_vision_select_feature", "patch")
     try:
-        vision = CLIPVisionConfig(**tower.config)
+        vision: Any = CLIPVisionConfig(**tower.config)
         config = LlavaConfig(
             vision_config=vision.to_dict(),
             text_config={**kind.from_dict({**own, "vocab_size": words.rows}).to_dict(), "dtype": dtype},
@@ -90,7 +90,8 @@ def generation_config(src: Path, words: Words) -> Any:
     file = "generation_config.json"
     given = read_config(src, file) if (src / file).is_file() else {}
     tokenizer = words.tokenizer
-    return GenerationConfig(
+    kind: Any = GenerationConfig
+    return kind(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=given.get("eos_token_id", tokenizer.eos_token_id),
         pad_token_id=tokenizer.pad_token_id,

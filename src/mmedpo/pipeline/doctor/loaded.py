@@ -13,7 +13,6 @@ from torch import Tensor
 from mmedpo.config import Part, RunSettings
 from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.engine.engine import Agreement
-from mmedpo.engine.layout import Layout
 from mmedpo.engine.logprobs import layout_of, missing_inputs, pixel_logprobs, plain_logprobs
 from mmedpo.engine.support import trie_refusal
 from mmedpo.errors import MMedPOError, ModelError, TrainingError, brief
@@ -26,6 +25,7 @@ from mmedpo.pipeline.doctor.cases import Case, Cases
 from mmedpo.pipeline.doctor.diagnosis import Diagnosis
 
 PARTS: tuple[Part, ...] = ("language_model", "projector", "vision_tower")
+PUBLISHED = "compare with the published checkpoint"
 BLIND = 1e-3
 """Nats of an answer's log-probability that another image changes at least, where a model looks at it."""
 TYPICAL = Size(512, 512)
@@ -116,28 +116,27 @@ def _template(vlm: VisionLanguageModel, case: Case, diagnosis: Diagnosis) -> Non
     content = [{"type": "image"}, {"type": "text", "text": case.question}]
     turns = [{"role": "user", "content": content}]
     told = [*turns, {"role": "assistant", "content": [{"type": "text", "text": case.chosen}]}]
-    published = "compare with the template of the published checkpoint"
     render = vlm.tokenizer.apply_chat_template
     try:
         whole = str(render(told, tokenize=False))
     except Exception as error:  # a template may raise what it likes
-        diagnosis.error(f"the chat template cannot render an answer ({brief(str(error), 80)}); {published}")
+        diagnosis.error(f"the chat template cannot render an answer ({brief(str(error), 80)}); {PUBLISHED}")
         return
     if case.chosen.strip() not in whole:
-        diagnosis.error(f"the chat template leaves the answer out; {published}")
+        diagnosis.error(f"the chat template leaves the answer out; {PUBLISHED}")
     opened = vlm.family.render(case.question, 1)
     if not whole.startswith(opened.rstrip()):
-        diagnosis.warn(f"a prompt ends otherwise than what stands before a given answer; {published}")
+        diagnosis.warn(f"a prompt ends otherwise than what stands before a given answer; {PUBLISHED}")
     behind = whole.rpartition(case.chosen.strip())[2]
     special = {str(token) for token in vlm.tokenizer.added_tokens_decoder.values() if token.special}
     if not any(token in behind for token in special):
         eos = vlm.tokenizer.eos_token
-        diagnosis.warn(f"the chat template ends no answer with a special token, so {eos!r} is put there; {published}")
+        diagnosis.warn(f"the chat template ends no answer with a special token, so {eos!r} is put there; {PUBLISHED}")
     unknown = [mark for mark in ("<|im_start|>", "<|im_end|>", "<start_of_turn>", "<|eot_id|>") if mark in whole]
     split = [mark for mark in unknown if len(vlm.tokenizer(mark, add_special_tokens=False)["input_ids"]) > 1]
     if split:
         diagnosis.warn(
-            f"the chat template writes {split[0]!r}, which is no token of this tokenizer; the template is another model's"
+            f"the chat template writes {split[0]!r}, no token of this tokenizer; it is another model's: {PUBLISHED}"
         )
 
 
@@ -159,7 +158,7 @@ def _branches(
     vlm: VisionLanguageModel, cases: Sequence[Case], settings: RunSettings, diagnosis: Diagnosis
 ) -> list[Branch]:
     """Both answers to each question; empty where one is too long, which is noted."""
-    longest = settings.train.max_length if settings.train.max_length else vlm.context_length
+    longest = settings.train.max_length
     branches = []
     for case in cases:
         for text in (case.chosen, case.rejected):
@@ -191,8 +190,8 @@ def _lengths(vlm: VisionLanguageModel, cases: Cases, settings: RunSettings, diag
     over = int((totals > limit).sum())
     if over:
         diagnosis.error(
-            f"{over:,} of {len(totals):,} training questions are longer than {limit} tokens (the longest {totals.max()}); "
-            f"raise train.max_length, up to the context of {vlm.context_length:,}"
+            f"{over:,} of {len(totals):,} training questions are longer than {limit} tokens (the longest "
+            f"{totals.max()}); raise train.max_length, up to the context of {vlm.context_length:,}"
         )
 
 
@@ -200,7 +199,7 @@ def _lengths(vlm: VisionLanguageModel, cases: Cases, settings: RunSettings, diag
 def _looks(vlm: VisionLanguageModel, features: FeatureStore, branches: Sequence[Branch], diagnosis: Diagnosis) -> None:
     """Features against pixels, and the same answer on another picture."""
     first = branches[0]
-    if not diagnosis.facts or "label tokens" not in dict(diagnosis.facts):
+    if "label tokens" not in dict(diagnosis.facts):
         labels = sum(len(branch.response) for branch in branches)
         tokens = sum(len(branch.prompt) + len(branch.response) for branch in branches)
         diagnosis.fact("label tokens", f"{labels / tokens:.1%} of the sample questions' tokens")
@@ -244,7 +243,7 @@ def _sharing(
     diagnosis: Diagnosis,
 ) -> None:
     """What the trie will do in training, decided as a run decides it."""
-    layout = layout_of(vlm, branches)
+    columns = layout_of(vlm, branches).columns
     rows = sum(len(branch.prompt) + len(branch.response) - 1 for branch in branches)
     try:
         make_trainable(vlm, settings.train, 0)
@@ -258,7 +257,7 @@ def _sharing(
     agreement = engine.settle(branches, strict=False, message=said.append)
     told = "as plain sequences"
     if engine.form != "plain":
-        told = f"{engine.form}: {rows:,} tokens of the sample become {_columns(layout):,}"
+        told = f"{engine.form}: {rows:,} tokens of the sample become {columns:,}"
     if agreement is not None:
         told += f"; log-probs {agreement.logprob:.1g} nats from plain, gradients {agreement.gradient:.1g} of their norm"
     diagnosis.fact("trie", told)
@@ -269,10 +268,6 @@ def _sharing(
         diagnosis.warn(f"{said[-1]}; lower engine.max_tokens where memory ends")
 
 
-def _columns(layout: Layout) -> int:
-    return layout.columns
-
-
 def _spelled(vlm: VisionLanguageModel, ids: Sequence[int]) -> str:
     """A prompt as text, special tokens included, the placeholders of a picture counted."""
     parts = []
@@ -281,10 +276,5 @@ def _spelled(vlm: VisionLanguageModel, ids: Sequence[int]) -> str:
         if is_image:
             parts.append(f"{vlm.family.image_token} x {len(run)}" if len(run) > 1 else vlm.family.image_token)
         else:
-            parts.append(shown_text(str(vlm.tokenizer.decode(run))))
+            parts.append(brief(repr(str(vlm.tokenizer.decode(run))), 600))
     return " ".join(parts)
-
-
-def shown_text(text: str) -> str:
-    """Text with line breaks and blanks visible, between quotes."""
-    return brief(repr(text), 600)
