@@ -87,6 +87,9 @@ def test_a_question_that_is_too_long_for_the_recipe_is_counted(small_vlm_folder)
         (lambda f: (f / "config.json").write_text("{"), "config.json is unreadable"),
         (lambda f: (f / "preprocessor_config.json").unlink(), "preprocessor_config.json is missing; copy it"),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing; copy it"),
+        (lambda f: (f / "tokenizer_config.json").unlink(), "tokenizer_config.json is missing; copy it"),
+        (lambda f: (f / "tokenizer.json").write_text("{}"), "cannot be read by AutoTokenizer"),
+        (lambda f: change(f / "config.json", vision_feature_layer="x"), "copy what is missing from the published"),
         (lambda f: (f / "chat_template.jinja").unlink(), "there is no chat template; copy chat_template"),
         (lambda f: (f / "model.safetensors").rename(f / "model.bin"), "only pickled weights, which are never loaded"),
         (

@@ -337,6 +337,11 @@ def _read_beside(folder: Path) -> tuple[Any, Any]:
     tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
     if tokenizer.chat_template is None:
         tokenizer.chat_template = _template(folder)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer in {folder} names no eos_token, which ends answers; copy tokenizer_config.json from the "
+            "published checkpoint"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer, _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
@@ -346,7 +351,7 @@ def _read(kind: Any, folder: Path, files: str, **options: Any) -> Any:
     """`from_pretrained`, whose errors are many lines about the hub, in one line about the folder."""
     try:
         return kind.from_pretrained(folder, **options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file makes of a library
         why = " ".join(str(error).split())
         raise ModelError(
             f"{folder} cannot be read by {kind.__name__}: is {files} complete? ({why[:200]}); "

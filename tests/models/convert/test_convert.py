@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import normalizers, pre_tokenizers
 from typer.testing import CliRunner
 
 from mmedpo.config import ModelSettings
 from mmedpo.errors import ConfigError, ModelError
 from mmedpo.models.convert.conversion import convert
+from mmedpo.models.convert.sentencepiece import fast_tokenizer, read_pieces
 from mmedpo.models.hub import load_model
 from models.convert.published import (
     IMAGE_ID,
@@ -79,6 +81,22 @@ def test_prompts_and_answers_are_those_of_llava_med(tmp_path):
     assert vlm.answer_ids("there.") == [*spm_ids("there. ")[1:], 2]
     assert vlm.tokenizer.pad_token_id != vlm.image_token_id == 0
     assert vlm.base.get_input_embeddings().weight.shape[0] == vlm.base.config.get_text_config().vocab_size
+
+
+def test_a_tokenizer_json_that_marks_only_the_first_piece_is_mended(tmp_path):
+    """Saved by newer versions, the space behind an image is gone: ids the model never saw."""
+    source = write(tmp_path / "published", "llava_mistral")
+    words = tmp_path / "words"
+    words.mkdir()
+    spm = fast_tokenizer(read_pieces(source.folder / "tokenizer.model"), opens=True)
+    spm.normalizer = normalizers.Sequence([])
+    spm.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    spm.save(str(words / "tokenizer.json"))
+    (words / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    (source.folder / "tokenizer.model").unlink()
+    convert(source.folder, tmp_path / "converted", tokenizer=words)
+    vlm = loaded(tmp_path / "converted")
+    assert with_place(vlm, vlm.prompt_ids(QUESTION)) == llava_med_ids(QUESTION)
 
 
 def test_the_other_prompts_are_as_their_code_writes_them(tmp_path):
@@ -154,6 +172,15 @@ def test_what_cannot_be_converted_is_refused_in_one_line(tmp_path, changes, said
     assert [path.name for path in tmp_path.iterdir()] == ["published"]
 
 
+def test_another_model_of_the_same_class_is_not_given_the_prompt_of_ours(tmp_path):
+    """LLaVA 1.5 and HuatuoGPT-Vision-34B are `llava_llama` as well."""
+    source = write(tmp_path / "published", "llava_llama")
+    words = source.folder / "tokenizer.json"
+    words.write_text(words.read_text().replace("<|eot_id|>", "<|other|>"))
+    with pytest.raises(ModelError, match=r"no '<\|eot_id\|>', so this is not LLaVA-Med\+\+"):
+        convert(source.folder, tmp_path / "converted")
+
+
 def test_incomplete_and_hostile_folders_are_refused_in_one_line(tmp_path):
     import pickle
 
@@ -189,6 +216,8 @@ def test_a_killed_conversion_leaves_nothing_under_its_name(tmp_path, monkeypatch
     from mmedpo.models.convert import shards
 
     source = write(tmp_path / "published", "llava_mistral")
+    left = tmp_path / ".converted.partial-999999999"  # of a process that was killed outright
+    left.mkdir()
     calls = []
 
     def stop(self, tensors):

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from torch import Tensor
 
 from mmedpo.errors import ConfigError, ModelError, shown
 from mmedpo.models.convert.card import card
 from mmedpo.models.convert.layouts import recognise
-from mmedpo.models.convert.settings import generation_config, image_processor, llava_config, read_config
+from mmedpo.models.convert.settings import generation_config, image_processor, llava_config, pads, read_config
 from mmedpo.models.convert.shards import TOWER, Writer, new_name, read_shard, runtime_name, shapes, shard_files
 from mmedpo.models.convert.tower import Comparison, Tower, TowerChoice, choose_tower, clip_tensors
 from mmedpo.models.convert.words import build_words
 from mmedpo.progress import Advance
 from mmedpo.storage.files import hash_path, move
-from mmedpo.storage.tables import partial_name
+from mmedpo.storage.tables import PARTIAL, partial_name
 
 RECORD = "conversion.json"
 """What was converted from what: layout, tower, hashes."""
@@ -79,20 +81,24 @@ def convert(
     taken = choose_tower(layout, source, src, sizes, clip, tower)
     words = build_words(tokenizer or src, layout, sizes[EMBEDDING][0])
     staging = partial_name(dst)
-    shutil.rmtree(staging, ignore_errors=True)
+    _clear(dst)
     staging.mkdir(parents=True)
     try:
         idle = {HEAD} if source.get("tie_word_embeddings") else set()
         written, tower_note, dtype = _weights(files, staging, taken, words.rows, idle, advance)
         config = llava_config(layout, source, taken, words, dtype)
         _check_weights(config, written)
-        for part in (config, words.tokenizer, image_processor(source, src, taken), generation_config(src, words)):
+        for part in (
+            config,
+            words.tokenizer,
+            image_processor(layout, source, src, taken),
+            generation_config(src, words),
+        ):
             part.save_pretrained(staging)
-        padded = source.get("image_aspect_ratio") == "pad"
         notes = (
             tower_note,
             words.how,
-            "images are padded to a square" if padded else "images are cropped at their centre",
+            "images are padded to a square" if pads(layout, source) else "images are cropped at their centre",
             f"{words.checked} sample prompts have the ids of the authors' own code",
         )
         message("hashing source and result")
@@ -105,6 +111,14 @@ def convert(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Converted(layout.title, len(written), notes)
+
+
+def _clear(dst: Path) -> None:
+    """Removes what conversions to the same place left that were killed."""
+    for left in dst.parent.glob(f".{dst.name}{PARTIAL}*"):
+        number = left.name.rpartition("-")[2]
+        if not number.isdecimal() or not psutil.pid_exists(int(number)) or int(number) == os.getpid():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _check_place(src: Path, dst: Path, files: list[Path]) -> None:

@@ -38,6 +38,10 @@ class Layout:
     """What stands before an answer; empty where `closing` ends with it."""
     specials: bool = True
     """Whether the authors' code lets the tokenizer add what opens a text."""
+    marks: tuple[str, ...] = ()
+    """Tokens its vocabulary has: other models are published in the same class with other prompts."""
+    pads: bool = False
+    """Whether the authors' code pads every picture to a square, whatever the configuration says."""
     tower_in_shards: bool = False
     """Whether the authors' loader takes the vision tower from the shards (else: the CLIP its config names)."""
 
@@ -94,6 +98,7 @@ LAYOUTS: Mapping[str, Layout] = {
             "\n<|assistant|>\n",
             " \n",
             specials=False,
+            pads=True,
             tower_in_shards=True,
         ),
         # Conversation `llama3` of UCSC-VLAA/MedTrinity-25M.
@@ -104,6 +109,7 @@ LAYOUTS: Mapping[str, Layout] = {
             f"<|begin_of_text|>{_HEADER.format('system')}{SYSTEM}<|eot_id|>{_HEADER.format('user')}",
             f"<|eot_id|>{_HEADER.format('assistant')}",
             "<|eot_id|>",
+            marks=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
         ),
     )
 }

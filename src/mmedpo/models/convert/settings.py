@@ -65,8 +65,13 @@ def llava_config(layout: Layout, source: Mapping[str, Any], tower: Tower, words:
     return config
 
 
-def image_processor(source: Mapping[str, Any], src: Path, tower: Tower) -> Any:
-    """The image processor: padded to a square in the mean colour where the checkpoint says so."""
+def pads(layout: Layout, source: Mapping[str, Any]) -> bool:
+    """Whether pictures are padded to a square, in the mean colour."""
+    return layout.pads or source.get("image_aspect_ratio") == "pad"
+
+
+def image_processor(layout: Layout, source: Mapping[str, Any], src: Path, tower: Tower) -> Any:
+    """The image processor, with the settings of the tower's own."""
     from transformers import LlavaImageProcessorPil
 
     folders = [folder for folder in (tower.folder, src) if folder is not None]
@@ -80,7 +85,7 @@ def image_processor(source: Mapping[str, Any], src: Path, tower: Tower) -> Any:
     if isinstance(options["crop_size"], int):
         options["crop_size"] = {"height": options["crop_size"], "width": options["crop_size"]}
     kind: Any = LlavaImageProcessorPil
-    return kind(**options, do_pad=source.get("image_aspect_ratio") == "pad")
+    return kind(**options, do_pad=pads(layout, source))
 
 
 def generation_config(src: Path, words: Words) -> Any:

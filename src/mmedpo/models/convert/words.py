@@ -57,6 +57,12 @@ def build_words(folder: Path, layout: Layout, rows: int) -> Words:
 
     named = _named(folder)
     source = _read(folder, named)
+    lacking = [mark for mark in layout.marks if source.token_to_id(mark) is None]
+    if lacking:
+        raise ModelError(
+            f"the tokenizer has no {lacking[0]!r}, so this is not {layout.title}, whose prompt would be given to it; "
+            "only that model is converted from this layout"
+        )
     if not layout.specials:
         source.post_processor = processors.Sequence([])
     bare, how = _with_placeholder(source, rows)

@@ -115,6 +115,8 @@ def _processors(folder: Path, templated: bool, diagnosis: Diagnosis) -> None:
     if "tokenizer.json" not in there:
         beside = "; make it from tokenizer.model with `transformers`, or" if "tokenizer.model" in there else ";"
         diagnosis.error(f"tokenizer.json is missing{beside} copy it from the published checkpoint")
+    if "tokenizer_config.json" not in there:
+        diagnosis.error("tokenizer_config.json is missing; copy it from the published checkpoint")
     if not there & {"preprocessor_config.json", "processor_config.json"}:
         diagnosis.error("preprocessor_config.json is missing; copy it from the published checkpoint")
     if templated and not there & {"chat_template.jinja", "chat_template.json"}:

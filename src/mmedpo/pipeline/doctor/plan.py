@@ -84,7 +84,7 @@ def training_memory(vlm: VisionLanguageModel, work: Workload, settings: RunSetti
 
 
 def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: Reporter, *, measured: bool) -> None:
-    device = device_of(settings.model.device)
+    device, here = _device(settings.model.device)
     vlm = load_outline(settings.model)
     total = sum(value.numel() for value in vlm.model.parameters())
     make_trainable(vlm, settings.train, 0)
@@ -94,24 +94,37 @@ def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: R
     trained = sum(value.numel() for value in vlm.model.parameters() if value.requires_grad)
     diagnosis.fact("parameters", f"{total:,}, trained {trained:,} ({settings.train.tune})")
     diagnosis.fact("questions", f"{work.questions:,} to train on, {work.views:,} image views, {work.steps:,} steps")
-    _tell_memory(memory, vlm, device, diagnosis)
+    _tell_memory(memory, vlm, device if here else None, diagnosis)
     feature_bytes = _feature_bytes(vlm, cases, work)
     free = psutil.virtual_memory().available
     place = "in memory" if feature_bytes <= MEMORY_SHARE * free else "on disk, or computed anew"
     diagnosis.fact("image features", f"{_size(feature_bytes)} ({place})")
     _tell_disk(memory, feature_bytes if place != "in memory" else 0, cases, work, diagnosis)
     diagnosis.fact("calls", _calls(settings, work))
+    if settings.finetune is not None:
+        diagnosis.warn(
+            "the recipe fine-tunes the whole language side before curation, which takes more memory and time than told "
+            "here; --set finetune=null leaves it out for a model that has been trained"
+        )
     if trie_refusal(vlm.text_config) or settings.engine.packing == "off":
         diagnosis.warn("answers are not shared (plain sequences): a pass may take several times the memory told here")
     if diagnosis.worst == "error":
         return
-    if measured:
+    if measured and here:
         del vlm
         reporter.message("measuring one step")
         _tell_time(settings, cases, work, measure(settings, work, cases), memory, diagnosis)
 
 
-def _tell_memory(memory: Memory, vlm: VisionLanguageModel, device: str, diagnosis: Diagnosis) -> None:
+def _device(wanted: str) -> tuple[str, bool]:
+    """The device of a recipe, and whether it is here: a server's runs may be planned on a laptop."""
+    try:
+        return device_of(wanted), True
+    except ModelError:
+        return wanted, False
+
+
+def _tell_memory(memory: Memory, vlm: VisionLanguageModel, device: str | None, diagnosis: Diagnosis) -> None:
     cost = memory.activations
     diagnosis.fact("weights", f"{_size(memory.weights)} as {str(vlm.base.dtype).removeprefix('torch.')}")
     diagnosis.fact("gradients, AdamW", _size(memory.gradients + memory.optimizer))
@@ -119,6 +132,9 @@ def _tell_memory(memory: Memory, vlm: VisionLanguageModel, device: str, diagnosi
     if cost.vision is None:
         diagnosis.warn("what a trained vision side keeps of pictures cannot be counted for this family: it takes more")
     diagnosis.fact("activations", f"{_size(cost.peak)} in the largest pass, of {cost.columns:,} tokens{vision}")
+    if device is None:
+        diagnosis.fact("memory", f"{_size(memory.total)} while training; its device is not here, so time is not told")
+        return
     there, name = _capacity(device)
     diagnosis.fact("memory", f"{_size(memory.total)} while training; {name} has {_size(there)}")
     fix = (
