@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -53,9 +55,13 @@ def cases(tmp_path_factory):
     [
         ("llava_mistral", LORA),
         ("qwen2_5_vl", LORA),
-        ("gemma3", LORA.model_copy(update={"grouping": "image"})),
+        pytest.param("gemma3", LORA.model_copy(update={"grouping": "image"}), marks=pytest.mark.long),
         ("llava_mistral", LORA.model_copy(update={"activation_checkpointing": True})),
-        ("llava_next", TrainSettings(tune="full", parts=("language_model", "projector", "vision_tower"))),
+        pytest.param(
+            "llava_next",
+            TrainSettings(tune="full", parts=("language_model", "projector", "vision_tower")),
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["lora", "lora 3-D positions", "lora both ways", "recomputed", "full"],
 )
@@ -96,13 +102,24 @@ def test_the_plan_is_what_torch_accounts_for(kind, train, cases, tmp_path):
     assert planned.optimizer == pytest.approx(sum(value.nbytes for value in states), rel=0.15)
 
 
-def test_steps_and_views_are_those_a_run_would_have(small_vlm_folder):
+@pytest.fixture(scope="module")
+def phantoms():
+    """The data of `PHANTOM`, read once."""
+    with of_recipe(load_settings("phantom-mmedpo", PHANTOM), Silent()) as found:
+        yield found
+
+
+@pytest.fixture
+def read_before(phantoms, monkeypatch):
+    monkeypatch.setattr(planning, "of_recipe", lambda settings, reporter: nullcontext(phantoms))
+
+
+def test_steps_and_views_are_those_a_run_would_have(small_vlm_folder, phantoms):
     settings = load_settings("phantom-mmedpo", [f"model.name={small_vlm_folder}", *PHANTOM, "train.batch_groups=5"])
-    with of_recipe(settings, Silent()) as found:
-        work = workload(load_outline(settings.model), found, settings, "cpu")
-    questions = len(found.examples)
-    images = len({item.image.sha256 for item in found.examples})
-    keys = len({item.image.sha256 for item in found.examples}) if settings.train.grouping == "image" else questions
+    work = workload(load_outline(settings.model), phantoms, settings, "cpu")
+    questions = len(phantoms.examples)
+    images = len({item.image.sha256 for item in phantoms.examples})
+    keys = images if settings.train.grouping == "image" else questions
     assert (work.questions, work.views) == (questions, 2 * images)
     assert work.steps == round(settings.train.epochs * -(-keys // 5))
 
@@ -114,10 +131,19 @@ def test_a_recipe_is_planned_from_one_measured_step(small_vlm_folder):
     assert found.exit_code == 0, list(found.lines())
     assert {"parameters", "weights", "activations", "memory", "disk", "calls", "one step", "time"} <= set(facts)
     assert facts["calls"] == "none"
-    assert "time" not in dict(plan_recipe("phantom-mmedpo", overrides, Silent(), measure=False).facts)
 
 
-def test_what_does_not_fit_is_an_error_with_its_fix(small_vlm_folder, monkeypatch):
+def test_a_run_for_a_device_elsewhere_is_planned_without_its_time(small_vlm_folder, read_before):
+    if torch.cuda.is_available():
+        pytest.skip("there is one here")
+    overrides = [f"model.name={small_vlm_folder}", "model.device=cuda", *PHANTOM]
+    found = plan_recipe("phantom-mmedpo", overrides, Silent(), measure=True)
+    assert found.exit_code == 0
+    assert dict(found.facts)["memory"].endswith("its device is not here, so time is not told")
+    assert "time" not in dict(found.facts)
+
+
+def test_what_does_not_fit_is_an_error_with_its_fix(small_vlm_folder, read_before, monkeypatch):
     monkeypatch.setattr(planning, "_capacity", lambda device: (10**6, "a small device"))
     command = ["doctor", "--plan", "phantom-mmedpo", "--set", f"model.name={small_vlm_folder}"]
     told = CliRunner().invoke(app, [*command, *(part for item in PHANTOM for part in ("--set", item))])
@@ -125,7 +151,7 @@ def test_what_does_not_fit_is_an_error_with_its_fix(small_vlm_folder, monkeypatc
     assert "more than the 1 MB of a small device; lower engine.max_tokens" in told.output
 
 
-def test_calls_of_language_models_are_counted(small_vlm_folder, tmp_path):
+def test_calls_of_language_models_are_counted(small_vlm_folder, read_before, tmp_path):
     recipe = tmp_path / "asked.yaml"
     recipe.write_text(
         "extends: phantom-mmedpo\n"

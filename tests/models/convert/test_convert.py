@@ -117,6 +117,15 @@ def test_the_other_prompts_are_as_their_code_writes_them(tmp_path):
     assert vlm.tokenizer.decode(vlm.answer_ids("yes")) == "yes<|eot_id|>"
 
 
+def test_pictures_are_padded_where_the_authors_pad_them(tmp_path):
+    """HuatuoGPT-Vision's code pads whatever its configuration says; the others follow theirs."""
+    for kind, padded in (("llava_qwen2", True), ("llava_llama", False)):
+        write(tmp_path / kind, kind, image_aspect_ratio="square", shards=1)
+        convert(tmp_path / kind, tmp_path / f"{kind}-converted")
+        settings = json.loads((tmp_path / f"{kind}-converted" / "preprocessor_config.json").read_text())
+        assert settings["do_pad"] is padded
+
+
 def test_what_was_done_is_said_and_hashed(both):
     source, folder, done = both
     record = json.loads((folder / "conversion.json").read_text())

@@ -88,12 +88,8 @@ def convert(
         written, tower_note, dtype = _weights(files, staging, taken, words.rows, idle, advance)
         config = llava_config(layout, source, taken, words, dtype)
         _check_weights(config, written)
-        for part in (
-            config,
-            words.tokenizer,
-            image_processor(layout, source, src, taken),
-            generation_config(src, words),
-        ):
+        processor = image_processor(layout, source, src, taken)
+        for part in (config, words.tokenizer, processor, generation_config(src, words)):
             part.save_pretrained(staging)
         notes = (
             tower_note,

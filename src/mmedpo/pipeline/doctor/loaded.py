@@ -45,6 +45,7 @@ def examine(settings: RunSettings, folder: Path, cases: Cases, diagnosis: Diagno
         features = FeatureStore(vlm, read_image_file)
         if branches:
             _looks(vlm, features, branches, diagnosis)
+        if branches and diagnosis.worst != "error":
             _sharing(vlm, features, branches, settings, diagnosis)
     except MMedPOError as error:
         diagnosis.error(str(error))
