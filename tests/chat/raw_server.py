@@ -40,6 +40,16 @@ def reply(body: bytes, *headers: str, length: int | None = None, status: str = "
     return f"HTTP/1.1 {status}\r\n{fields}\r\n".encode("latin-1") + body
 
 
+def _more(connection: socket.socket, received: bytes, enough: Callable[[bytes], bool]) -> bytes:
+    """What has come once it is enough; a client that hangs up before ends the thread, which would turn for ever."""
+    while not enough(received):
+        part = connection.recv(65536)
+        if not part:
+            raise ConnectionAbortedError
+        received += part
+    return received
+
+
 @contextmanager
 def raw_server(speech: Speech) -> Iterator[str]:
     """The base URL of a server whose every connection hears the speech once."""
@@ -49,13 +59,9 @@ def raw_server(speech: Speech) -> Iterator[str]:
     def serve(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             connection.settimeout(20)
-            received = b""
-            while b"\r\n\r\n" not in received:
-                received += connection.recv(65536)
-            head, _, body = received.partition(b"\r\n\r\n")
+            head, _, body = _more(connection, b"", lambda got: b"\r\n\r\n" in got).partition(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            while len(body) < length:
-                body += connection.recv(65536)
+            _more(connection, body, lambda got: len(got) >= length)
             speech(connection)
 
     def accept() -> None:

@@ -71,7 +71,8 @@ def test_two_processes_killed_again_and_again_end_with_the_same_bytes(tmp_path):
 
 
 def test_only_training_is_started_as_several_processes(tmp_path):
-    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "1"}
+    together = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    environment = {**os.environ, **together}
     for command in (["run", "phantom-mmedpo"], ["curate", str(tmp_path)], ["evaluate", str(tmp_path)]):
         result = subprocess.run(
             [sys.executable, "-m", "mmedpo", *command], env=environment, capture_output=True, text=True, cwd=tmp_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ TOGETHER = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", *TOGETHER):
+    for name in ("RANK", "LOCAL_RANK", "OMPI_COMM_WORLD_SIZE", *TOGETHER):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(opening, "PATIENCE", 0.3)
 
@@ -40,6 +41,21 @@ def test_a_leftover_of_the_environment_makes_no_sibling(
 ) -> None:
     started(monkeypatch, **variables)
     assert (launch().rank, launch().size) == (0, 1)
+
+
+def test_a_run_of_a_process_alone_hides_a_launchers_leftovers_from_the_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(monkeypatch, RANK="1", WORLD_SIZE="2", LOCAL_RANK="3", OMPI_COMM_WORLD_SIZE="4")
+    with open_run(tmp_path / "r", RunSettings()):
+        # What accelerate asks, and what a device is chosen by.
+        assert not os.environ.keys() & {"RANK", "WORLD_SIZE", "LOCAL_RANK", "OMPI_COMM_WORLD_SIZE"}
+
+
+def test_a_run_of_launched_processes_leaves_their_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(monkeypatch, **TOGETHER, RANK="0", LOCAL_RANK="0")
+    with open_run(tmp_path / "r", RunSettings()):
+        assert (os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"]) == ("2", "0")
 
 
 @pytest.mark.parametrize("variables", [{"RANK": "one"}, {"RANK": "-1"}, {"RANK": "2"}, {"WORLD_SIZE": "9" * 5000}])

@@ -53,7 +53,7 @@ class _Record(TrainerCallback):
         self.steps.append({name.removeprefix("module."): p.grad.clone() for name, p in named if p.grad is not None})
 
 
-def main(out: Path, batch_groups: int, accumulation: int, loss: str) -> None:
+def write_gradients(out: Path, batch_groups: int, accumulation: int, loss: str) -> None:
     """Trains and writes `step/parameter` -> gradient, and the losses of the log."""
     vlm = small_model("llama")
     settings = TrainSettings(
@@ -97,4 +97,4 @@ def main(out: Path, batch_groups: int, accumulation: int, loss: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    write_gradients(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

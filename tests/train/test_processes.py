@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from train.gradients_of_steps import write_gradients
+
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -19,8 +21,8 @@ def _path() -> str:
     return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def run(*arguments: str, processes: int = 1, cwd: Path = TESTS) -> None:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+def run_on_two(*arguments: str, cwd: Path = TESTS) -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(
         [sys.executable, *launcher, "-m", *arguments],
@@ -33,11 +35,11 @@ def run(*arguments: str, processes: int = 1, cwd: Path = TESTS) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-@pytest.mark.parametrize(("loss", "accumulation"), [("sigmoid", 1), ("anchor", 2)])
+@pytest.mark.parametrize(("loss", "accumulation"), [pytest.param("sigmoid", 1, marks=pytest.mark.long), ("anchor", 2)])
 def test_two_processes_have_the_gradients_of_one(tmp_path, loss, accumulation):
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    run("train.gradients_of_steps", str(one), "2", str(accumulation), loss)
-    run("train.gradients_of_steps", str(two), "1", str(accumulation), loss, processes=2)
+    write_gradients(one, 2, accumulation, loss)
+    run_on_two("train.gradients_of_steps", str(two), "1", str(accumulation), loss)
     expected, found = load_file(one), load_file(two)
     assert found.keys() == expected.keys()
     assert len({name.split("/")[0] for name in expected}) == {1: 5, 2: 3}[accumulation]
@@ -49,8 +51,8 @@ def test_two_processes_have_the_gradients_of_one(tmp_path, loss, accumulation):
 
 def test_accumulation_and_bins_do_not_change_the_gradient_of_a_step(tmp_path):
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
-    run("train.gradients_of_steps", str(whole), "4", "1", "sigmoid")
-    run("train.gradients_of_steps", str(parts), "2", "2", "sigmoid")
+    write_gradients(whole, 4, 1, "sigmoid")
+    write_gradients(parts, 2, 2, "sigmoid")
     expected, found = load_file(whole), load_file(parts)
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)

@@ -18,13 +18,7 @@ def demo(
 
     Example: mmedpo demo
     """
+    from mmedpo.cli.runs import run_to_report
     from mmedpo.config import load_settings
-    from mmedpo.pipeline.plan import run_stages
-    from mmedpo.progress import LineReporter
-    from mmedpo.report.summary import print_summary
-    from mmedpo.run import open_run
 
-    settings = load_settings(RECIPE, [f"seed={seed}"])
-    with open_run(runs / ("demo" if seed == 0 else f"demo-{seed}"), settings, LineReporter()) as opened:
-        run_stages(opened)
-        print_summary(opened)
+    run_to_report(load_settings(RECIPE, [f"seed={seed}"]), runs / ("demo" if seed == 0 else f"demo-{seed}"))

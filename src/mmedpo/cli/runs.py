@@ -148,13 +148,34 @@ def train(folder: RunFolder) -> None:
         _open(folder, "train")
 
 
-def evaluate(folder: RunFolder) -> None:
-    """Answer the test questions with base and tuned model, and score them.
+def evaluate(
+    folder: Annotated[Path | None, typer.Argument(help="Run folder, e.g. runs/phantom-mmedpo.")] = None,
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(help="Answers another program wrote: FILE or NAME=FILE (repeatable; the first is the baseline)."),
+    ] = None,
+    data: Annotated[str, typer.Option(help="Recipe whose questions the answers are to.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the new run folder.")] = "answers",
+    runs: RunsFolder = Path("runs"),
+    settings: Overrides = None,
+) -> None:
+    """Score answers: of base and tuned model of a run, or of files that other programs wrote.
 
     Example: mmedpo evaluate runs/phantom-mmedpo
+
+    Example: mmedpo evaluate --predictions base=a.jsonl --predictions ours=b.jsonl --data vqa-rad
     """
-    for stage in ("predict-base", "predict-tuned", "evaluate"):
-        _stage(folder, stage)
+    from mmedpo.errors import ConfigError
+
+    if folder is not None and not (predictions or data):
+        for stage in ("predict-base", "predict-tuned", "evaluate"):
+            _stage(folder, stage)
+    elif folder is None and predictions and data:
+        from mmedpo.config import load_answers
+
+        run_to_report(load_answers(data, predictions, settings or ()), runs / name)
+    else:
+        raise ConfigError("give a run folder, or both --predictions FILE and --data RECIPE; see mmedpo evaluate --help")
 
 
 def report(folder: RunFolder) -> None:
@@ -163,6 +184,18 @@ def report(folder: RunFolder) -> None:
     Example: mmedpo report runs/phantom-mmedpo
     """
     _stage(folder, "report")
+
+
+def run_to_report(settings: RunSettings, folder: Path) -> None:
+    """A run from its first stage to its last, and its table."""
+    from mmedpo.pipeline.plan import run_stages
+    from mmedpo.progress import LineReporter
+    from mmedpo.report.summary import print_summary
+    from mmedpo.run import open_run
+
+    with open_run(folder, settings, LineReporter()) as opened:
+        run_stages(opened)
+        print_summary(opened)
 
 
 def _refuse_processes(command: str) -> None:

@@ -11,7 +11,14 @@ from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.config.lint import LintSettings
-from mmedpo.config.loading import dump_settings, load_ground, load_settings, stored_settings, validate_settings
+from mmedpo.config.loading import (
+    dump_settings,
+    load_answers,
+    load_ground,
+    load_settings,
+    stored_settings,
+    validate_settings,
+)
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.names import check_names, own_settings, speaker, tool_settings
 from mmedpo.config.run import RunSettings
@@ -50,6 +57,7 @@ __all__ = [
     "check_names",
     "dump_settings",
     "endpoint_of",
+    "load_answers",
     "load_ground",
     "load_settings",
     "own_settings",

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
-from mmedpo.config.groups import Named, Settings
+from mmedpo.config.groups import Named, Settings, UserPath
 from mmedpo.records import AnswerType
 
 SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}}
 """Probes of every run; lesion reliance on 80 images with annotated lesions."""
+
+
+ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
+"""Name of a column of a comparison, which also names a file."""
+
+
+class AnswerFileSettings(Settings):
+    """Answers that another program made: one column of the comparison."""
+
+    path: UserPath
+    """The file."""
+    format: Annotated[str, Named("answer-format", also=("",))] = ""
+    """Registered name of its layout; empty: told from its columns."""
+    questions: UserPath | None = None
+    """Question file (`question_id, image, text`) whose ids the answers use; None: they use the data's, or none."""
 
 
 class EvaluateSettings(Settings):
@@ -31,6 +46,10 @@ class EvaluateSettings(Settings):
     """Resamples behind every interval: of the paired bootstrap over images, and over seeds in a study."""
     probes: dict[str, dict[str, Any] | None] = Field(default_factory=dict, validate_default=True)
     """Probe -> its settings, e.g. `lesion-reliance: {images: 20}`; null leaves out one that ships."""
+
+    answers: dict[ColumnName, AnswerFileSettings] = Field(default_factory=dict)
+    """Answers made elsewhere, by the name of their column; then no model is trained or asked. The first is what the
+    others are compared with."""
 
     @field_validator("probes", mode="before")
     @classmethod

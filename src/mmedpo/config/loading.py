@@ -44,6 +44,35 @@ def load_ground(tools: Sequence[str], overrides: Sequence[str]) -> GroundSetting
     return validate_settings(raw, "ground evaluate").ground
 
 
+def load_answers(recipe: str | Path, files: Sequence[str], overrides: Sequence[str]) -> RunSettings:
+    """Settings of a comparison of files of answers.
+
+    Args:
+        recipe: shipped name or YAML file: whose questions they answer.
+        files: `FILE` or `NAME=FILE` each; without a name the file's own names the column.
+        overrides: as in `load_settings`.
+
+    Raises:
+        ConfigError: as `load_settings`, or two columns of one name.
+    """
+    raw = read_recipe(recipe)
+    columns: dict[str, dict[str, str]] = {}
+    for file in files:
+        name, given, path = file.partition("=")
+        if not given:
+            name, path = Path(file).stem, file
+        if name in columns:
+            raise ConfigError(f"--predictions names {name[:40]!r} twice; name the columns: NAME=FILE")
+        columns[name] = {"path": path}
+    group = raw.setdefault("evaluate", {})
+    if not isinstance(group, dict):
+        raise ConfigError(f"{brief(str(recipe))}: evaluate is not a group of settings")
+    group["answers"] = columns
+    for override in overrides:
+        apply_override(raw, override)
+    return validate_settings(raw, str(recipe))
+
+
 def validate_settings(raw: dict[str, Any], source: str) -> RunSettings:
     """Turns a plain mapping into settings whose names all exist, with one clear line on error."""
     settings = _validated(raw, source)

@@ -54,7 +54,8 @@ def load_data(run: Run) -> list[Example]:
         examples, left_out = limit_training(examples, settings.max_train_examples, run.settings.seed)
         drops += left_out
     counts = Counter(example.split for example in examples)
-    if counts["train"] < MINIMUM_TRAIN:
+    # Where answers made elsewhere are scored, nothing is trained.
+    if counts["train"] < MINIMUM_TRAIN and not run.settings.evaluate.answers:
         raise DataError(
             f"dataset {settings.dataset!r} has {counts['train']} usable training questions, at least {MINIMUM_TRAIN} "
             f"are needed ({len(drops)} dropped); check data.root and data.max_train_examples"

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
-from mmedpo.evaluate.probes import Workplace, prober, probes_of
+from mmedpo.evaluate.joining import join_answers
+from mmedpo.evaluate.probes import Probe, Workplace, prober, probes_of
+from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
 from mmedpo.run import BASE, TUNED, Run, Stage, picked
 from mmedpo.run.layout import EVALUATION, EXAMPLES, SCORES, measured_by, predictions_of
+from mmedpo.storage.files import hash_input
 from mmedpo.storage.tables import write_text
 
-MODELS = (BASE, TUNED)
-"""The models that are compared, in order; the first is what the others are compared with."""
 PUBLISHED = ("strict", "released", "llava-med")
 """Protocols under which answers are scored beside the headline's, for comparison with published numbers."""
+
+
+def compared(settings: RunSettings) -> tuple[str, ...]:
+    """The models, or files of answers, that are compared, in order; the first is what the others are compared with."""
+    return tuple(settings.evaluate.answers) or (BASE, TUNED)
+
+
+def measured(settings: RunSettings) -> Mapping[str, Probe[Any]]:
+    """The probes of a run, by name; answers made elsewhere cannot be probed."""
+    return {} if settings.evaluate.answers else probes_of(settings.evaluate)
 
 
 def evaluated_examples(run: Run) -> list[Example]:
@@ -58,10 +71,46 @@ def predict_stage(settings: RunSettings, model: str) -> Stage:
 
 def stage(settings: RunSettings) -> Stage:
     """What the evaluation is made from."""
-    tables = [predictions_of(model) for model in MODELS]
-    tables += [measured_by(name, model) for name in probes_of(settings.evaluate) for model in MODELS]
+    models = compared(settings)
+    tables = [predictions_of(model) for model in models]
+    tables += [measured_by(name, model) for name in measured(settings) for model in models]
     writes = (SCORES, EVALUATION)
     return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=writes)
+
+
+def answers_stage(settings: RunSettings, model: str) -> Stage:
+    """What the answers in a file are read with; it takes the place, and the name, of asking a model."""
+    file = settings.evaluate.answers[model]
+    content = {
+        **picked(settings, "evaluate.splits", "evaluate.answer_types"),
+        "file": hash_input(file.path),
+        "format": file.format,
+        "questions": "" if file.questions is None else hash_input(file.questions),
+    }
+    return Stage(
+        f"predict-{model}", lambda run: take_answers(run, model), content, (EXAMPLES,), (predictions_of(model),)
+    )
+
+
+def take_answers(run: Run, model: str) -> list[Prediction]:
+    """Answers that another program made, joined to the evaluated questions.
+
+    Args:
+        run: reads `examples.parquet`; writes `predictions/<model>.parquet`.
+        model: name of the column, in `evaluate.answers`.
+
+    Raises:
+        EvaluationError: rows without an answer, or that cannot be joined.
+    """
+    file = run.settings.evaluate.answers[model]
+    asked = [example.example_id for example in evaluated_examples(run)]
+    questions = None if file.questions is None else read_questions(file.questions)
+    given = read_answers(file.path, file.format)
+    predictions, notes = join_answers(run.read(EXAMPLES, Example), asked, given, model, questions)
+    for note in notes:
+        run.message(note)
+    run.write(predictions_of(model), Prediction, sorted(predictions, key=lambda p: p.example_id))
+    return predictions
 
 
 def predict_model(run: Run, model: str) -> list[Prediction]:
@@ -106,7 +155,8 @@ def evaluate(run: Run) -> Evaluation:
     """
     settings = run.settings.evaluate
     examples = evaluated_examples(run)
-    predictions = [answer for model in MODELS for answer in run.read(predictions_of(model), Prediction)]
+    models = compared(run.settings)
+    predictions = [answer for model in models for answer in run.read(predictions_of(model), Prediction)]
     items = [
         item
         for protocol in dict.fromkeys((settings.protocol, *PUBLISHED))
@@ -117,23 +167,23 @@ def evaluate(run: Run) -> Evaluation:
     asked = {item.split for item in items}
     splits = [split for split in settings.splits if split in asked]
     notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
-    notes += too_few(items, MODELS, settings.protocol, splits)
+    notes += too_few(items, models, settings.protocol, splits)
     probes = []
-    for name, probe in probes_of(settings).items():
-        measured = {model: run.read(measured_by(name, model), probe.record) for model in MODELS}
+    for name, probe in measured(run.settings).items():
+        rows = {model: run.read(measured_by(name, model), probe.record) for model in models}
         try:
-            probes.append(probe.summarise(name, measured, headline, samples))
+            probes.append(probe.summarise(name, rows, headline, samples))
         except TooFewImages:
             notes.append(f"{headline}: probe {name} measured questions on one image only; it is left out")
     evaluation = Evaluation(
         protocol=settings.protocol,
-        models=MODELS,
+        models=models,
         splits=tuple(
-            split_scores([item for item in items if item.split == split], MODELS, settings.protocol, split)
+            split_scores([item for item in items if item.split == split], models, settings.protocol, split)
             for split in splits
         ),
-        differences=compare(items, MODELS, settings.protocol, splits, samples),
-        by_error_type=compare_by_type(items, MODELS, settings.protocol, headline, samples),
+        differences=compare(items, models, settings.protocol, splits, samples),
+        by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
         probes=tuple(summary for summary in probes if summary is not None),
         bootstrap_samples=samples,
         notes=tuple(notes),

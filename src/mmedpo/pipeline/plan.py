@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 def plan(settings: RunSettings) -> list[Stage]:
     """The stages of a run, in order."""
     stages = [data.stage(settings)]
+    if settings.evaluate.answers:
+        stages += [evaluation.answers_stage(settings, name) for name in settings.evaluate.answers]
+        return [*stages, evaluation.stage(settings), report.stage(settings)]
     if settings.finetune is not None:
         stages.append(training.finetune_stage(settings))
     if settings.preferences is None and "visual" in settings.curate.kinds:
@@ -156,6 +159,7 @@ def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:
 def _check_splits(run: Run) -> None:
     """Refuses before an hour of training what evaluation would refuse after it."""
     present = {example.split for example in run.read(EXAMPLES, Example)}
-    for split in (*run.settings.evaluate.splits, "validation"):
+    trained = () if run.settings.evaluate.answers else ("validation",)
+    for split in (*run.settings.evaluate.splits, *trained):
         if split not in present:
             raise ConfigError(f"split {split!r} is not in the data, which has {', '.join(sorted(present))}")

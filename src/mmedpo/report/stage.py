@@ -47,17 +47,16 @@ TABLES = (
     EVALUATION,
     SCORES,
     PROBES,
-    predictions_of(BASE),
-    predictions_of(TUNED),
     DROPS,
 )
-"""What the page is made from."""
+"""What the page is made from, beside the answers."""
 
 
 def stage(settings: RunSettings) -> Stage:
     """What the report is made from: all settings, all tables that are there, and the code that draws it."""
     content = {"settings": settings.model_dump(mode="json"), "code": _code()}
-    return Stage("report", write_report, content, optional=TABLES, writes=(REPORT,))
+    answers = tuple(predictions_of(model) for model in (*settings.evaluate.answers, BASE, TUNED))
+    return Stage("report", write_report, content, optional=(*TABLES, *answers), writes=(REPORT,))
 
 
 def _code() -> str:

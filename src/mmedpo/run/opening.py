@@ -17,7 +17,7 @@ from mmedpo.run.disk import unusable
 from mmedpo.run.folder import EARLIER, Run
 from mmedpo.run.layout import MANIFEST, RESOLVED, WORK
 from mmedpo.run.manifest import new_manifest, read_manifest
-from mmedpo.run.processes import launch
+from mmedpo.run.processes import forget_leftovers, launch
 from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
 
@@ -68,6 +68,7 @@ def open_run(
 
 def _opened(path: Path, settings: RunSettings | None, reporter: Reporter, donors: tuple[Path, ...]) -> Run:
     """The run of a folder whose lock is held, with what a killed process had set aside back in its place."""
+    forget_leftovers()
     try:
         write_text(path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n{launch().identity}\n")
         remove_partial(path)

@@ -7,6 +7,17 @@ from dataclasses import dataclass
 
 from mmedpo.errors import ConfigError
 
+LEFTOVERS = (
+    "WORLD_SIZE",
+    "PMI_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+)
+"""What a launcher sets and the libraries below believe, each by itself."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -36,6 +47,16 @@ def launch() -> Launch:
     if rank >= size:
         raise ConfigError(f"RANK={rank} with WORLD_SIZE={size}: ranks count from 0; unset both, or use torchrun")
     return Launch(rank, size, f"{address}:{port}/{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{size}")
+
+
+def forget_leftovers() -> None:
+    """Takes a launcher's variables out of the environment of a process that is alone.
+
+    The libraries below would wait for siblings that are not there, or take the device of another.
+    """
+    if launch().size == 1:
+        for name in LEFTOVERS:
+            os.environ.pop(name, None)
 
 
 def _number(name: str, default: int) -> int:

@@ -1,0 +1,29 @@
+"""`results.json` of MedEvalKit: the dataset's rows without their images, with `response`.
+
+Nothing names the question but its text and its truth; rows of several chunks lie in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from mmedpo.evaluate.given import GivenAnswer, answer_of, told
+from mmedpo.registry import register
+
+
+@register("answer-format", "medevalkit")
+class MedEvalKitResults:
+    """SLAKE's rows keep `qid` and `img_name`, VQA-RAD's keep nothing."""
+
+    columns: ClassVar[frozenset[str]] = frozenset({"question", "answer", "response"})
+
+    def parse(self, row: Mapping[str, Any]) -> GivenAnswer:
+        """`answer` is the truth."""
+        return GivenAnswer(
+            answer_of(row, "response"),
+            id=told(row, "qid"),
+            question=told(row, "question"),
+            image=told(row, "img_name"),
+            truth=told(row, "answer"),
+        )

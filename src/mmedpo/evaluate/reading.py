@@ -1,0 +1,83 @@
+"""Reads files of answers, and the question files their ids belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmedpo.errors import EvaluationError, shown
+from mmedpo.evaluate.given import AnswerFormat, BadAnswer, GivenAnswer, told
+from mmedpo.registry import lookup, names
+from mmedpo.storage.rows import all_rows
+
+NAMED = 5
+"""How many bad rows a message names."""
+
+
+def read_answers(path: Path, format_name: str = "") -> list[GivenAnswer]:
+    """Every answer of a file, in its order.
+
+    Args:
+        path: a file that `storage.rows` reads.
+        format_name: registered layout; empty to tell it from the columns of the first row.
+
+    Raises:
+        EvaluationError: unreadable, of no known layout, or with a row that holds no answer: leaving it out would
+            change which questions are scored.
+        ConfigError: unknown layout.
+    """
+    rows = all_rows(path, EvaluationError, "answers")
+    layout: AnswerFormat | None = lookup("answer-format", format_name)() if format_name else None
+    answers: list[GivenAnswer] = []
+    bad: list[str] = []
+    for row in rows:
+        if row.fault or not isinstance(row.value, Mapping):
+            bad.append(f"row {row.number}: {row.fault or 'no object'}")
+            continue
+        layout = layout or _told_by(path, row.value)
+        try:
+            answers.append(layout.parse(row.value))
+        except BadAnswer as problem:
+            bad.append(f"row {row.number}: {problem}")
+    if bad:
+        listed = "; ".join(bad[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
+        raise EvaluationError(f"{path}: {len(bad)} of {len(rows)} rows hold no answer: {listed}; mend the file")
+    return answers
+
+
+def read_questions(path: Path) -> dict[str, GivenAnswer]:
+    """What a question file of LLaVA-Med (`question_id, image, text`) says of every id, as answers without a text.
+
+    Raises:
+        EvaluationError: unreadable, a row without id or text, or an id that stands twice.
+    """
+    found: dict[str, GivenAnswer] = {}
+    for row in all_rows(path, EvaluationError, "questions"):
+        value: Mapping[str, Any] = row.value if isinstance(row.value, Mapping) else {}
+        name = told(value, "question_id", "id", "qid")
+        text = told(value, "text", "question").replace("<image>", "").strip()
+        if not name or not text:
+            why = row.fault or "it has no question_id or no text"
+            raise EvaluationError(f"{path}: row {row.number} is no question ({why}); mend the file")
+        if name in found:
+            raise EvaluationError(f"{path}: the id {shown(name)} stands twice; ids must be unique")
+        found[name] = GivenAnswer(
+            "", id=name, question=text, image=told(value, "image"), truth=told(value, "answer", "gpt4_answer")
+        )
+    return found
+
+
+def _told_by(path: Path, row: Mapping[str, Any]) -> AnswerFormat:
+    """The layout whose columns the row has; the one with most of them where several fit.
+
+    Raises:
+        EvaluationError: none fits.
+    """
+    known: dict[str, AnswerFormat] = {name: lookup("answer-format", name)() for name in names("answer-format")}
+    fitting = [layout for layout in known.values() if layout.columns <= row.keys()]
+    if not fitting:
+        has = ", ".join(shown(column) for column in list(row)[:8])
+        asked = "; ".join(f"{name}: {', '.join(sorted(layout.columns))}" for name, layout in known.items())
+        raise EvaluationError(f"{path} is of no known layout; its columns are {has}, known are {asked}")
+    return max(fitting, key=lambda layout: len(layout.columns))
