@@ -111,7 +111,7 @@ def packed_logprobs(
     logits = (vlm.model if model is None else model)(
         input_ids=torch.from_numpy(layout.ids).unsqueeze(0).to(device),
         mm_encoder_outputs=_images(features, layout.pictures),
-        position_ids=_positions(vlm, branches, layout).to(device),
+        position_ids=positions(vlm, branches, layout).to(device),
         logits_to_keep=torch.from_numpy(parents).to(device),
         use_cache=False,
         **attention,
@@ -183,7 +183,7 @@ def _images(features: FeatureStore, views: Sequence[Path]) -> Any:
     return as_encoded(features(views)) if views else None
 
 
-def _positions(vlm: VisionLanguageModel, branches: Sequence[Branch], layout: Layout) -> Tensor:
+def positions(vlm: VisionLanguageModel, branches: Sequence[Branch], layout: Layout) -> Tensor:
     """[1, columns], or [axes, 1, columns]: what a family counts in its own rows, moved to their columns."""
     rows = [vlm.family.positions(branch.prompt, branch.pictures) for branch in branches]
     positions = layout.depth[None] if rows[0] is None else np.zeros((len(rows[0]), layout.columns), dtype=np.int64)

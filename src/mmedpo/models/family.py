@@ -87,14 +87,9 @@ class Family:
         `AutoProcessor` is left alone: it wants torchvision for a video processor that nobody asks for.
         """
         import torch
-        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+        from transformers import AutoModelForImageTextToText
 
-        tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
-        if tokenizer.chat_template is None:
-            tokenizer.chat_template = _template(folder)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        processor = _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
+        tokenizer, processor = _read_beside(folder)
         model, info = _read(
             AutoModelForImageTextToText,
             folder,
@@ -107,6 +102,19 @@ class Family:
                 f"{folder} lacks {len(info['missing_keys'])} weights of its model, first "
                 f"{min(info['missing_keys'])!r}; they would be random: download or convert it again"
             )
+        return Loaded(model, tokenizer, processor)
+
+    @classmethod
+    def outline(cls, folder: Path, dtype: str) -> Loaded:
+        """The same without weights: the model lies on torch's meta device, where shapes alone are computed."""
+        import torch
+        from transformers import AutoConfig, AutoModelForImageTextToText
+
+        tokenizer, processor = _read_beside(folder)
+        config, kind = _read(AutoConfig, folder, "config.json"), AutoModelForImageTextToText
+        build: Any = kind.from_config
+        with torch.device("meta"):
+            model = build(config, dtype=getattr(torch, dtype))
         return Loaded(model, tokenizer, processor)
 
     # Texts.
@@ -338,11 +346,28 @@ class Family:
         return sum(len(row) for row in rows)
 
 
+def _read_beside(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer, with its template and a token for padding, and image processor."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = _template(folder)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer in {folder} names no eos_token, which ends answers; copy tokenizer_config.json from the "
+            "published checkpoint"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
+
+
 def _read(kind: Any, folder: Path, files: str, **options: Any) -> Any:
     """`from_pretrained`, whose errors are many lines about the hub, in one line about the folder."""
     try:
         return kind.from_pretrained(folder, **options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file makes of a library
         why = " ".join(str(error).split())
         raise ModelError(
             f"{folder} cannot be read by {kind.__name__}: is {files} complete? ({why[:200]}); "
