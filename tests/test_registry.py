@@ -10,7 +10,9 @@ import pytest
 from mmedpo import registry
 from mmedpo.config import load_settings
 from mmedpo.errors import ConfigError
+from mmedpo.evaluate.protocols.judgement import AnswerProtocol
 from mmedpo.registry import Kind, lookup, names, register
+from mmedpo.report.section import Section
 from outside import install, run_python
 
 LIGHT: tuple[Kind, ...] = (
@@ -174,7 +176,9 @@ def test_a_name_that_is_taken_is_refused_and_both_owners_are_named(table: dict[t
 def test_a_name_may_be_used_once_in_every_kind(table: dict[tuple[str, str], typing.Any]) -> None:
     @register("agent", "phantom")
     class Agent:
-        pass
+        def first(self, case: object) -> None: ...
+
+        def respond(self, case: object, history: object) -> None: ...
 
     assert lookup("agent", "phantom") is Agent
     assert lookup("dataset", "phantom") is not Agent
@@ -184,7 +188,9 @@ def test_a_module_that_is_imported_again_is_no_second_owner(table: dict[tuple[st
     def define() -> type:
         @register("dataset", "twice")
         class Twice:
-            pass
+            name, data_use = "twice", "open"
+
+            def read(self, root: Path, settings: object) -> None: ...
 
         return Twice
 
@@ -192,6 +198,59 @@ def test_a_module_that_is_imported_again_is_no_second_owner(table: dict[tuple[st
     assert lookup("dataset", "twice") is not None
     newest = define()
     assert lookup("dataset", "twice") is newest
+
+
+@pytest.mark.parametrize("kind", typing.get_args(Kind))
+def test_every_piece_of_ours_has_what_its_kind_must_have(kind: Kind) -> None:
+    assert {name: registry.missing(kind, lookup(kind, name)) for name in names(kind)} == {n: [] for n in names(kind)}
+
+
+class _Inherits(AnswerProtocol):
+    """The seam's own method says nothing."""
+
+
+LACKING: list[tuple[Kind, type, str]] = [
+    ("protocol", _Inherits, "score()"),
+    ("dataset", type("D", (), {"name": "d", "data_use": "open", "raed": print}), "read()"),
+    ("dataset", type("D", (), {"read": print}), "name, data_use"),
+    ("noise", type("N", (), {"apply": print}), "options"),
+    ("loss", type("L", (), {"options": (), "regulariser": False, "whole_families": False}), "__call__()"),
+    ("agent", type("A", (), {"first": print, "respond": print, "asks": True}), "first_request()"),
+    ("judge", type("J", (), {"name": "j"}), "judge()"),
+    ("weighting", type("W", (), {"options": frozenset(), "derive": print}), "describe()"),
+    ("section", type("S", (Section,), {"heading": "h", "order": 1, "template": "t"}), "gather()"),
+    ("chat-model", type("C", (), {"complete": print}), "close()"),
+    ("answer-format", type("F", (), {"columns": frozenset()}), "parse()"),
+    ("executor", type("E", (), {"map": print}), "stream()"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "piece", "lacking"), LACKING, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_piece_that_lacks_something_is_refused_when_it_is_looked_up(
+    kind: Kind, piece: type, lacking: str, table: dict[tuple[str, str], typing.Any]
+) -> None:
+    register(kind, "half")(piece)
+    with pytest.raises(ConfigError) as caught:
+        lookup(kind, "half")
+    line = str(caught.value)
+    assert line.startswith(f"{kind} 'half' (")
+    assert f") has no {lacking}; mmedpo." in line
+    assert "\n" not in line
+
+
+def test_a_section_from_outside_that_lacks_something_ends_the_run_before_it_begins(
+    tmp_path: Path, table: dict[tuple[str, str], typing.Any]
+) -> None:
+    from mmedpo import open_run, run_stages
+
+    names("section")
+    register("section", "half")(type("S", (Section,), {"heading": "h", "order": 1, "template": "t"}))
+    with open_run(tmp_path / "r", load_settings("phantom-mmedpo")) as run:
+        with pytest.raises(ConfigError, match=r"section 'half' \(.*\) has no gather\(\)"):
+            run_stages(run)
+        assert not (run.path / "examples.parquet").exists()
 
 
 def test_asking_for_data_agents_tools_or_formats_loads_no_torch() -> None:

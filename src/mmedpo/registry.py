@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar
 
@@ -57,6 +58,27 @@ _ROOMS: dict[Kind, str] = {
 }
 """Where the built-in pieces of each kind live: every module of that package is imported on demand."""
 
+_SEAMS: dict[Kind, tuple[str, str]] = {
+    "dataset": ("mmedpo.data.dataset", "Dataset"),
+    "grounder": ("mmedpo.grounding.grounder", "Grounder"),
+    "noise": ("mmedpo.imaging.noises", "Noise"),
+    "judge": ("mmedpo.curate.judges.judge", "Judge"),
+    "agent": ("mmedpo.score.debate", "Agent"),
+    "weighting": ("mmedpo.score.weightings", "Weighting"),
+    "chat-model": ("mmedpo.chat.model", "ChatModel"),
+    "protocol": ("mmedpo.evaluate.protocols.judgement", "AnswerProtocol"),
+    "answer-format": ("mmedpo.evaluate.given", "AnswerFormat"),
+    "preference-format": ("mmedpo.preferences.layout", "PreferenceFormat"),
+    "loss": ("mmedpo.train.losses.loss", "Loss"),
+    "executor": ("mmedpo.run.executors.executor", "Executor"),
+    "probe": ("mmedpo.evaluate.probes.probe", "Probe"),
+    "section": ("mmedpo.report.section", "Section"),
+    "family": ("mmedpo.models.family", "Family"),
+}
+"""The class that says what a piece of each kind must have, and where it is."""
+_ASKING: dict[str, str] = {"judge": "JudgeByAsking", "agent": "AskedAgent"}
+"""The same for a piece that says `asks = True`."""
+
 PLUGINS = "mmedpo.plugins"
 """Entry-point group in which packages from outside announce modules."""
 LONGEST_NAME = 60
@@ -64,6 +86,8 @@ LONGEST_NAME = 60
 
 _TABLE: dict[tuple[str, str], Any] = {}
 _LOADED: set[str] = set()
+_SOUND: dict[tuple[str, str], Any] = {}
+"""Pieces that were found to have what their kind must have."""
 
 T = TypeVar("T")
 
@@ -89,13 +113,59 @@ def lookup(kind: Kind, name: str) -> Any:
     """The object registered as `name`.
 
     Raises:
-        ConfigError: no such name; the message lists the allowed ones.
+        ConfigError: no such name; the message lists the allowed ones. Or a class without something its kind must have.
     """
     _load(kind)
     try:
-        return _TABLE[kind, name]
+        found = _TABLE[kind, name]
     except KeyError:
         raise ConfigError(f"unknown {kind} {_short(name)}; {suggestion(name, names(kind))}") from None
+    if _SOUND.get((kind, name)) is not found:
+        lacking = missing(kind, found)
+        if lacking:
+            raise ConfigError(
+                f"{kind} {_short(name)} ({_origin(found)}) has no {', '.join(lacking)}; "
+                f"{'.'.join(_SEAMS[kind])} says what it must have"
+            )
+        _SOUND[kind, name] = found
+    return found
+
+
+def optional(method: T) -> T:
+    """Marks a method of a seam that a piece may leave out."""
+    setattr(method, "optional", True)  # noqa: B010
+    return method
+
+
+def missing(kind: Kind, piece: Any) -> list[str]:
+    """Methods (`score()`) and class attributes (`options`) that a piece of this kind must have and `piece` lacks.
+
+    What only its instances may have is not asked for, and of what is no class nothing is known.
+    """
+    if not inspect.isclass(piece):
+        return []
+    module, name = _SEAMS[kind]
+    seam = getattr(importlib.import_module(module), _ASKING.get(kind, name) if getattr(piece, "asks", False) else name)
+    own = {
+        name
+        for base in inspect.getmro(piece)
+        if not getattr(base, "_is_protocol", False)
+        for name, value in vars(base).items()
+        if not getattr(value, "__isabstractmethod__", False)
+    }
+    return [member for member in _members(seam) if member.removesuffix("()") not in own]
+
+
+def _members(seam: type) -> Iterator[str]:
+    """What a seam asks of a class: its public methods that are not `optional`, and its class attributes."""
+    for base in reversed(inspect.getmro(seam)):
+        for name, annotation in inspect.get_annotations(base).items():
+            if str(annotation).startswith(("ClassVar", "typing.ClassVar")):
+                yield name
+        for name, value in vars(base).items():
+            method = isinstance(value, classmethod) or inspect.isfunction(value)
+            if method and (not name.startswith("_") or name == "__call__") and not getattr(value, "optional", False):
+                yield f"{name}()"
 
 
 def suggestion(name: str, known: Sequence[str], label: str = "known") -> str:

@@ -11,12 +11,18 @@ Speech = Callable[[socket.socket], None]
 """Called with a connection on which a whole request has arrived; whatever it sends is the reply."""
 
 
-def sending(*parts: bytes) -> Speech:
-    """Sends these bytes and closes."""
+def sending(*parts: bytes | float) -> Speech:
+    """Sends these bytes and closes; a number is a pause of so many seconds, or until the client has gone."""
 
     def speech(connection: socket.socket) -> None:
         for part in parts:
-            connection.sendall(part)
+            if isinstance(part, bytes):
+                connection.sendall(part)
+                continue
+            connection.settimeout(part)
+            with suppress(TimeoutError):
+                connection.recv(1)
+            connection.settimeout(20)
 
     return speech
 

@@ -71,8 +71,20 @@ SPEECHES: dict[str, tuple[Speech, str]] = {
     "less promised than sent": (sending(reply(body(), length=20)), "reply is not JSON|reply is no HTTP"),
     "a negative length": (sending(reply(body(), length=-5)), "reply is no HTTP|transport|connection"),
     "no HTTP": (sending(SECRET.encode() + b"\r\n\r\n"), "reply is no HTTP|connection"),
-    # Seen at once, or when the time of the attempt is up: that depends on how the bytes come in.
-    "a broken chunk": (sending(CHUNKED, b"zz\r\n", body()), "reply is no HTTP|transport|connection|timeout"),
+    "a broken chunk": (sending(CHUNKED, b"zz\r\n", body()), "reply is no HTTP|transport|connection"),
+    "a broken chunk behind a good one": (
+        sending(CHUNKED + chunk(b'{"choices": '), 0.1, b"zz\r\n", body(), 20.0),
+        "reply is no HTTP|transport|connection",
+    ),
+    "a chunk longer than it says": (
+        sending(CHUNKED, 0.1, b"4\r\n" + body() + b"\r\n", 20.0),
+        "reply is no HTTP|transport|connection",
+    ),
+    "a chunk of no length": (sending(CHUNKED, 0.1, b"\r\n" + body(), 20.0), "reply is no HTTP|transport|connection"),
+    "a broken trailer": (
+        sending(CHUNKED + chunk(body()), 0.1, b"0\r\n" + b"x" * 100_000, 20.0),
+        "reply is no HTTP|transport|connection",
+    ),
     "nothing": (sending(b""), "connection cut"),
     "no content": (sending(b"HTTP/1.1 204 No Content\r\n\r\n"), "reply is not JSON"),
     "deep": (sending(reply(b'{"choices":' + b"[" * 900_000)), "reply is not JSON"),

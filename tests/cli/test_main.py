@@ -159,11 +159,26 @@ def test_the_recipes_are_listed_each_with_what_it_is(capsys: pytest.CaptureFixtu
         (["run", "phantom-dpo", "--until", "lunch"], "this recipe has no stage 'lunch'; it has data, curate, "),
         (["run", "phantom-dpo", "--donors", "nowhere"], "--donors nowhere is not a folder"),
         (["run", "phantom-dpo", "--set", "model.name=nowhere"], "nowhere"),
+        (
+            ["run", "phantom-dpo", "--name", "../../x"],
+            "--name '../../x' is no name of a folder inside runs; give",
+        ),
+        (["run", "phantom-dpo", "--name", ""], "error: --name '' is no name of a folder"),
+        (["run", "phantom-dpo", "--name", ".."], "error: --name '..' is no name of a folder"),
+        (["run", "phantom-dpo", "--name", "/tmp/x"], "error: --name '/tmp/x' is no name of a folder"),
+        (["run", "phantom-dpo", "--name", "a\x1b[2Jb"], "error: --name 'a\\x1b[2Jb' is no name of a folder"),
+        (["run", "phantom-dpo", "--name", "a\\..\\b"], "is no name of a folder inside runs"),
+        (["run", "phantom-dpo", "--set", "train.lora.rank=65536"], "train.lora.rank=65536: Input should be less than"),
+        (
+            ["run", "phantom-dpo", "--set", "train.lora.rank=513"],
+            "than any layer of 'tiny' has (its widest: 512)",
+        ),
         (["run", "phantom-dpo", "--name", "taken"], "taken is a file, not a folder"),
         (["status", "nowhere"], "nowhere is not a run folder"),
         (["train", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "."], "is not a run folder"),
         (["ground", "run", "nowhere"], "nowhere is not a run folder"),
+        (["reproduce", "bad.yaml"], "error: table bad.yaml is not valid YAML"),
         (["reproduce", "no-such-table"], "error: unknown table 'no-such-table'; shipped: "),
     ],
     ids=lambda value: " ".join(value).strip() if isinstance(value, list) else "",
@@ -173,6 +188,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "taken").write_text("a file")
+    (tmp_path / "bad.yaml").write_bytes(b"arms: [\xe8\xff")
     assert line in _refused(arguments, capsys)
 
 

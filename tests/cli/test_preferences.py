@@ -237,6 +237,14 @@ def test_rows_are_told_by_their_place_in_the_file_at_hand(folder: Path, capsys) 
     assert kept.source_row == 5, "where it came from stays"
 
 
+def test_a_mending_that_would_leave_no_row_says_what_it_left_out(folder: Path, capsys) -> None:
+    rows = [preference_row(n, f"Q{n}?", "left", "left") for n in (5, 17)]
+    code, _, err = _run(capsys, "lint", _file(folder, *rows), "--fix", folder / "clean.jsonl")
+    assert code == 2
+    assert "clean.jsonl would hold no row: all 2 are left out (2 x identical-sides)" in err.splitlines()[-1]
+    assert not (folder / "clean.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

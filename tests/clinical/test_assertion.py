@@ -151,11 +151,17 @@ def test_any_order_of_cues_is_read(words: list[str]) -> None:  # fmt: skip
         assert read.sides <= {"left"}
 
 
-@pytest.mark.parametrize(("file", "right", "harmful"), [("development.txt", 0.98, 1), ("held_out.txt", 0.95, 8)])
+@pytest.mark.parametrize(
+    ("file", "right", "harmful"),
+    [
+        ("development.txt", 0.98, 1), ("held_out.txt", 0.95, 8), ("held_out_2.txt", 0.95, 1),
+        ("held_out_3.txt", 0.95, 2), ("held_out_4.txt", 0.9, 2),
+    ],
+)  # fmt: skip
 def test_report_sentences_are_read_as_measured(file: str, right: float, harmful: int) -> None:
     lines = gold_lines(GOLD / file)
     tally = measure(lines)
-    assert len(lines) >= 130
+    assert len(lines) >= 44
     assert sum(tally.right.values()) >= right * sum(tally.gold.values())
     assert sum(tally.right.values()) >= right * sum(tally.read.values())
     assert tally.side_right >= 0.93 * tally.side_gold
@@ -187,3 +193,87 @@ def test_cues_of_doubt_recurrence_and_resemblance(text: str, expected: dict[str,
 @pytest.mark.parametrize("text", ["no no? ?\n", "Effusion? ?", "Effusion ??\n?", "? ?", "effusion; ;"])
 def test_marks_behind_a_question_answer_nothing(text: str) -> None:
     assert "absent" not in said(text).values()
+
+
+def findings(text: str) -> set[tuple[str, str, str]]:
+    return {(r.name, r.status, " ".join(sorted(r.sides))) for r in read_sentence(text)}
+
+
+@pytest.mark.parametrize(("name", "noun"), NOUNS)
+@pytest.mark.parametrize(
+    ("pattern", "status"),
+    [
+        ("No new {}.", "unknown"),
+        ("Without evidence of additional {}.", "unknown"),
+        ("New {} is not seen.", "unknown"),
+        ("{} should be excluded.", "unknown"),
+        ("{} needs to be ruled out.", "unknown"),
+        ("{}, follow-up to document resolution.", "present"),
+        ("Repeat film to ensure clearing of the {}.", "present"),
+        ("[ ] {} [x] scar", "absent"),
+        ("☐ scar ☑ {}", "present"),
+        ("scar [x] {} [ ]", "absent"),
+        ("{}: [ ] yes [x] no", "absent"),
+        ("{}: yes [x] no [ ]", "present"),
+    ],
+)
+def test_every_finding_in_what_was_read_wrongly(name: str, noun: str, pattern: str, status: str) -> None:
+    assert said(pattern.format(noun))[name] == status
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Effusion - right: small, left: none.",
+        "Effusion: left none, right small",
+        "Effusion (right: small; left: no)",
+        "Effusion:\n- left: absent\n- right: small",
+        "Effusion\nright = small\nleft = none",
+        "Effusion: right - yes, left - no",
+    ],
+)
+def test_each_side_of_an_entry_has_its_own_value(line: str) -> None:
+    assert findings(line) == {("pleural effusion", "present", "right"), ("pleural effusion", "absent", "left")}
+
+
+@pytest.mark.parametrize("answer", ["right: small, left: none", "Left: none. Right: small.", "left no, right yes"])
+def test_sides_with_values_that_name_no_finding(answer: str) -> None:
+    facts = extract_facts(answer, "Where is the effusion?")
+    assert (facts.sides, facts.denied) == ({"right"}, {"side:left"})
+    assert conflict(facts, extract_facts("right")).score == 0.0
+    assert conflict(facts, extract_facts("left")).error_type == "side"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # the place behind "without" is that of what is there, if it has none of its own
+        ("Cyst without septation or calcification in the left kidney.", {("cyst", "present", "left")}),
+        ("Mass with no calcification on the right.", {("mass", "present", "right"), ("calcification", "absent", "")}),
+        ("Right mass without left effusion.", {("mass", "present", "right"), ("pleural effusion", "absent", "left")}),
+        ("Left mass without effusion on the right.", {("mass", "present", "left")}),
+        # what stands behind a hedge
+        ("Mass cannot be excluded on the left, is present on the right.", {("mass", "uncertain", "left")}),
+        ("Cannot exclude a mass and an effusion is present.", {("pleural effusion", "present", "")}),
+        ("A mass cannot be excluded, nor can an effusion.", {("pleural effusion", "uncertain", "")}),
+        ("Opacity not only on the left but also on the right.", {("opacity", "present", "left right")}),
+        # an old one is not denied, and one that was denied before is
+        ("No effusion or new nodule.", {("pleural effusion", "absent", ""), ("nodule", "unknown", "")}),
+        ("New nodule, no effusion.", {("pleural effusion", "absent", ""), ("nodule", "present", "")}),
+        ("The mass was followed and has cleared.", {("mass", "resolved", "")}),
+        ("Fracture is excluded.", {("fracture", "absent", "")}),
+        # what is to be looked at is there, and a box in a sentence takes nothing away
+        ("The nodule should be evaluated with CT.", {("nodule", "present", "")}),
+        ("Small effusion, [x] nodule.", {("pleural effusion", "present", ""), ("nodule", "present", "")}),
+        ("Fracture (x) and a mass.", {("fracture", "present", ""), ("mass", "present", "")}),
+    ],
+)
+def test_places_hedges_and_what_is_new(text: str, expected: set[tuple[str, str, str]]) -> None:
+    assert expected <= findings(text)
+
+
+@given(st.lists(st.sampled_from(["[", "]", "x", "(", ")", "☑", "☐", "effusion", "nodule", "left", "right", ":", ",",
+                                 "yes", "no", "none", "small", "\n", ";", "and"]), max_size=16))  # fmt: skip
+def test_any_order_of_boxes_and_sides_is_read(words: list[str]) -> None:
+    for read in read_sentence(" ".join(words)):
+        assert read.name in ("pleural effusion", "nodule")

@@ -63,7 +63,6 @@ def test_what_is_not_read_is_told() -> None:
     found = report_sections(text)
     assert found.texts == {"findings": "Clear."}
     assert found.unread == ("BRONCHOSCOPY NOTE", "FINDINGS")
-    assert report_sections("HISTORY: Pain.\n\nSingle AP view. Lungs are clear.").texts == {}
 
 
 @pytest.mark.parametrize("heading", ["EXPRESSION", "INDICATIONS", "COMPARISION", "TECHNQUE", "HISTROY", "MEDIASTINUM"])
@@ -114,3 +113,41 @@ def test_a_provisional_reading_gives_way_to_the_final_one() -> None:
     found = report_sections(text)
     assert found.texts == BOTH
     assert found.unread == ("PROVISIONAL FINDINGS IMPRESSION (PFI)",)
+
+
+@pytest.mark.parametrize("number", ["{}. ", "{}) ", "({}) ", "{}."])
+def test_headings_may_have_numbers(number: str) -> None:
+    one, two = number.format(1), number.format(2)
+    assert report_sections(f"{one}FINDINGS: The lungs are clear.\n{two}IMPRESSION: No acute process.").texts == BOTH
+    assert report_sections(f"{one}Findings:\nThe lungs are clear.\n{two}Impression:\nNo acute process.").texts == BOTH
+    text = "I. INDICATION: Cough.\nII. FINDINGS\nThe lungs are clear.\nIII. IMPRESSION\nNo acute process."
+    assert report_sections(text).texts == BOTH
+
+
+def test_numbered_items_of_an_impression_are_no_headings() -> None:
+    text = "IMPRESSION:\n1. Pneumonia: left.\n2. EFFUSION: small.\n3. No fracture."
+    assert report_sections(text).texts == {"impression": "1. Pneumonia: left. 2. EFFUSION: small. 3. No fracture."}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The lungs are clear.\n No effusion.",
+        "FINAL REPORT\n The lungs are clear.\n No effusion.",
+        "FINAL REPORT\n EXAMINATION: CXR\n CHEST, TWO VIEWS: The lungs are clear. No effusion.",
+        "RADIOLOGY REPORT: The lungs are clear. No effusion.",
+        "   The lungs   are clear. No effusion.  ",
+        "WET READ: No pneumothorax.\n ____\n FINAL REPORT\n HISTORY:  Pain.\n \n The lungs are clear. No effusion.\n",
+        "EXAMINATION: CXR\n\nINDICATION: Cough.\n\nThe lungs are clear.\n\nNo effusion.\n\nNOTIFICATION: Dr. ___.",
+        "REASON FOR EXAM: Cough.\n\n  The lungs are clear. No effusion.",
+    ],
+)
+def test_a_report_without_headings_states_its_findings(text: str) -> None:
+    assert report_sections(text).texts == {"findings": "The lungs are clear. No effusion."}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "___", "INDICATION: Cough.\n\n", "TECHNIQUE: AP.\n\nx y", "PRELIMINARY REPORT: Effusion."]
+)
+def test_what_is_no_report_has_no_findings(text: str) -> None:
+    assert report_sections(text).texts == {}

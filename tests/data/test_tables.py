@@ -18,8 +18,9 @@ from mmedpo import load_settings, open_run
 from mmedpo.config import DataSettings
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, InRun, make_dataset
 from mmedpo.data.stage import stage
-from mmedpo.errors import ConfigError, DataError
+from mmedpo.errors import ConfigError, DataError, PreferenceFormatError
 from mmedpo.imaging.images import read_image
+from mmedpo.preferences.reading import read_rows
 from mmedpo.records import Example
 from mmedpo.registry import lookup
 
@@ -187,6 +188,17 @@ def test_vlmevalkit_table_is_read_with_its_base64_images(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["OmniMed.tsv"], "nothing is written into the user's folder"
 
 
+def test_names_of_columns_stay_on_the_line_of_a_message(tmp_path: Path) -> None:
+    _lines(tmp_path / "q.jsonl", [{"im\nage\x1b[2J": "a.png", "x" * 500: "Q?", "answer": "a"}])
+    with pytest.raises(DataError, match="the table has no column") as caught:
+        _read("table", tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+    with pytest.raises(PreferenceFormatError, match="of no known preference format") as other:
+        read_rows(tmp_path / "q.jsonl")
+    assert str(other.value).isprintable()
+
+
 def test_a_list_of_images_is_all_of_them_in_order_with_their_places(tmp_path: Path) -> None:
     for n in range(3):
         write_image(tmp_path / "i" / f"{n}.png", n)
@@ -286,6 +298,45 @@ def test_slake_is_read_under_the_names_of_the_hub(tmp_path: Path) -> None:
     (tmp_path / "imgs.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"holds imgs\.zip but no folder .*; unpack it there"):
         lookup("dataset", "slake")().read(tmp_path, settings_of(LAYOUTS["slake"]))
+
+
+@pytest.mark.parametrize("base", ["Slake1.0", "SLAKE", ""])
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_slake_is_read_as_lines_and_from_the_folder_above_it(tmp_path: Path, base: str, ending: str) -> None:
+    folder = tmp_path / "unpacked" / base
+    folder.mkdir(parents=True)
+    LAYOUTS["slake"].write(folder)
+    if ending == "jsonl":
+        for file in folder.glob("*.json"):
+            lines = [json.dumps(row, ensure_ascii=False) for row in json.loads(file.read_text())]
+            file.with_suffix(".jsonl").write_text("\n".join(lines))
+            file.unlink()
+    (tmp_path / "unpacked" / "__MACOSX").mkdir()
+    plain = lookup("dataset", "slake")().read(folder, settings_of(LAYOUTS["slake"]))
+    reading = lookup("dataset", "slake")().read(tmp_path / "unpacked", settings_of(LAYOUTS["slake"]))
+    assert [(e.example_id, e.split, e.boxes) for e in reading.examples] == [
+        (e.example_id, e.split, e.boxes) for e in plain.examples
+    ]
+    prefix = f"{base}/imgs/" if base else "imgs/"
+    assert all(e.image.path.startswith(prefix) for e in reading.examples)
+
+
+def test_of_two_folders_that_could_be_the_dataset_none_is_taken(tmp_path: Path) -> None:
+    for base in ("a", "b"):
+        LAYOUTS["slake"].write(tmp_path / base)
+    with pytest.raises(DataError, match="holds no folder 'imgs' or 'images'"):
+        lookup("dataset", "slake")().read(tmp_path, settings_of(LAYOUTS["slake"]))
+
+
+def test_a_report_file_that_is_none_is_no_report(tmp_path: Path) -> None:
+    layout = LAYOUTS["mimic-cxr-jpg"]
+    layout.write(tmp_path)
+    report = next((tmp_path / "files").rglob("s50000003.txt"))
+    report.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 100\n")
+    reading = lookup("dataset", "mimic-cxr-jpg")().read(tmp_path, settings_of(layout))
+    assert [(drop.item, drop.reason) for drop in reading.drops if "50000003" in drop.item] == [
+        ("mimic-cxr-jpg-50000003", "no-report")
+    ]
 
 
 def test_what_of_the_reports_is_not_read_is_noted(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """A tiny run in which one file operation fails, or the process dies there; then the same command again.
 
-    LD_PRELOAD=faults.so python drill.py FOLDER all|COUNT SEED
+    LD_PRELOAD=faults.so python drill.py FOLDER all|COUNT SEED [MINUTES]
 
 Runs as a program of its own, since the C library has to be replaced before anything is loaded. Every stage
 is first executed without a fault, counting its file operations; then, for every chosen operation and kind
 of fault, from a copy of the folder as it stood before that stage. What must hold: the fault ends in one line
-(or nowhere), and after it the same command ends with the same bytes. Prints one JSON object.
+(or nowhere), and after it the same command ends with the same bytes. The faults come in an order drawn by SEED;
+after MINUTES it ends with those it has tried. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import math
 import os
 import random
 import shutil
 import sys
+import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+from tiny_run import RECIPE
 
 from mmedpo.config import validate_settings
 from mmedpo.errors import MMedPOError
@@ -27,26 +33,6 @@ from mmedpo.pipeline.plan import plan, run_stages
 from mmedpo.run import open_run
 from mmedpo.storage.files import hash_path
 
-RECIPE = {
-    "data": {"phantom": {"train_images": 4, "validation_images": 2, "test_images": 2}},
-    "model": {"device": "cpu"},
-    "curate": {"candidates": 2, "max_new_tokens": 4},
-    "train": {
-        "beta": 1.0,
-        "epochs": 1,
-        "learning_rate": 1e-4,
-        "lora": {"rank": 2, "alpha": 4},
-        "batch_groups": 8,
-        "checkpoint_every": 2,
-        "watch": {"questions": 4, "every": 3},
-    },
-    "evaluate": {
-        "splits": ["test"],
-        "max_new_tokens": 4,
-        "bootstrap_samples": 100,
-        "probes": {"lesion-reliance": {"images": 1}},
-    },
-}
 FAULTS = {"ENOSPC": (errno.ENOSPC, 1, 0), "EIO": (errno.EIO, 0, 0), "EACCES": (errno.EACCES, 0, 0), "death": (0, 0, 1)}
 """Name -> (errno, whether it stays, whether the process dies): a disk stays full, the others pass."""
 
@@ -145,25 +131,30 @@ def one(base: Path, name: str, stage: dict, where: int, fault: str, said: Path) 
     return ""
 
 
-def main(base: Path, wanted: str, seed: int) -> None:
+def main(base: Path, wanted: str, seed: int, minutes: float) -> None:
+    begun = time.monotonic()
     said = base / "said"
     stages = calm(base, said)
     cases = [(n, w, f) for n, s in stages.items() for w in range(s["operations"]) for f in FAULTS]
-    if wanted != "all":
-        cases = random.Random(seed).sample(cases, int(wanted))
-    failures = []
+    every = len(cases)
+    cases = random.Random(seed).sample(cases, every if wanted == "all" else int(wanted))
+    failures: list[dict] = []
+    tried: Counter[str] = Counter()
     for number, (name, where, fault) in enumerate(cases, start=1):
         wrong = one(base, name, stages[name], where, fault, said)
+        tried[fault] += 1
         if wrong:
             failures.append({"stage": name, "operation": where, "fault": fault, "wrong": wrong})
         if number % 50 == 0:
-            print(f"{number}/{len(cases)} faults, {len(failures)} failures", file=sys.stderr, flush=True)
+            print(f"{number}/{len(cases)} faults, failures: {json.dumps(failures)}", file=sys.stderr, flush=True)
+        if time.monotonic() - begun > 60 * minutes:
+            break
     counts = {name: stage["operations"] for name, stage in stages.items()}
-    print(json.dumps({"operations": counts, "cases": len(cases), "failures": failures}))
+    print(json.dumps({"operations": counts, "every": every, "tried": dict(tried), "failures": failures}))
 
 
 if __name__ == "__main__":
     # What every stage needs is loaded once; the processes that are forked from here share it.
     import mmedpo.stages  # noqa: F401
 
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]) if sys.argv[4:] else math.inf)

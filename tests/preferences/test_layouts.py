@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmedpo.imaging.index import index_images
+from mmedpo.preferences.layout import BadRow
 from mmedpo.preferences.pairs import read_pairs
 from mmedpo.preferences.reading import read_rows
 from mmedpo.preferences.turns import plain_of
 from mmedpo.preferences.writing import export_rows
-from mmedpo.records import PreferenceRow
+from mmedpo.records import Part, PreferenceRow
 from preferences.rows import preference_row
 from preferences.test_formats import TARGETS
 
@@ -336,3 +337,91 @@ def test_a_typed_image_under_an_unknown_key_is_no_lost_image(tmp_path: Path) -> 
     reason, detail = _why(tmp_path, _asked([{"type": "image", "picture": "a.png"}, _T]))
     assert reason == "image-missing"
     assert "'picture'" in detail
+
+
+# Layouts of the hub.
+
+
+def _talk(answer: str, question: str = "<image>\nIs it big?") -> list[dict[str, str]]:
+    return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"chosen": {"conversations": _talk("Yes")}, "rejected": {"conversations": _talk("No")}, "image": "a.png"},
+        {"chosen": {"image": "a.png", "conversations": _talk("Yes")}, "rejected": {"conversations": _talk("No")}},
+        {
+            "chosen": {"image": "a.png", "conversations": _talk("Yes")},
+            "rejected": {"image": "a.png", "conversations": _talk("No")},
+        },
+        {
+            "chosen": {
+                "messages": [{"role": "user", "content": "Is it big?"}, {"role": "assistant", "content": "Yes"}]
+            },
+            "rejected": {
+                "messages": [{"role": "user", "content": "Is it big?"}, {"role": "assistant", "content": "No"}]
+            },
+            "images": ["a.png"],
+        },
+        {"question": "Is it big?", "chosen_response": "Yes", "rejected_response": "No", "image": "a.png"},
+        {"prompt": "Is it big?", "chosen_response": "Yes", "rejected_response": "No", "images": ["a.png"]},
+        {"query": "<image>\nIs it big?", "chosen_answer": "Yes", "rejected_answer": "No", "image_path": "a.png"},
+        {"instruction": "Is it big?", "chosen_output": "Yes", "rejected_output": "No", "image": "a.png"},
+    ],
+)
+def test_a_pair_is_read_however_its_sides_are_called_or_wrapped(raw: dict[str, Any], tmp_path: Path) -> None:
+    row = _one(tmp_path, {"id": 7, **raw})
+    assert [plain_of(turn.content) for turn in (*row.prompt, *row.chosen)] == ["<image>\nIs it big?", "Yes"]
+    assert [plain_of(turn.content) for turn in row.rejected] == ["No"]
+    assert (row.images, row.rejected_images, row.pair_type) == (("a.png",), (), "text")
+    assert json.loads(row.extra) == {"id": 7}, "nothing else of the row is lost"
+
+
+def test_a_wrapped_side_with_an_image_of_its_own_makes_a_visual_pair(tmp_path: Path) -> None:
+    sides = {n: {"image": f"{i}.png", "conversations": _talk("Yes")} for n, i in (("chosen", "a"), ("rejected", "b"))}
+    row = _one(tmp_path, sides)
+    assert (row.images, row.rejected_images, row.pair_type) == (("a.png",), ("b.png",), "visual")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "<IMAGE>", "<Image>", "<image_1>", "<image 1>", "<image1>", "<image-1>", "<|image|>", "<|image_1|>",
+        "<ImageHere>", "<image_placeholder>", "<start_of_image>", "<|vision_start|><|image_pad|><|vision_end|>",
+    ],
+)  # fmt: skip
+def test_a_place_is_known_in_any_spelling(place: str, tmp_path: Path) -> None:
+    row = _one(tmp_path, _asked(f"{place}\nIs it big?", images=["a.png"]))
+    assert plain_of(row.prompt[0].content) == "<image>\nIs it big?"
+    assert row.images == ("a.png",)
+    answered = {"prompt": "Is it big?", "chosen": f"Yes {place}", "rejected": "No", "images": ["a.png"]}
+    assert any(part.type == "image" for part in _one(tmp_path, answered).chosen[0].content), "as `<image>` would be"
+
+
+@pytest.mark.parametrize(
+    ("question", "images"),
+    [
+        ("<image_1> or <image_2>?", "ab"),
+        ("<image_2> or <image_1>?", "ba"),
+        ("<image_0> or <image_1>?", "ab"),
+        ("<image_3> or <image_1>?", "cab"),
+        ("<image_1> and again <image_1>?", "aabc"),
+    ],
+)
+def test_a_place_with_a_number_shows_that_image(question: str, images: str, tmp_path: Path) -> None:
+    column = ["a.png", "b.png", "c.png"][: 3 if "3" in question or "again" in question else 2]
+    assert _one(tmp_path, _asked(question, images=column)).images == tuple(f"{name}.png" for name in images)
+
+
+def test_a_number_that_no_image_has_is_told(tmp_path: Path) -> None:
+    said = _why(tmp_path, _asked("<image_3>?", images=["a.png"]))
+    assert said == ("image-missing", "row 0: the text asks for image 3, the row has 1")
+    mixed = _asked("<image_1> <image>", images=["a.png", "b.png"])
+    assert _why(tmp_path, mixed)[1] == "row 0: some image places have a number and some have none"
+
+
+def test_a_text_that_holds_any_spelling_of_a_place_is_not_exported_as_one() -> None:
+    for spelled in ("<image>", "<IMAGE>", "<image_1>", "<img>a.png</img>", "<|image|>"):
+        with pytest.raises(BadRow, match="which would be read as an image"):
+            plain_of((Part(type="text", text=f"see {spelled}"),))

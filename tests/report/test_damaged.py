@@ -11,6 +11,7 @@ import pytest
 from mmedpo.errors import RunFolderError
 from mmedpo.records import ItemScore, Prediction
 from mmedpo.report.stored import read_stored
+from mmedpo.report.summary import print_summary
 from mmedpo.run import Run
 from report.finished_run import full_run
 
@@ -35,6 +36,14 @@ def _refused(run: Run, match: str) -> None:
 def test_notes_of_the_data(finished: Run, content: str) -> None:
     finished.file("data.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     _refused(finished, "data.json is damaged")
+
+
+@pytest.mark.parametrize("content", ["", DEEP, "3", "{}", '{"models": "x"}', "\udcff\udce8"])
+def test_the_table_a_run_ends_with(finished: Run, content: str) -> None:
+    finished.file("evaluation.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RunFolderError, match="evaluation.json is damaged") as caught:
+        print_summary(finished)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", DEEP, "3", "{}", '{"models": "x"}', "null"])

@@ -52,6 +52,18 @@ def test_libraries_wrap_what_they_are_told(tmp_path: Path, error: Exception) -> 
     assert isinstance(trouble(error, tmp_path), RunFolderError)
 
 
+def test_a_refusal_that_says_no_number_is_found_out_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy says how much it could not write, and not why."""
+    error = OSError("30000 requested and 0 written")
+    assert "could not be read or written whole" in str(trouble(error, tmp_path)), "the disk has room again"
+
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mmedpo.run.disk._try", full)
+    assert "no space left" in str(trouble(error, tmp_path))
+
+
 def test_an_error_caused_by_a_refusal_is_one(tmp_path: Path) -> None:
     error = RuntimeError("the writer failed")
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")

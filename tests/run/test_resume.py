@@ -17,7 +17,7 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.records import Drop
 from mmedpo.run import Run, Stage, open_run, read_run
-from mmedpo.storage.tables import read_table
+from mmedpo.storage.tables import read_table, write_text
 from small_stages import execute
 
 
@@ -124,6 +124,17 @@ class _Progress:
 
     def track(self, label: str) -> Callable[[int, int], None]:
         return lambda done, total: self.calls.append((done, total))
+
+
+def test_a_mark_of_unfinished_work_that_is_no_text_is_other_work(run_path: Path) -> None:
+    def work(run: Run) -> None:
+        write_text(run.file("x"), "done")
+
+    with open_run(run_path, RunSettings()) as run:
+        folder = run_path / ".work" / "s"
+        folder.mkdir(parents=True)
+        (folder / "fingerprint").write_bytes(b"\xe8\xff")
+        assert run.execute(Stage("s", work, {}, writes=("x",)))
 
 
 def test_progress_of_a_resumed_stage_starts_at_what_was_there(run_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_truncated_table_is_one_clear_line(tmp_path: Path, kept: float) -> Non
     write_table(path, Drop, [_drop(str(number)) for number in range(50)])
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(RunFolderError, match=r"t\.parquet is not a readable Parquet table") as caught:
+    with pytest.raises(RunFolderError, match=r"t\.parquet is not a readable table") as caught:
         read_table(path, Drop)
     assert "\n" not in str(caught.value)
 
@@ -230,3 +230,28 @@ def test_nobody_sees_a_file_before_it_is_whole(tmp_path: Path) -> None:
         partial.write_text("first half, ")
         assert not path.exists()
     assert path.read_text() == "first half, "
+
+
+def test_a_small_table_of_a_received_run_that_expands_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """One megabyte of text that a hundred thousand rows repeat: a few kilobytes on the disk, 100 GB in the memory."""
+    path = tmp_path / "t.parquet"
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * (1 << 20)]))
+    pq.write_table(pa.table(dict.fromkeys(Drop.model_fields, text)), path, use_dictionary=True)
+    assert path.stat().st_size < 300_000
+    with pytest.raises(RunFolderError, match=r"t\.parquet holds a row of|expands to more than"):
+        read_table(path, Drop)
+
+
+def test_a_table_of_many_rows_is_refused_by_what_it_says_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    rows = pa.nulls(5_000_001, pa.string())
+    pq.write_table(pa.table(dict.fromkeys(Drop.model_fields, rows)), path)
+    with pytest.raises(RunFolderError, match="says it holds 5,000,001 rows, allowed are 5,000,000"):
+        read_table(path, Drop)
+
+
+def test_a_name_that_the_system_cannot_spell_holds_tables_all_the_same(tmp_path: Path) -> None:
+    """A folder called in UTF-8 where the locale is C: Python keeps the bytes, Arrow would not take the name."""
+    path = tmp_path / os.fsdecode(b"\xc3\xa4 \xff") / "t.parquet"
+    write_table(path, Drop, [_drop()])
+    assert read_table(path, Drop) == [_drop()]

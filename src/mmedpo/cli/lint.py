@@ -136,6 +136,9 @@ def _fix(
         found = ", ".join(finding.check for finding in report.findings)
         raise ConfigError(f"--drop {unknown[0]}: no such finding in this file; found were {found or 'none'}")
     kept, changes = fix_rows(rows, report.findings, evidence.drops, also_drop)
+    if not kept:
+        told = ", ".join(f"{count} x {what.removeprefix('drop ')}" for what, count in count_changes(changes).items())
+        raise ConfigError(f"--fix {out} would hold no row: all {report.rows} are left out ({told or 'there are none'})")
     original = {row.row_id: row.source_row for row in reading.rows}
     source = [row.model_copy(update={"source_row": original[row.row_id]}) for row in kept]
     target = "mmedpo" if out.suffix == ".parquet" and reading.format not in ("trl", "rlhf-v") else reading.format

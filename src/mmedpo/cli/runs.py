@@ -51,14 +51,15 @@ def run(
     from mmedpo.pipeline.plan import run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.report.summary import print_summary
-    from mmedpo.run import CallOptions, open_run
+    from mmedpo.run import CallOptions, open_run, run_folder
 
     _refuse_processes("run")
     resolved = load_settings(recipe, settings)
+    folder = run_folder(runs, Path(recipe).stem if name is None else name)
     if donors is not None and not donors.is_dir():
         raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
-    with open_run(runs / (name or Path(recipe).stem), resolved, LineReporter(), donors=others) as opened:
+    with open_run(folder, resolved, LineReporter(), donors=others) as opened:
         opened.calls = CallOptions(allow_external, estimate)
         _refuse_idle(resolved, ("curate", "score"), opened.calls)
         run_stages(opened, until=until)

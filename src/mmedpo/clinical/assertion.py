@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mmedpo.clinical.cues import FILLERS, TERMINATORS, Category, Cue, find_cues
-from mmedpo.clinical.lexicon import Match, Token, find_terms
-from mmedpo.clinical.sentences import BREAKS, Sentence, sentences, tokens_of
+from mmedpo.clinical.entries import BREAKS
+from mmedpo.clinical.lexicon import Match, Token, terms_at
+from mmedpo.clinical.sentences import Sentence, sentences, tokens_of
 
 Status = Literal["present", "absent", "resolved", "uncertain", "historical", "unknown"]
 """`resolved`: was there, is gone; `historical`: told of the past only; `unknown`: asked for, conditional, defined."""
@@ -34,6 +35,8 @@ _PLURAL = frozenset(["are", "were", "have"])
 _ELLIPTIC = frozenset(["present", "absent", "none", "not"])
 _PREDICATES = re.compile(r"seen|identified|present|noted|visuali[sz]ed|visible|evident|found|demonstrated|observed")
 _NEGATOR = re.compile(r"(?<!\S)(?:no|not|without|neither|never|\w+n t)(?!\S)")
+_NEW = frozenset(["new", "newly", "additional", "further", "more"])
+"""Denied with one of these in front, a finding may be there already."""
 _STATES = frozenset(["normal", "enlarged"])
 """Attributes that state a finding of an organ, and so begin statements as findings do."""
 
@@ -95,7 +98,7 @@ class _Line:
 def _clauses(text: str, sentence: Sentence, framed: Set[Category]) -> list[Clause]:
     tokens = sentence.tokens
     words = tuple(t.text for t in tokens)
-    matches = _matches(text, tokens)
+    matches = terms_at(text, tokens)
     named = {i for m in matches if m.term.kind == "finding" for i in range(m.first, m.last + 1)}
     every = [c for c in find_cues(words, named) if c.category not in framed]
     cues = tuple(c for c in every if not any(_inside(c, m) for m in matches))
@@ -124,20 +127,6 @@ def _below(status: Status, sentence: Sentence) -> Status:
     if sentence.asked:
         return "uncertain"
     return "historical" if sentence.below == "historical" and status == "present" else status
-
-
-def _matches(text: str, tokens: Sequence[Token]) -> tuple[Match, ...]:
-    if not tokens:
-        return ()
-    offset = tokens[0].start
-    starts = {t.start: i for i, t in enumerate(tokens)}
-    ends = {t.end: i for i, t in enumerate(tokens)}
-    found = []
-    for m in find_terms(text[offset : tokens[-1].end]):
-        first, last = starts.get(m.start + offset), ends.get(m.end + offset)
-        if first is not None and last is not None:
-            found.append(replace(m, start=m.start + offset, end=m.end + offset, first=first, last=last))
-    return tuple(found)
 
 
 def _inside(cue: Cue, match: Match) -> bool:
@@ -187,8 +176,9 @@ def _fresh(line: _Line, start: int, i: int) -> bool:
         return True
     end = next((j for j in range(i, len(words)) if words[j] in (",", "and")), len(words))
     within = [m for m in line.matches if i <= m.first < end]
-    if not any(_is_target(m) for m in within):  # ", present on the right"
-        return words[i] in _ELLIPTIC and words[i - 1] == "," and any(m.term.kind == "side" for m in within)
+    if not any(_is_target(m) for m in within):  # ", present on the right", ", is present on the right"
+        said = words[i + 1] if words[i] in _VERBS and i + 1 < len(words) else words[i]
+        return said in _ELLIPTIC and words[i - 1] == "," and any(m.term.kind == "side" for m in within)
     if words[i - 1] in BREAKS and {"organ", "attribute"} <= {m.term.kind for m in within}:
         return not any(m.term.kind == "finding" for m in within)  # ", lungs clear"
     answered = any(_answers(line, start, c) and start <= c.first and c.last < i for c in line.cues)
@@ -198,8 +188,14 @@ def _fresh(line: _Line, start: int, i: int) -> bool:
     side_pair = after_and and i > 1 and words[i - 2] in ("left", "right")
     own_verb = any(w in _VERBS - (_PLURAL if after_and else set()) for w in words[i:end])
     shared_verb = any(_PREDICATES.fullmatch(w) for w in words[i:end])
-    stated = words[i] in _FRESH_PHRASE or (own_verb and not (after_and and shared_verb))
+    stated = words[i] in _FRESH_PHRASE or (own_verb and not (after_and and shared_verb and not _hedged(line, start, i)))
     return stated and not alternatives and not side_pair
+
+
+def _hedged(line: _Line, start: int, i: int) -> bool:
+    """A target before word i is hedged in front, and needs no predicate: "cannot exclude a mass and edema is seen"."""
+    cues = [c for c in line.cues if c.category == "uncertain" and c.direction == "forward" and start <= c.first]
+    return any(_is_target(m) and c.last < m.first and m.last < i for c in cues for m in line.matches)
 
 
 def _begins_label(line: _Line, i: int) -> bool:
@@ -226,7 +222,14 @@ def _alone(line: _Line, start: int, cue: Cue) -> bool:
     while i < len(line.words) and line.words[i] in FILLERS:
         i += 1
     ends = i >= len(line.words) or line.words[i] in BREAKS or line.words[i] == "?"
-    return ends and _target_before(line, start, cue)
+    return ends and (_target_before(line, start, cue) or _only_sides(line, start))
+
+
+def _only_sides(line: _Line, start: int) -> bool:
+    """ "Left: none" answers for the left where no finding is named."""
+    first = next((m for m in line.matches if m.first >= start), None)
+    named = any(_is_target(m) for m in line.matches)
+    return not named and first is not None and first.first == start and first.term.kind == "side"
 
 
 def _status(line: _Line, match: Match) -> Status | None:
@@ -238,7 +241,19 @@ def _status(line: _Line, match: Match) -> Status | None:
         return None if inside.category == "absent" else "present"
     if match.first and line.words[match.first - 1] == "non":
         return "absent"
-    return _weighed(_before(line, match), _after(line, match))
+    before, after = _before(line, match), _after(line, match)
+    status = _weighed(before, after)
+    return "unknown" if status == "absent" and _denied_as_new(line, match) else status
+
+
+def _denied_as_new(line: _Line, match: Match) -> bool:
+    """ "No new nodule or mass", "new fracture is not seen": what was there before is not spoken of."""
+    if not _is_target(match):
+        return False
+    before = [c for c in line.cues if c.last < match.first and c.category == "absent" and c.direction == "forward"]
+    marks = [i for i in range(match.first) if line.words[i] in BREAKS]
+    begin = before[-1].first if before else (marks or [0])[-1]
+    return not _NEW.isdisjoint(line.words[begin : match.first])
 
 
 def _says_no(line: _Line, cue: Cue) -> bool:

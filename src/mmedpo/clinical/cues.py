@@ -86,7 +86,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:no|without|beyond|little) (?:a )?(?:doubt|question)",
         r"with (?:stable|unchanged|persistent|persisting|residual|a stable|an unchanged|known)",
         r"apart from|aside from|other than|except(?: for| that)?|with the exception of|besides",
-        r"positive for|\+ ve(?: for)?|\[ x \]|☑|✓|✔",
+        r"positive for|\+ ve(?: for)?|\[ x \]|\( x \)|☑|✓|✔",
     )),
     ("persists", "around", (
         r"(?:{not}) previously (?:{seen})(?: before)?|(?:{not}) (?:{seen}) (?:before|previously|earlier|in the past)",
@@ -107,6 +107,11 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:(?:is|are) )?(?:(?:now|also|still|again|clearly) )*(?:present|seen|visible|noted|identified|evident)",
         r"yes|positive|\( \+ \)|\+",
     )),
+    ("unknown", "backward", (  # asked for, not found
+        r"(?:should|must|needs? to|has to|have to|ought to|is to|are to|to)(?: also| still)? be (?:(?:{adv}) )*"
+        r"(?:excluded|ruled out|confirmed|sought|looked for)",
+        r"needs? (?:exclusion|confirmation|to be looked for)",
+    )),
     ("absent", "forward", (
         r"no|non|{not}|without|w o|neither|nor|{cannot} (?:see|identify|find|detect|appreciate|visuali[sz]e|discern)",
         r"cannot|can not|can t|couldn t|could not",
@@ -119,7 +124,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?: (?:of|for|to (?:suggest|indicate|support)|suggesting|suspicious for|suggestive of))?",
         r"mimicking|mimics?|simulating|simulates?|(?:argu\w+|speaks?|militates?) against"
         r"|(?:inconsistent|incompatible) with|- ve(?: for)?",
-        r"\[ \]|☐|✗|✘|unlikely to (?:be|represent|reflect|indicate)|less likely",
+        r"\[ \]|\( \)|☐|✗|✘|unlikely to (?:be|represent|reflect|indicate)|less likely",
     )),
     ("absent", "backward", (
         r"(?:{be}|has|have|had|{cannot})? ?(?:{not}|cannot|can not|can t|could not|couldn t) (?:(?:{adv}|{degree}) )*"
@@ -161,6 +166,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"|unsure) (?:whether|if)|whether|equivocal for|indeterminate for|consider(?:ing)?"
         r"|considerations? (?:of|for|includes?)",
         r"favou?r(?:s|ed|ing)?|raises?|raising|\?|query|may|might|could|doubt(?:s|ful)?(?: for)?",
+        r"(?:neither|nor) (?:can|could)",
     )),
     ("uncertain", "around", (r"versus|vs|as against|if (?:any|present|at all)",)),
     ("uncertain", "backward", (
@@ -192,6 +198,11 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:than|since|from|like) (?:\w+ ){0,3}?(?:prior|previous|previously|earlier|last|yesterday|before|preceding)"
         r"(?: (?:{study}))?",
         r"not yet(?: \w+ed)?|no doubt about|prior to|previous to",
+        # what a follow-up is for; it has not happened
+        r"(?:to|until|till|pending|awaiting|for)(?: (?:document|ensure|confirm|assess|evaluate|demonstrate|verify"
+        r"|monitor|establish|show|check|prove|see|follow|reassess|re assess|await|watch)(?: for)?)?"
+        r"(?: (?:the|its|their|any|complete|full|interval|continued|expected|further|eventual))*"
+        r" (?:resolution|clearing|clearance|disappearance|resorption|regression)(?: of)?",
     )),
     ("unknown", "forward", (
         r"rule out|r o|(?:to|please|must|should) (?:(?:{adv}) )*(?:exclude|rule out|confirm|detect)|exclude|rule in",
@@ -221,7 +232,8 @@ HEADINGS: tuple[tuple[Category, str], ...] = (
 """What a heading says of all below it, until the next heading."""
 
 TERMINATORS = re.compile(
-    r"(?<!\S)(?:but|however|although|though|nevertheless|yet(?! \w+ed)|whereas|while|still(?= there)"
+    r"(?<!\S)(?:but(?! also (?:in|on|at|of) )|however|although|though|nevertheless"
+    r"|yet(?! \w+ed)|whereas|while|still(?= there)"
     r"|which(?! (?:has|have|had|is|are|was|were)(?: (?:since|now|also|completely|fully|subsequently))*"
     r" (?:resolved|cleared|disappeared|gone|removed|no longer))"
     r"|now (?:with|has|shows?)|presenting with|only(?= (?:an?|the) )|otherwise(?= there)"

@@ -6,16 +6,16 @@ everywhere. A fact that the lexicon does not know is not guessed: then only the 
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from mmedpo.clinical.assertion import Clause, Mention, Status, clauses, frame, joins
+from mmedpo.clinical.assertion import Clause, Mention, Status, clauses, frame
+from mmedpo.clinical.binding import Bound, bind, is_moved
 from mmedpo.clinical.cues import Category
 from mmedpo.clinical.findings import FOCAL
-from mmedpo.clinical.lexicon import Match, find_terms, is_yes_no_question, words
+from mmedpo.clinical.lexicon import find_terms, is_yes_no_question, words
 from mmedpo.records import ErrorType
 
 LUNG_ABNORMALITY = "lung abnormality"
@@ -37,11 +37,6 @@ _STOP_WORDS = frozenset(
 _WHOLE_IMAGE = frozenset({"chest", "head", "abdomen"})
 _NOT_A_STATE = frozenset(["evidence", "sign", "signs", "indication", "view", "image", "evident"])
 _NOT_A_COUNT = frozenset(["of", "side", "lung", "another"])
-_MOVES = re.compile(
-    r"(?:shift|deviat|displac|push|rotat|mov|cross|pull|turn|tilt|herniat|bow|deflect|migrat|drift|retract)\w*"
-)
-_TOWARDS = frozenset(["to", "toward", "towards", "from", "the", "patient", "s"])
-_ALTERNATIVES = frozenset(["or", "versus", "vs", "nor"])
 _OPPOSITE: dict[Status, Status] = {"present": "absent", "absent": "present", "resolved": "present"}
 _BARE = frozenset(
     ["present", "seen", "on", "in", "at", "the", "side", "lung", "is", "only", "but", "none", "not", "one", "there",
@@ -181,7 +176,7 @@ def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozen
     findings: list[FindingFact] = []
     values: dict[str, set[str]] = {}
     for clause in clauses(text, framed):
-        bound = _bound(clause)
+        bound = bind(clause)
         found = [*_findings(bound), *_states(clause)]
         findings += found or _elliptic(clause, findings)
         for kind, name in _values(clause, asked):
@@ -215,50 +210,7 @@ def content_words(text: str) -> frozenset[str]:
     return frozenset(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words(text) if w not in _STOP_WORDS)
 
 
-@dataclass(frozen=True)
-class _Bound:
-    """A term with the number of its coordination member: modifiers belong to the findings of their own member."""
-
-    mention: Mention
-    member: int
-    moved: bool
-    """A side that something moves to."""
-
-
-def _bound(clause: Clause) -> list[_Bound]:
-    findings = [m.match for m in clause.mentions if m.match.term.kind == "finding"]
-    cuts = []
-    for a, b in itertools.pairwise(findings):
-        between = range(a.last + 1, b.first + 1)
-        if any(clause.tokens[i].text in _ALTERNATIVES for i in between) and not _sided(clause, a, b):
-            continue
-        joiners = [i for i in between if joins(clause.tokens, i)]
-        cuts.append(joiners[-1] if joiners else a.last + 1)
-    return [_Bound(m, sum(m.match.first >= cut for cut in cuts), _is_moved(clause, m)) for m in clause.mentions]
-
-
-def _sided(clause: Clause, *findings: Match) -> bool:
-    """Both of two alternatives have a side of their own: "left effusion or right pneumothorax"."""
-    sides = [m.match for m in clause.mentions if m.match.term.kind == "side"]
-    return sum(any(s.last == f.first - 1 for s in sides) for f in findings) == len(findings)
-
-
-def _is_moved(clause: Clause, mention: Mention) -> bool:
-    """The side names a direction: "shifted to the left", "left mediastinal shift" is read as its place."""
-    if mention.match.term.kind != "side":
-        return False
-    i = mention.match.first - 1
-    if i < 0 or clause.tokens[i].text not in _TOWARDS:
-        return False
-    while i >= 0 and clause.tokens[i].text in _TOWARDS:
-        i -= 1
-    if i >= 0 and clause.tokens[i].text in ("due", "secondary", "owing", "related", "next", "adjacent"):
-        return False
-    towards = any(t.text in ("to", "toward", "towards", "from") for t in clause.tokens[i + 1 : mention.match.first])
-    return towards and any(_MOVES.fullmatch(t.text) for t in clause.tokens[: i + 1])
-
-
-def _findings(bound: list[_Bound]) -> list[FindingFact]:
+def _findings(bound: list[Bound]) -> list[FindingFact]:
     found: list[FindingFact] = []
     for one in bound:
         if one.mention.match.term.kind == "finding":
@@ -346,7 +298,7 @@ def _values(clause: Clause, asked: ErrorType) -> list[tuple[str, str]]:
             if _follower(clause, mention) in _NOT_A_COUNT or not (bare or has_finding or asked == "count"):
                 continue
         if term.kind == "side":
-            kind = "direction" if _is_moved(clause, mention) else "side"
+            kind = "direction" if is_moved(clause, mention) else "side"
             found += [(kind, s) for s in _sides(term.name)]
         elif term.kind in ("zone", "plane", "attribute"):
             found.append((term.kind, f"{term.group}={term.name}"))

@@ -9,8 +9,8 @@ language model: what it does not know it does not guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -192,6 +192,21 @@ def find_terms(text: str) -> list[Match]:
         found.append(Match(form, tokens[i].start, tokens[i + n - 1].end, i, i + n - 1))
         i += n
     return found
+
+
+def terms_at(text: str, tokens: Sequence[Token]) -> tuple[Match, ...]:
+    """The terms of `text` that are made of some of its tokens; `first` and `last` count these tokens."""
+    if not tokens:
+        return ()
+    offset = tokens[0].start
+    starts = {token.start: i for i, token in enumerate(tokens)}
+    ends = {token.end: i for i, token in enumerate(tokens)}
+    found = []
+    for m in find_terms(text[offset : tokens[-1].end]):
+        first, last = starts.get(m.start + offset), ends.get(m.end + offset)
+        if first is not None and last is not None:
+            found.append(replace(m, start=m.start + offset, end=m.end + offset, first=first, last=last))
+    return tuple(found)
 
 
 _UNITS = frozenset(

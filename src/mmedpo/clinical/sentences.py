@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmedpo.clinical.cues import Category, find_cues, heading
+from mmedpo.clinical.entries import BREAKS, continued, heads, statements
 from mmedpo.clinical.lexicon import Token, find_terms
-
-BREAKS = frozenset([",", ":", "(", ")", "|", "-", "=", "–", "—", "/", "…"])
-"""Marks that part a sentence; all else that is no word, number or end is no token."""
 
 _ENDS = frozenset([";", "!", ".", "?", "\n"])
 _TOKEN = re.compile(r"\d+\.\d+|[a-z0-9]+|\.{3,}|[\[\](),:;|=+.?!\n/–—☐☑✓✔✗✘…-]")
@@ -49,6 +47,7 @@ def sentences(text: str) -> list[Sentence]:
     found: list[Sentence] = []
     mode: Category | None = None
     mode_line = -1
+    earlier: list[Token] = []
     for part in parts:
         line = blank.count("\n", 0, part[0].start)
         words = _words(part)
@@ -61,9 +60,14 @@ def sentences(text: str) -> list[Sentence]:
                 part = [t for t in part if t.start > words[label - 1].start][1:]
                 several = "\n" in blank.strip()
                 mode_line = line + (not _words(part)) if several else -1
+        asked = len(part) > 1 and part[-1].text == "?"
+        tokens = [t for t in part if t.text not in _ENDS or t.text == "?"]
+        again = continued(text, earlier, tokens)
+        if again and found and heads(text, earlier):
+            found.pop()
+        earlier = again or tokens
         if _words(part):
-            asked = part[-1].text == "?" and len(part) > 1
-            found.append(Sentence(tuple(t for t in part if t.text not in _ENDS or t.text == "?"), mode, asked))
+            found += [Sentence(tuple(said), mode, asked) for said in statements(text, earlier)]
     return found
 
 

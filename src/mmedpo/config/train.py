@@ -25,8 +25,8 @@ LARGEST_FACTOR = 100.0
 class LoraSettings(Settings):
     """The adapter on every linear layer of the trained parts."""
 
-    rank: int = Field(128, ge=1, le=65_536)
-    """r (paper: 128)."""
+    rank: int = Field(128, ge=1, le=4096)
+    """r (paper: 128); at 4,096, the width of a 7B model, an adapter is as large as the layer it stands beside."""
     alpha: int = Field(256, ge=1, le=1_000_000)
     """Scale (paper: 256)."""
     dropout: float = Field(0.0, ge=0, lt=1)

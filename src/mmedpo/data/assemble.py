@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, require_usable
 from mmedpo.data.splits import disjoint_split, leak_report
-from mmedpo.errors import ConfigError, DataError
+from mmedpo.errors import ConfigError, DataError, brief
 from mmedpo.imaging.images import split_frame
 from mmedpo.imaging.index import index_images
 from mmedpo.records import IMAGE_PLACE, AnswerType, Box, Drop, ErrorType, Example, ImageRef
@@ -211,7 +211,7 @@ def _kept(name: str, before: Sequence[Example], after: Sequence[Example], held: 
     """What a drawn split keeps of the published one, in words."""
     if not held:
         return []
-    counts = ", ".join(f"{count} {split}" for split, count in Counter(held.values()).items())
+    counts = ", ".join(f"{count} {brief(split, 40)}" for split, count in Counter(held.values()).items())
     notes = [f"{name} says what is held out ({counts} questions): that stays, the rest was drawn"]
     taken = set(held.values())
     moved = sum(a.split == "train" and b.split in taken for a, b in zip(before, after, strict=True))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from mmedpo.config import DatasetSettings, DataSettings, own_settings
 from mmedpo.errors import DataError
@@ -30,6 +30,7 @@ __all__ = [
     "Progress",
     "as_text",
     "embedded_images",
+    "find_base",
     "find_entry",
     "make_dataset",
     "require_usable",
@@ -77,9 +78,9 @@ class Dataset(Protocol):
     - `generated = True`: it needs no `data.root`, and writes its images into the folder it is told to read.
     """
 
-    name: str
+    name: ClassVar[str]
     """Registered name."""
-    data_use: DataUse
+    data_use: ClassVar[DataUse]
     """Whether its records may leave the building."""
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
@@ -133,6 +134,28 @@ def find_entry(root: Path, spellings: Sequence[str], *, folder: bool) -> Path:
     if packed:
         raise DataError(f"{root} holds {packed[0]} but no folder {wanted}; unpack it there")
     raise DataError(f"{root} holds no {what} {wanted}; point to the folder as downloaded, or download it again")
+
+
+def find_base(root: Path, spellings: Sequence[str]) -> str:
+    """Path below `root` of the folder that holds one of the files: itself (empty), else its one subfolder that does.
+
+    Archives unpack into a folder of their own, and people point to the one above it.
+    """
+    if not root.is_dir() or _holds(root, spellings):
+        return ""
+    try:
+        inside = [entry.name for entry in sorted(root.iterdir()) if entry.is_dir() and _holds(entry, spellings)]
+    except OSError:
+        return ""
+    return inside[0] if len(inside) == 1 else ""
+
+
+def _holds(folder: Path, spellings: Sequence[str]) -> bool:
+    wanted = {_plain(spelling) for spelling in spellings}
+    try:
+        return any(_plain(entry.name) in wanted and entry.is_file() for entry in folder.iterdir())
+    except OSError:
+        return False
 
 
 def as_text(value: object) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmedpo.config import Settings
-from mmedpo.errors import DataError
+from mmedpo.errors import DataError, brief
 from mmedpo.storage.embedded import BadImage, EmbeddedImages, images_of
 from mmedpo.storage.paths import safe_join
 from mmedpo.storage.rows import SUFFIXES, iterate_rows
@@ -60,7 +60,7 @@ def table_files(root: Path, name: str) -> list[Path]:
         here = [p for p in sorted(root.iterdir()) if _is_table(p)] if root.is_dir() else []
         found = here or (_tables(root) if root.is_dir() else [])
         if len({p.suffix for p in found}) > 1 or (len(found) > 1 and not all(split_of(root, p) for p in found)):
-            names = ", ".join(p.relative_to(root).as_posix() for p in found[:6])
+            names = ", ".join(brief(p.relative_to(root).as_posix(), 60) for p in found[:6])
             raise DataError(f"{root} holds several tables ({names}); name one as data.table.file")
     if not found:
         raise DataError(f"{root} holds no table; readable are {', '.join(SUFFIXES)}: correct the path")

@@ -21,6 +21,7 @@ from PIL import Image
 from mmedpo.errors import GroundingError
 from mmedpo.records import Box
 from mmedpo.records.shapes import Heatmap, Mask, Pixels
+from mmedpo.registry import optional
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Grounder(Protocol):
     name: str
     """Name under which it is registered; goes into `Grounding.tool`."""
 
+    @optional
     def applies(self, modality: str, organ: str, view: str) -> str:
         """Why the tool is not for such images; empty when it is. Empty arguments: the data do not say."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from mmedpo.errors import ModelError, shown
 
 TINY = "tiny"
 """Name under which the checkpoint that ships in the package is known."""
+_WIDTHS = ("hidden_size", "intermediate_size", "embed_dim")
+"""What the widths of layers are called, in the configuration and in those of its parts."""
 
 
 def checkpoint_path(name: str) -> Path:
@@ -44,6 +47,20 @@ def checkpoint_hash(name: str) -> str:
                 for block in iter(lambda: handle.read(1 << 20), b""):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def widest_layer(name: str) -> int | None:
+    """The largest width that a checkpoint's configuration tells of; None where it tells none or cannot be read.
+
+    An adapter of a higher rank could hold nothing that one of this rank does not.
+    """
+    try:
+        config = json.loads((checkpoint_path(name) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    parts = [config, *config.values()] if isinstance(config, dict) else []
+    told = (part.get(key) for part in parts if isinstance(part, dict) for key in _WIDTHS)
+    return max((width for width in told if isinstance(width, int)), default=None)
 
 
 def model_identity(settings: ModelSettings) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
+from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, brief, shown
 from mmedpo.pipeline.study_table import write_study
 from mmedpo.progress import Reporter
+from mmedpo.recipes.reading import read_yaml
 from mmedpo.records.looks import SCORE, LogEntry, best_look, watch_log
 from mmedpo.run.layout import LOG
 from mmedpo.storage.json_file import read_json
@@ -116,13 +116,13 @@ def load_table(table: str) -> Table:
     if table in shipped:
         text = (folder / f"{table}.yaml").read_text()
     elif Path(table).suffix in {".yaml", ".yml"} and Path(table).exists():
-        text = Path(table).read_text()
+        text = Path(table).read_text(encoding="utf-8", errors="replace")
     else:
-        raise ConfigError(f"unknown table {table!r}; shipped: {', '.join(shipped)}; or an existing .yaml file")
+        raise ConfigError(f"unknown table {shown(table)}; shipped: {', '.join(shipped)}; or an existing .yaml file")
     try:
-        return Table.model_validate(yaml.safe_load(text))
+        return Table.model_validate(read_yaml(text, f"table {table}"))
     except ValueError as error:
-        raise ConfigError(f"table {table}: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"table {table}: {brief(' '.join(str(error).split()))}") from None
 
 
 def choose_rate(

@@ -14,6 +14,8 @@ from mmedpo.evaluate import stage as evaluation
 from mmedpo.grounding import stage as grounding
 from mmedpo.preferences import stage as importing
 from mmedpo.records import Example
+from mmedpo.registry import lookup
+from mmedpo.registry import names as registered
 from mmedpo.report import stage as report
 from mmedpo.run import BASE, TUNED, Run, Stage, in_folder
 from mmedpo.run.layout import DATA_NOTES, EXAMPLES
@@ -118,6 +120,18 @@ def _check_trackers(settings: RunSettings) -> None:
         check_trackers(settings.train.report_to)
 
 
+def _check_adapter(settings: RunSettings) -> None:
+    """Refuses at the start an adapter of a rank that no layer of the model can have."""
+    from mmedpo.models.checkpoints import widest_layer
+
+    rank, widest = settings.train.lora.rank, widest_layer(settings.model.name)
+    if settings.train.tune == "lora" and widest is not None and rank > widest:
+        raise ConfigError(
+            f"train.lora.rank={rank} is more than any layer of {settings.model.name!r} has (its widest: {widest}); "
+            f"choose {widest} or less"
+        )
+
+
 def _report_collapse(run: Run, report: Stage, training: Stage) -> None:
     """The report says that training collapsed, and how it came to it, before the error ends the run."""
     if run.rank:
@@ -138,6 +152,10 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
         _check_objective(Objective(run.settings.train.objective, run.settings.train.beta), run.settings.train)
     if trains:
         _check_trackers(run.settings)
+        _check_adapter(run.settings)
+    if any(stage.name == "report" and not run.is_done(stage) for stage in stages):
+        for name in registered("section"):
+            lookup("section", name)
     if run.settings.model.device.startswith("cuda") and any(
         stage.models and not run.is_done(stage) for stage in stages
     ):

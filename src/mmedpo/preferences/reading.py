@@ -215,7 +215,7 @@ def _detect(path: Path, heads: list[RawRow]) -> PreferenceFormat:
     if not objects:
         why = next((raw.fault for raw in heads if raw.fault), "they are no objects")
         raise PreferenceFormatError(f"{path}: none of the first {len(heads)} rows can be read ({why}); check the file")
-    columns = ", ".join(sorted(str(key)[:40] for key in objects[0])[:12])
+    columns = ", ".join(sorted(brief(str(key), 40) for key in objects[0])[:12])
     raise PreferenceFormatError(
         f"{path} is of no known preference format (columns of the first row: {columns}); "
         f"name it with --format, known are {', '.join(names('preference-format'))}"

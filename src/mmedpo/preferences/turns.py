@@ -18,8 +18,13 @@ from mmedpo.storage.speakers import KNOWN, role_of
 PLACEHOLDER = IMAGE_PLACE
 """Where an image stands in the formats that spell messages as plain text."""
 
-_PLACE = re.compile(re.escape(PLACEHOLDER) + "()")
-_ANY_PLACE = re.compile(re.escape(PLACEHOLDER) + r"|<img>([^<>\n]+)</img>")
+_PLACE = re.compile(
+    r"<image(?:[ _-]?(?P<number>\d{1,3}))?>|<\|image(?:[ _-]?(?P<bar>\d{1,3}))?\|>|<image_?(?:here|placeholder)>"
+    r"|<start_of_image>|<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>|<img>(?P<name>[^<>\n]+)</img>",
+    re.IGNORECASE,
+)
+"""Places as formats and chat templates spell them (LLaVA, MMMU, Phi, Llama, InternLM, DeepSeek, Gemma, Qwen);
+`<img>a.png</img>`, of ms-swift and Qwen-VL, names its image."""
 
 _IMAGE_TYPES = ("image", "image_url", "input_image")
 _TEXT_TYPES = ("text", "input_text", "output_text")
@@ -38,18 +43,19 @@ class Album:
 
     def __init__(self, keep_image: KeepImage) -> None:
         self.keep_image = keep_image
-        self.places: list[str | None] = []
-        """For every place in order the image it names itself, or None."""
+        self.places: list[str | int | None] = []
+        """For every place in order the image it names itself, its number in the column, or None."""
 
     def place(self, value: object, what: str) -> Part:
-        """One more place, for the image that `value` names (None: it names none)."""
-        self.places.append(None if value is None else path_of(value, what, self.keep_image))
+        """One more place, for the image that `value` names, or that has this number (None: it names none)."""
+        known = value is None or (isinstance(value, int) and not isinstance(value, bool))
+        self.places.append(value if known else path_of(value, what, self.keep_image))  # type: ignore[arg-type]
         return Part(type="image")
 
     @property
     def own(self) -> tuple[str, ...]:
         """The images that places name themselves."""
-        return tuple(name for name in self.places if name is not None)
+        return tuple(name for name in self.places if isinstance(name, str))
 
     def images(self, column: Sequence[str]) -> tuple[str, ...]:
         """The images of the side in the order of their places: those named there, the others from the column.
@@ -57,15 +63,31 @@ class Album:
         Raises:
             BadRow: a place before a named image has none.
         """
+        if not column and not self.own:
+            return ()
+        if any(isinstance(place, int) for place in self.places):
+            return self._numbered(column)
         if not self.own or self.own == tuple(column) or self._repeats(column):
             return tuple(column)
         left = list(column)
         found: list[str] = []
         for name in self.places:
-            if name is None and not left:
+            if not isinstance(name, str) and not left:
                 raise BadRow("image-missing", "an image place names no image, and no column does")
-            found.append(left.pop(0) if name is None else name)
+            found.append(name if isinstance(name, str) else left.pop(0))
         return (*found, *(name for name in left if name not in found))
+
+    def _numbered(self, column: Sequence[str]) -> tuple[str, ...]:
+        """The images of places with numbers (`<image_2>`), counted from 1, or from 0 where one is called so."""
+        numbers = [place for place in self.places if isinstance(place, int)]
+        if len(numbers) < len(self.places):
+            raise BadRow("image-missing", "some image places have a number and some have none")
+        first = 0 if 0 in numbers else 1
+        outside = next((number for number in numbers if not first <= number < len(column) + first), None)
+        if outside is not None:
+            raise BadRow("image-missing", f"the text asks for image {outside}, the row has {len(column)}")
+        rest = [name for n, name in enumerate(column, start=first) if n not in numbers]
+        return (*(column[number - first] for number in numbers), *rest)
 
     def _repeats(self, column: Sequence[str]) -> bool:
         """True when the column has an image for every place, those named there included."""
@@ -76,20 +98,26 @@ class Album:
 def parts_of(text: str, album: Album | None = None) -> tuple[Part, ...]:
     """Plain text with placeholders to parts; the one line break beside a placeholder belongs to the layout.
 
-    With an album `<img>a.png</img>`, the earlier spelling of ms-swift and Qwen-VL, is a place that names its image.
+    Without an album, places that name or number their image are text.
     """
     parts: list[Part] = []
-    pieces = (_PLACE if album is None else _ANY_PLACE).split(text)
-    for index in range(0, len(pieces), 2):
-        piece = pieces[index]
+    places = [place for place in _PLACE.finditer(text) if album is not None or not any(place.groups())]
+    ends = [*(place.start() for place in places), len(text)]
+    for index, end in enumerate(ends):
+        piece = text[places[index - 1].end() if index else 0 : end]
         if index:
-            parts.append(Part(type="image") if album is None else album.place(pieces[index - 1] or None, "<img>"))
+            parts.append(Part(type="image") if album is None else _place(places[index - 1], album))
             piece = piece.removeprefix("\n")
-        if piece and index + 1 < len(pieces):
+        if piece and index < len(places):
             piece = piece.removesuffix("\n")
         if piece:
             parts.append(Part(type="text", text=piece))
     return tuple(parts)
+
+
+def _place(spelled: re.Match[str], album: Album) -> Part:
+    number = spelled["number"] or spelled["bar"]
+    return album.place(int(number) if number else spelled["name"], "<img>")
 
 
 def plain_of(parts: Sequence[Part]) -> str:
@@ -100,8 +128,8 @@ def plain_of(parts: Sequence[Part]) -> str:
     """
     text = ""
     for index, part in enumerate(parts):
-        if PLACEHOLDER in (part.text or ""):
-            raise BadRow("placeholder-in-text", f"a text holds {PLACEHOLDER!r}, which would be read as an image")
+        if place := _PLACE.search(part.text or ""):
+            raise BadRow("placeholder-in-text", f"a text holds {glimpse(place[0])}, which would be read as an image")
         neighbours = index and "image" in (part.type, parts[index - 1].type) and part.type != parts[index - 1].type
         text += ("\n" if neighbours else "") + (PLACEHOLDER if part.type == "image" else part.text or "")
     return text
@@ -125,10 +153,16 @@ def answer_of(value: object, what: str, album: Album) -> tuple[Message, ...]:
         BadRow: it is none of these.
     """
     if isinstance(value, Mapping):
-        value = [value]
+        value = talk_in(value) or [value]
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return turns_of(value, what, album)
     return (assistant(text_of(value, what), album),)
+
+
+def talk_in(side: object) -> Sequence[Any] | None:
+    """The turns of a side that wraps them: `{conversations: [...]}` or `{messages: [...]}`."""
+    wrapped = [side.get(key) for key in ("conversations", "messages")] if isinstance(side, Mapping) else []
+    return next((w for w in wrapped if isinstance(w, Sequence) and not isinstance(w, (str, bytes)) and w), None)
 
 
 def rejected_answer(value: object, what: str, keep_image: KeepImage) -> tuple[Message, ...]:

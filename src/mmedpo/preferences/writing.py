@@ -302,7 +302,7 @@ def _announce(path: Path) -> None:
         try:
             known = json.loads(info.read_text())
             entry = {**known, **entry}
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, RecursionError) as error:
             raise PreferenceFormatError(f"{info} is not a JSON object; mend or remove it") from error
     write_text(info, json.dumps(entry, indent=1) + "\n")
 

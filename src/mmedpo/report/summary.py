@@ -9,16 +9,21 @@ from mmedpo import terminal
 from mmedpo.records import Difference, Evaluation, ProbeSummary
 from mmedpo.records.evaluation import LABELS
 from mmedpo.run import Run
+from mmedpo.storage.json_file import read_json
 
 GAP = "  "
 
 
 def print_summary(run: Run) -> None:
-    """Prints the compared models with intervals, and where the report lies; nothing before evaluation."""
+    """Prints the compared models with intervals, and where the report lies; nothing before evaluation.
+
+    Raises:
+        RunFolderError: the evaluation is damaged.
+    """
     path = run.file("evaluation.json")
     if not path.exists():
         return
-    evaluation = Evaluation.model_validate_json(path.read_text())
+    evaluation = read_json(path, Evaluation)
     lines = [f"{run.path.name}, protocol {evaluation.protocol!r}", *summary_lines(evaluation)]
     if run.file("report.html").exists():
         lines += ["", f"report: {run.file('report.html').resolve()}"]

@@ -2,7 +2,7 @@
 
 from mmedpo.run.executors import ItemWork
 from mmedpo.run.folder import CallOptions, Run
-from mmedpo.run.opening import join_run, open_run, read_run
+from mmedpo.run.opening import join_run, open_run, read_run, run_folder
 from mmedpo.run.slots import BASE, TUNED, Slot
 from mmedpo.run.stage import Stage, in_folder, picked
 from mmedpo.run.waiting import run_async, settled
@@ -21,5 +21,6 @@ __all__ = [
     "picked",
     "read_run",
     "run_async",
+    "run_folder",
     "settled",
 ]

@@ -67,18 +67,14 @@ def trouble(error: Exception, folder: Path) -> RunFolderError | None:
         return None
     for cause in _causes(error):
         if isinstance(cause, OSError) and refused(cause):
-            return unusable(cause, folder)
+            return (_tried(folder) if cause.errno is None else None) or unusable(cause, folder)
         if isinstance(cause, MMedPOError):
             return None
         for number in _numbers(str(cause)):
             return unusable(OSError(number, os.strerror(number)), folder)
     if not folder.is_dir():
         return RunFolderError(f"{folder} is gone; bring it back and run the same command again")
-    try:
-        _try(folder)
-    except OSError as problem:
-        return unusable(problem, folder)
-    return None
+    return _tried(folder)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -99,6 +95,15 @@ def _numbers(text: str) -> Iterator[int]:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
         if os.strerror(number) in text:
             yield number
+
+
+def _tried(folder: Path) -> RunFolderError | None:
+    """What is wrong with the folder, found out by writing to it; None where nothing is."""
+    try:
+        _try(folder)
+    except OSError as problem:
+        return unusable(problem, folder)
+    return None
 
 
 def _try(folder: Path) -> None:

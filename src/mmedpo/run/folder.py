@@ -336,7 +336,7 @@ class Run:
 
     def _prepare_work(self, fingerprint: str) -> None:
         folder, marker = self.work_folder, self.work_folder / "fingerprint"
-        if folder.exists() and not (marker.exists() and marker.read_text() == fingerprint):
+        if folder.exists() and not (marker.exists() and marker.read_bytes() == fingerprint.encode()):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(marker, fingerprint)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from mmedpo.errors import RunFolderError
+from mmedpo.errors import RunFolderError, shown
 from mmedpo.run.layout import MANIFEST, RESOLVED
 
 FORMAT = 3
@@ -73,7 +73,7 @@ def read_manifest(path: Path) -> Manifest:
         version = raw.get("format")
         if version != FORMAT:
             raise RunFolderError(
-                f"{path} has run-folder format {version!r}, this mmedpo reads {FORMAT}; "
+                f"{path} has run-folder format {shown(version)}, this mmedpo reads {FORMAT}; "
                 "choose another run name, or use the version of mmedpo that made it"
             )
         return Manifest.model_validate(raw)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmedpo.config import RunSettings, dump_settings, stored_settings
-from mmedpo.errors import RunFolderError
+from mmedpo.errors import ConfigError, RunFolderError, shown
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
 from mmedpo.run.folder import EARLIER, Run
@@ -26,6 +26,19 @@ HOLDER = ".holder"
 
 PATIENCE = 60.0
 """Seconds a process waits for its sibling, process 0, to open the run."""
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """The folder of a run by its name: one that lies in `runs` itself.
+
+    Raises:
+        ConfigError: the name is empty, names another place, or holds a control character.
+    """
+    if not name.strip() or name in (".", "..") or any(char in "/\\" or ord(char) < 32 for char in name):
+        raise ConfigError(
+            f"--name {shown(name)} is no name of a folder inside {runs}; give one without slashes (--runs says where)"
+        )
+    return runs / name
 
 
 @contextmanager

@@ -16,17 +16,24 @@ from mmedpo.storage.raw import RawRow
 from mmedpo.storage.text import foreign
 
 _BATCH = 64
-"""Rows that are decoded at a time."""
+"""Rows that are decoded at a time; they may hold images."""
+_OWN_BATCH = 4096
+"""The same for tables of records, which hold none."""
 _FILE_MAGIC = b"ARROW1"
 
 
-def columnar_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[RawRow]:
+def columnar_rows(
+    path: Path, error: type[MMedPOError], what: str, *, own: bool = False, fix: str = "download or write it again"
+) -> Iterator[RawRow]:
     """The rows of a `.parquet` file, or of an `.arrow` file or stream.
 
     Args:
         path: the file.
         error: raised, with one clear line, when it is damaged, or would take more memory than tables do.
         what: what the rows are.
+        own: a table as we write them: rows are small, and maps become dictionaries (else lists of pairs), in which a
+            key that stands twice is damage.
+        fix: what the message on a damaged file advises.
     """
     with path.open("rb") as handle:
         head = handle.read(512)
@@ -35,26 +42,36 @@ def columnar_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[R
     if told and not head.startswith(b"PAR1" if parquet else _FILE_MAGIC):
         raise error(f"{path} is {told}")
     try:
-        yield from _parquet(path, error) if parquet else _arrow(path, head.startswith(_FILE_MAGIC), error)
+        yield from _parquet(path, error, own) if parquet else _arrow(path, head.startswith(_FILE_MAGIC), error)
     except error:
         raise
     except (Exception, MemoryError) as problem:
         # Arrow fails on damaged files in whatever way it happens to; all of it means "unreadable".
         why = brief(" ".join(str(problem).split())) or type(problem).__name__
-        raise error(f"{path} is not a readable table ({why}); download or write it again") from problem
+        raise error(f"{path} is not a readable table ({why}); {fix}") from problem
 
 
 def row_count(path: Path) -> int:
     """Rows a Parquet file says it has."""
     import pyarrow.parquet as pq
 
-    return int(pq.read_metadata(path).num_rows)
+    with path.open("rb") as handle:
+        return int(pq.read_metadata(handle).num_rows)
 
 
-def _parquet(path: Path, error: type[MMedPOError]) -> Iterator[RawRow]:
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a Parquet file."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as plain:
+    with path.open("rb") as handle:
+        return list(pq.read_schema(handle).names)
+
+
+def _parquet(path: Path, error: type[MMedPOError], own: bool) -> Iterator[RawRow]:
+    import pyarrow.parquet as pq
+
+    # Files are opened here: Arrow would spell their names in UTF-8, whatever the system's encoding is.
+    with path.open("rb") as handle, pq.ParquetFile(handle) as plain:
         metadata, columns = plain.metadata, plain.schema
         _check_declared(path, metadata, error)
         texts = [
@@ -65,11 +82,11 @@ def _parquet(path: Path, error: type[MMedPOError]) -> Iterator[RawRow]:
         _check_names(path, plain.schema_arrow.names, error)
     expansion = Expansion(path.stat().st_size, str(path), error)
     number, total = 0, max(1, metadata.num_rows)
-    with pq.ParquetFile(path, read_dictionary=texts) as table:
+    with path.open("rb") as handle, pq.ParquetFile(handle, read_dictionary=texts) as table:
         # One group at a time: each has dictionaries of its own, and Arrow cannot join nested ones.
         for group in range(metadata.num_row_groups):
-            for batch in table.iter_batches(batch_size=_BATCH, row_groups=[group]):
-                for value in _values(batch, expansion, error):
+            for batch in table.iter_batches(batch_size=_OWN_BATCH if own else _BATCH, row_groups=[group]):
+                for value in _values(batch, expansion, error, own):
                     yield RawRow(number, value, "", "", (number + 1) / total)
                     number += 1
 
@@ -104,7 +121,7 @@ def _arrow(path: Path, is_file: bool, error: type[MMedPOError]) -> Iterator[RawR
 
     expansion = Expansion(path.stat().st_size, str(path), error)
     number = 0
-    with pa.memory_map(str(path)) as source:
+    with path.open("rb") as handle, pa.PythonFile(handle, mode="r") as source:
         for batch in _batches(source, is_file, path, error):
             for start in range(0, batch.num_rows, _BATCH):
                 for value in _values(batch.slice(start, _BATCH), expansion, error):
@@ -130,12 +147,13 @@ def _batches(source: Any, is_file: bool, path: Path, error: type[MMedPOError]) -
             yield from table
 
 
-def _values(batch: Any, expansion: Expansion, error: type[MMedPOError]) -> Iterator[Any]:
+def _values(batch: Any, expansion: Expansion, error: type[MMedPOError], own: bool = False) -> Iterator[Any]:
     """The rows of a batch as Python objects, counted before they are made."""
+    options = {"maps_as_pydicts": "strict"} if own else {}
     held = sum(weight(column) for column in batch.columns)
     if held <= LONGEST_ROW:
         expansion.add(held, batch.num_rows)
-        yield from batch.to_pylist()
+        yield from batch.to_pylist(**options)
         return
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
@@ -143,7 +161,7 @@ def _values(batch: Any, expansion: Expansion, error: type[MMedPOError]) -> Itera
         if held > LONGEST_ROW:
             raise error(f"{expansion.name} holds a row of {held:,} bytes, allowed are {LONGEST_ROW:,}")
         expansion.add(held)
-        yield from row.to_pylist()
+        yield from row.to_pylist(**options)
 
 
 def weight(column: Any) -> int:

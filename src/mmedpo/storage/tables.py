@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from mmedpo.errors import RunFolderError, brief, shown
 from mmedpo.records import Record
+from mmedpo.storage.columnar import column_names, columnar_rows
 
 R = TypeVar("R", bound=Record)
 
@@ -30,38 +31,41 @@ def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
     rows = [record.model_dump(mode="json") for record in records]
     idle = {name for name in record_type.sparse if all(row[name] == _default(record_type, name) for row in rows)}
     table = pa.Table.from_pylist(rows, schema=_schema(record_type, idle))
-    with atomic_path(path) as partial:
-        pq.write_table(table, partial)
+    # The file is opened here: Arrow would spell its name in UTF-8, whatever the system's encoding is.
+    with atomic_path(path) as partial, partial.open("wb") as handle:
+        pq.write_table(table, handle)
 
 
 def read_table(path: Path, record_type: type[R]) -> list[R]:
     """Reads the records that `write_table` wrote.
 
     Raises:
-        RunFolderError: the file is missing or damaged, or its columns or values are not those of the record type.
+        RunFolderError: the file is missing or damaged, expands to more memory than tables take (whoever made the
+            folder), or its columns or values are not those of the record type.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not path.exists():
         raise RunFolderError(f"{path} is missing; run the stage that writes it, or `mmedpo status RUN`")
-    try:
-        table = pq.read_table(path)
-        rows = table.to_pylist(maps_as_pydicts="strict")
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = brief(" ".join(str(error).split()))
-        raise RunFolderError(f"{path} is not a readable Parquet table ({why}); delete it and run again") from error
-    expected = set(record_type.model_fields)
-    if not expected - record_type.sparse <= set(table.column_names) <= expected:
-        difference = brief(", ".join(sorted(expected ^ set(table.column_names))))
+    expected, there = set(record_type.model_fields), set(_columns(path))
+    if not expected - record_type.sparse <= there <= expected:
+        difference = brief(", ".join(sorted(expected ^ there)))
         raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
     try:
-        return [record_type.model_validate(row) for row in rows]
+        rows = columnar_rows(path, RunFolderError, record_type.__name__, own=True, fix="delete it and run again")
+        return [record_type.model_validate(row.value) for row in rows]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         met = f"{where}={shown(first['input'])} ({brief(first['msg'])})"
         raise RunFolderError(f"{path} holds {met}; delete it and run again") from None
+
+
+def _columns(path: Path) -> list[str]:
+    try:
+        return column_names(path)
+    except Exception as error:
+        # Arrow fails on damaged files in whatever way it happens to; all of it means "unreadable".
+        why = brief(" ".join(str(error).split()))
+        raise RunFolderError(f"{path} is not a readable table ({why}); delete it and run again") from error
 
 
 PARTIAL = ".partial-"

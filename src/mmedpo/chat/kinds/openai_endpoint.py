@@ -10,8 +10,8 @@ import asyncio
 import json
 import os
 import zlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies_environment, proxy_bypass
 
 from mmedpo.chat.kind import EVERY
@@ -102,7 +102,7 @@ class OpenAIEndpoint:
             wanted = 200 <= answer.status < 300
             most = MOST_BYTES if wanted else MOST_BYTES_OF_AN_ERROR
             content = bytearray()
-            async for part in answer.content.iter_any():
+            async for part in _parts(answer):
                 content += part
                 if len(content) > most:
                     # Not read to its end, so the connection is of no further use.
@@ -142,6 +142,31 @@ class OpenAIEndpoint:
         if status in _TRY_AGAIN or status >= 500:
             return Transient(told, wait=retry_after(headers))
         return CallFailed(told)
+
+
+async def _parts(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it comes, to its end.
+
+    Raises:
+        Transient: the connection is closed and no end will come: aiohttp closes it where the framing of a later part
+            is broken, and leaves who waits for that part waiting.
+    """
+    connection = answer.connection
+    protocol = connection.protocol if connection is not None else None
+    closed = protocol.closed if protocol is not None else None
+    lost = protocol is not None and closed is None  # before it was asked for
+    while not answer.content.at_eof():
+        reading = asyncio.ensure_future(answer.content.readany())
+        try:
+            awaited: list[asyncio.Future[Any]] = [reading] if closed is None else [reading, closed]
+            if not lost:
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # what came before the end is handed out by it
+            if not reading.done():
+                raise Transient("reply is no HTTP")
+            yield reading.result()
+        finally:
+            reading.cancel()
 
 
 def request_headers(name: str, settings: EndpointSettings) -> dict[str, str]:

@@ -28,6 +28,7 @@ from mmedpo.errors import DataError, shown
 from mmedpo.registry import register
 from mmedpo.storage.paths import safe_join
 from mmedpo.storage.splits import official_name
+from mmedpo.storage.text import foreign
 
 LICENCE = "PhysioNet Credentialed Health Data License 1.5.0: never to third parties"
 FRONTAL = ("PA", "AP")
@@ -179,7 +180,8 @@ def _report(root: Path, subject: str, study: str) -> str | None:
         try:
             path = safe_join(root, name, "report", DataError)
             if path.is_file() and path.stat().st_size < 1 << 20:
-                return path.read_text(encoding="utf-8", errors="replace")
+                content = path.read_bytes()
+                return None if foreign(content[:512]) else content.decode("utf-8", errors="replace")
         except (DataError, OSError):
             continue
     return None

@@ -2,6 +2,7 @@
 
     train.json  validate.json  test.json  imgs/xmlab1/{source.jpg, mask.png, detection.json, question.json}
 
+The archive unpacks into a folder of its own (`Slake1.0/`), and copies on the hub hold JSON Lines: both are read.
 `detection.json` boxes organs and findings, `[{"Lung Left": [x, y, width, height]}, ...]`. Only findings are
 lesions: their boxes ground the image. `mask.png` marks organs too, and becomes the lesion mask only where
 nothing but findings was boxed.
@@ -19,7 +20,7 @@ from pydantic import Field
 from mmedpo.clinical.lexicon import find_terms
 from mmedpo.config import Settings
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
-from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_entry
+from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_base, find_entry
 from mmedpo.errors import DataError, ImageError
 from mmedpo.records import Box, ErrorType
 from mmedpo.registry import register
@@ -27,11 +28,14 @@ from mmedpo.storage.paths import safe_join
 from mmedpo.storage.rows import all_rows
 
 _FILES = {
-    "train": ("train.json",),
-    "validation": ("validate.json", "validation.json", "valid.json", "val.json"),
-    "test": ("test.json",),
+    split: tuple(f"{name}.{ending}" for name in spelled for ending in ("json", "jsonl"))
+    for split, spelled in (
+        ("train", ("train",)),
+        ("validation", ("validate", "validation", "valid", "val")),
+        ("test", ("test",)),
+    )
 }
-"""Split to the names its file has: `validate.json` from the authors, `validation.json` on the hub."""
+"""Split to the names its file has: `validate.json` from the authors, `validation.json` or `.jsonl` on the hub."""
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 _FOLDERS = ("imgs", "images")
@@ -83,12 +87,13 @@ class Slake:
             DataError: not the dataset's folder, or too little is usable.
             ConfigError: unknown split scheme.
         """
-        folder = find_entry(root, _FOLDERS, folder=True).name
+        base = find_base(root, _FILES["train"])
+        folder = find_entry(root / base, _FOLDERS, folder=True).relative_to(root).as_posix()
         parsed = Parsed()
         languages = set(self.own.languages)
         other = 0
         for split, names in _FILES.items():
-            file = find_entry(root, names, folder=False)
+            file = find_entry(root / base, names, folder=False)
             for row in all_rows(file, DataError, "SLAKE records"):
                 if isinstance(row.value, dict) and _language(row.value) not in languages:
                     other += 1

@@ -14,7 +14,7 @@ from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or
 from mmedpo.data.choices import LISTS, BadChoices, choices_of, chosen, option_columns, without_letters
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
 from mmedpo.data.tabular import FileSettings, TableRow, images_in, read_table_rows, table_files
-from mmedpo.errors import ConfigError, DataError, shown
+from mmedpo.errors import ConfigError, DataError, brief, shown
 from mmedpo.records import AnswerType, question_text
 from mmedpo.registry import register
 from mmedpo.storage.embedded import BadImage, EmbeddedImages
@@ -218,4 +218,4 @@ class _Reader:
         return ours in self.table.columns or self.columns[ours] in self.met
 
     def _found(self) -> str:
-        return ", ".join(name[:40] for name in sorted(self.met)[:12])
+        return ", ".join(brief(name, 40) for name in sorted(self.met)[:12])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mmedpo.preferences.layout import NO_SCORE, BadRow, KeepImage, extra_of, mapping_of, paths_of, text_of
-from mmedpo.preferences.turns import PLACEHOLDER, assistant, parts_of, plain_of, user
+from mmedpo.preferences.turns import assistant, parts_of, plain_of, user
 from mmedpo.records import Part, PreferenceRow
 from mmedpo.registry import register
 
@@ -39,8 +39,9 @@ class RlhfV:
         question = text_of(told.get("question"), "question")
         images = paths_of(raw.get("image"), "image", keep_image)
         # Its own programs put the image before the question, unless that has a place for it.
-        places = () if PLACEHOLDER in question else tuple(Part(type="image") for _ in images)
-        parts = (*places, *parts_of(question.strip("\n")))
+        parts = parts_of(question.strip("\n"))
+        if all(part.type == "text" for part in parts):
+            parts = (*(Part(type="image") for _ in images), *parts)
         return PreferenceRow(
             row_id="",
             pair_type="text",
