@@ -70,6 +70,7 @@ _SEAMS: dict[Kind, tuple[str, str]] = {
     "answer-format": ("mmedpo.evaluate.given", "AnswerFormat"),
     "preference-format": ("mmedpo.preferences.layout", "PreferenceFormat"),
     "loss": ("mmedpo.train.losses.loss", "Loss"),
+    "factor": ("mmedpo.train.factors.factor", "Factor"),
     "executor": ("mmedpo.run.executors.executor", "Executor"),
     "probe": ("mmedpo.evaluate.probes.probe", "Probe"),
     "section": ("mmedpo.report.section", "Section"),
