@@ -30,14 +30,8 @@ def reproduce(
 
     Example: mmedpo reproduce table2 --dataset vqa-rad --set data.root=~/VQA_RAD
     """
-    from mmedpo.pipeline.grid import QUICK_PHANTOM, load_table, run_table
+    from mmedpo.pipeline.grid import run_table, study
     from mmedpo.progress import LineReporter
 
-    overrides = settings or []
-    plan = load_table(table).over(dataset, overrides)
-    name = Path(table).stem if dataset in ("phantom", Path(table).stem) else f"{Path(table).stem}-{dataset}"
-    if quick:
-        plan, name = plan.quick(), f"{name}-quick"
-        overrides = [*(QUICK_PHANTOM if dataset == "phantom" else ()), *overrides]
-    written = run_table(name, plan, runs, out, max(jobs, 1), overrides, LineReporter())
-    print(f"wrote {written}")
+    name, plan, overrides = study(table, dataset, quick, settings or [])
+    print(f"wrote {run_table(name, plan, runs, out, max(jobs, 1), overrides, LineReporter())}")

@@ -140,13 +140,24 @@ def run_table(
         raise MMedPOError(
             f"{first[0]} collapsed at its chosen learning rate on some seed; add smaller rates to the grid"
         )
-    notes = list(plan.caveats)
-    notes += [
-        f"{job.arm}: training collapsed with seed {job.seed}; the arm is not in the tables"
-        for job in sorted(lost, key=lambda job: job.name)
-    ]
-    write_study(name, plan.description, folders, chosen, overrides, notes, out)
+    gone = "training collapsed with seed {}; the arm is not in the tables"
+    notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
+    write_study(name, plan.description, folders, chosen, overrides, [*plan.caveats, *notes], out)
     return out / f"{name}.md"
+
+
+def study(table: str, dataset: str, quick: bool, overrides: Sequence[str]) -> tuple[str, Table, list[str]]:
+    """A table over a dataset: the name of its runs and pages, what it compares, and the overrides of every arm.
+
+    Raises:
+        ConfigError: as `load_table` and `recipe_of`.
+    """
+    plan, name = load_table(table).over(dataset, overrides), Path(table).stem
+    if dataset not in ("phantom", name):
+        name = f"{name}-{dataset}"
+    if not quick:
+        return name, plan, list(overrides)
+    return f"{name}-quick", plan.quick(), [*(QUICK_PHANTOM if dataset == "phantom" else ()), *overrides]
 
 
 def load_table(table: str) -> Table:
