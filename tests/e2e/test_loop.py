@@ -30,16 +30,12 @@ SMALL = [
     "evaluate.bootstrap_samples=200",
     "evaluate.probes.lesion-reliance.images=3",
 ]
-SHORT = {"phantom-mmedpo-anchored", "phantom-sft-contrast"}
-"""Recipes that are run to their end always: between them factors, contrasts, ground truths alone and a margin."""
+ALWAYS = ("phantom-mmedpo-anchored", "phantom-sft-contrast")
+"""Run by default: ground truths alone, a lesion margin, factors, contrasts; the others are long tests."""
 REFERENCE_FREE = ("phantom-mmedpo-anchored", "phantom-sft-contrast", "phantom-sft-weighted", "phantom-simpo")
-ASKED = {"phantom-self-rewarding", "phantom-sima"}
-"""Recipes that ask a language model of the user's."""
-PHANTOM_RECIPES = [
-    pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long])
-    for name in shipped_recipes()
-    if name.startswith("phantom") and name not in ASKED
-]
+ASKED = ("phantom-self-rewarding", "phantom-sima")
+"""They ask a language model of the user's: `test_asked_recipes`."""
+PHANTOM_RECIPES = [name for name in shipped_recipes() if name.startswith("phantom") and name not in ASKED]
 RESULTS = ("pairs.parquet", "adapter/adapter_model.safetensors", "predictions/tuned.parquet", "evaluation.json")
 
 
@@ -96,7 +92,9 @@ def test_a_finished_run_costs_nothing(whole, capfd):
     assert {name: (whole / name).stat().st_mtime_ns for name in (*RESULTS, "report.html")} == before
 
 
-@pytest.mark.parametrize("recipe", PHANTOM_RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.long) for name in PHANTOM_RECIPES]
+)
 def test_every_phantom_recipe_runs_to_its_report(recipe, whole, tmp_path):
     folder = run_recipe(recipe, tmp_path / recipe, donors=(whole,))
     assert (folder / "report.html").stat().st_size > 20_000

@@ -70,7 +70,31 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     vlm.trained = frozenset(settings.parts)
     preference = settings.method == "preference"
     objective = Objective(settings.objective, settings.beta)
-    groups = group_pairs(
+    groups = _groups(run, vlm, pairs, objective)
+    contrast = _contrast(run, vlm, pairs, groups, objective) if preference else None
+    engine = _engine(run, vlm, state.process_index)
+    every = [pair for group in groups for pair in group]
+    engine.features.preload(
+        [view for branch in branches_of(every) for view in branch.views], run.track("image features")
+    )
+    compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
+    reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
+    groups = _weighed(run, engine, groups, state)
+    probe = _probe(run, engine, generation_probe)
+    make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
+    _settle(run, engine, groups)
+    history = _optimise(run, engine, groups, reference, probe, contrast)
+    if state.is_main_process:
+        _finish(run, vlm, pairs, history)
+    state.wait_for_everyone()
+    return run.file(settings.result)
+
+
+def _groups(
+    run: Run, vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], objective: Objective
+) -> Sequence[Group]:
+    settings = run.settings.train
+    return group_pairs(
         vlm,
         pairs,
         run.image_root,
@@ -80,27 +104,17 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
         edited_token_weight=settings.edited_token_weight,
         wanted=objective.wanted,
     )
-    contrast = _contrast(run, vlm, pairs, groups, objective) if preference else None
-    engine = _engine(run, vlm, state.process_index)
-    every = [pair for group in groups for pair in group]
-    engine.features.preload(
-        [view for branch in branches_of(every) for view in branch.views], run.track("image features")
-    )
-    compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
-    reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
-    if settings.factors:
-        seed = run.settings.seed
-        groups, factors = weigh(engine, groups, settings.factors, settings.factor_bounds, seed, run.track)
-        if state.is_main_process:
-            run.write(FACTORS, FactorValue, factors)
-    probe = _probe(run, engine, generation_probe)
-    make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
-    _settle(run, engine, groups)
-    history = _optimise(run, engine, groups, reference, probe, contrast)
+
+
+def _weighed(run: Run, engine: Engine, groups: Sequence[Group], state: PartialState) -> Sequence[Group]:
+    """The pairs with their weights times the factors that a recipe asks for; these are written apart."""
+    settings = run.settings.train
+    if not settings.factors:
+        return groups
+    weighed, factors = weigh(engine, groups, settings.factors, settings.factor_bounds, run.settings.seed, run.track)
     if state.is_main_process:
-        _finish(run, vlm, pairs, history)
-    state.wait_for_everyone()
-    return run.file(settings.result)
+        run.write(FACTORS, FactorValue, factors)
+    return weighed
 
 
 def _contrast(
