@@ -14,10 +14,10 @@ demo: $(STAMP)  ## The whole loop on the embedded default; ends with a table and
 	$(BIN)/mmedpo demo
 
 test: $(STAMP) lint  ## Style, types, import rules, tests.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP) lint  ## Style, types, import rules, and the tests that load no model: under 90 seconds.
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q $(PURE)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(PURE)
 
 test-long: $(STAMP)  ## The tests that take minutes.
 	$(BIN)/python -m pytest -m long

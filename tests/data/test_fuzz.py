@@ -119,7 +119,7 @@ def _survives(name: str, root: Path) -> None:
     layout=st.sampled_from(["list", "lines", "wrapped", "utf-16"]),
     cut=st.none() | st.integers(0, 400),
 )
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 def test_mutated_rows_of_every_reader(drawn: Any, layout: str, cut: int | None, tmp_path_factory: Any) -> None:
     _, name, rows = drawn
     root = tmp_path_factory.mktemp("fuzz") / "inner"
@@ -136,7 +136,7 @@ def test_mutated_rows_of_every_reader(drawn: Any, layout: str, cut: int | None, 
     delimiter=st.sampled_from(",;\t|"),
     cut=st.integers(0, 60),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=90, deadline=None, suppress_health_check=list(HealthCheck))
 def test_mutated_spreadsheets(rows: list[list[str]], delimiter: str, cut: int, tmp_path_factory: Any) -> None:
     root = tmp_path_factory.mktemp("fuzz") / "inner"
     write_image(root / "a.png", 1)
@@ -148,7 +148,7 @@ def test_mutated_spreadsheets(rows: list[list[str]], delimiter: str, cut: int, t
 
 
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_damaged_tables(data: st.DataObject, tmp_path_factory: Any) -> None:
     root = tmp_path_factory.mktemp("fuzz") / "inner"
     root.mkdir()

@@ -30,6 +30,8 @@ SMALL = [
     "evaluate.probes.lesion-reliance.images=3",
 ]
 PHANTOM_RECIPES = [name for name in shipped_recipes() if name.startswith("phantom")]
+ALWAYS = ("phantom-sft", "phantom-visual")
+"""Run by default: no reference and text pairs, a reference and visual pairs; the others are long tests."""
 RESULTS = ("pairs.parquet", "adapter/adapter_model.safetensors", "predictions/tuned.parquet", "evaluation.json")
 
 
@@ -86,7 +88,9 @@ def test_a_finished_run_costs_nothing(whole, capfd):
     assert {name: (whole / name).stat().st_mtime_ns for name in (*RESULTS, "report.html")} == before
 
 
-@pytest.mark.parametrize("recipe", PHANTOM_RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.long) for name in PHANTOM_RECIPES]
+)
 def test_every_phantom_recipe_runs_to_its_report(recipe, whole, tmp_path):
     folder = run_recipe(recipe, tmp_path / recipe, donors=(whole,))
     assert (folder / "report.html").stat().st_size > 20_000

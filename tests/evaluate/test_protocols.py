@@ -1,4 +1,4 @@
-"""Where the three protocols agree and where they must not."""
+"""Where the protocols agree and where they must not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from mmedpo.evaluate.protocols import Judgement
 from mmedpo.evaluate.protocols.llava_med import LlavaMed
+from mmedpo.evaluate.protocols.medevalkit import MedEvalKit
 from mmedpo.evaluate.protocols.released import Released
 from mmedpo.evaluate.protocols.strict import Strict, mentions, polarity
 from mmedpo.records import AnswerType, Example, ImageRef
@@ -97,7 +98,9 @@ def test_reports() -> None:
     assert strict["bleu_smoothed"] == pytest.approx(released["bleu"]) == pytest.approx(1.123457, abs=1e-6)
     assert set(released) == {"bleu", "rouge_l", "meteor"}
     assert LlavaMed().score(example, text) == Judgement(unscored="no-report-metric")
-    assert Strict().score(example, "").values == {"bleu": 0, "bleu_smoothed": 0, "rouge_l": 0, "meteor": 0}
+    # "Normal in size" denies a large heart, and the empty report does not.
+    nothing = {"bleu": 0, "bleu_smoothed": 0, "rouge_l": 0, "meteor": 0, "absence_f1": 0}
+    assert Strict().score(example, "").values == nothing
 
 
 def test_the_printed_llava_med_accuracy_forgets_wrong_answers() -> None:
@@ -125,3 +128,30 @@ def test_polarity_is_read_at_word_boundaries(text: str, said: str) -> None:
 def test_longer_alternatives_use_up_their_words() -> None:
     assert mentions(("left", "lung"), [("lung",), ("left", "lung")]) == {("left", "lung")}
     assert mentions(("left", "lung", "and", "lung"), [("lung",), ("left", "lung")]) == {("left", "lung"), ("lung",)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "right"),
+    [
+        ("Yes", "Yes.", 1),
+        ("no", "The lungs are normal", 1),  # "no" is in "normal"
+        ("no", "yes and no", 0),
+        ("yes", "No. The final answer is yes", 1),
+        ("yes", "<think>no</think><answer>Yes</answer>", 1),
+        ("yes", r"No doubt: \boxed{yes}", 1),
+        ("yes", r"yes \boxed{", 0),
+        ("left", "Left.", 1),
+        ("left", "The left", 0),
+    ],
+)
+def test_medevalkit_closed_by_hand(answer: str, text: str, right: float) -> None:
+    assert MedEvalKit().score(question(answer), text).values == {"closed_accuracy": right}
+
+
+def test_medevalkit_open_by_hand() -> None:
+    # Of left, lower, lobe two are among the, left, left, lobe. as distinct words {the, left, lobe.}: one, left.
+    found = MedEvalKit().score(question("Left lower lobe", "open"), "The left left lobe.").values
+    assert found == {"open_exact": 0.0, "open_recall": 1 / 3, "open_f1": 2 * 1 / (3 + 3)}
+    assert MedEvalKit().score(question("Left lobe", "open"), "left lobe").values["open_exact"] == 1.0
+    assert MedEvalKit().score(question("Left lobe", "open"), "").values["open_recall"] == 0.0
+    assert MedEvalKit().score(question("No effusion.", "report"), "x").unscored == "no-report-metric"

@@ -68,28 +68,28 @@ def _damaged(good: bytes, data: st.DataObject) -> bytes:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=5000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=5000, suppress_health_check=list(HealthCheck))
 @pytest.mark.parametrize("name", GOOD)
 def test_mutated_generated_files(name: str, tmp_path: Path, data: st.DataObject) -> None:
     _survives(tmp_path, name, _damaged(GOOD[name], data))
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=5000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=5000, suppress_health_check=list(HealthCheck))
 @pytest.mark.parametrize("sample", ["JPEG2000.dcm", "MR_small_RLE.dcm", "SC_rgb_small_odd.dcm", "ExplVR_BigEnd.dcm"])
 def test_mutated_real_dicom_files(sample: str, shared_data: Path, tmp_path: Path, data: st.DataObject) -> None:
     _survives(tmp_path, "a.dcm", _damaged((shared_data / "dicom" / sample).read_bytes(), data))
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_garbled_tags_of_a_generated_file(tmp_path: Path, seed: int) -> None:
     content = dicom_bytes(dicom_dataset(PIXELS, WindowCenter=2048, WindowWidth=4096))
     _survives_garbling(tmp_path, content, random.Random(seed))
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_garbled_tags_of_real_files(shared_data: Path, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     file = rng.choice(sorted((shared_data / "dicom").glob("*.dcm")))

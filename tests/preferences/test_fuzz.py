@@ -109,7 +109,7 @@ def _mutated_rows(draw: st.DrawFn) -> list[Any]:
 
 
 @given(rows=_mutated_rows(), lines=st.booleans(), name=st.sampled_from(["", *TARGETS]))
-@settings(max_examples=20, **SLOW)
+@settings(max_examples=40, **SLOW)
 def test_mutated_rows(rows: list[Any], lines: bool, name: str, inside: Path) -> None:
     path = inside / ("p.jsonl" if lines else "p.json")
     path.write_text("\n".join(json.dumps(row) for row in rows) if lines else json.dumps(rows))
@@ -117,7 +117,7 @@ def test_mutated_rows(rows: list[Any], lines: bool, name: str, inside: Path) -> 
 
 
 @given(st.data())
-@settings(max_examples=25, **SLOW)
+@settings(max_examples=50, **SLOW)
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_mutated_bytes_of_text_files(suffix: str, inside: Path, data: st.DataObject) -> None:
     rows = [NATIVE[name][1] for name in ("MMedPO", "benchmark")]
@@ -128,7 +128,7 @@ def test_mutated_bytes_of_text_files(suffix: str, inside: Path, data: st.DataObj
 
 
 @given(st.data())
-@settings(max_examples=20, **SLOW)
+@settings(max_examples=40, **SLOW)
 @pytest.mark.parametrize("target", ["mmedpo", "trl", "rlhf-v"])
 def test_mutated_bytes_of_tables(target: str, inside: Path, data: st.DataObject) -> None:
     path = inside / "p.parquet"

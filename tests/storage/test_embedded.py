@@ -111,7 +111,7 @@ def test_what_is_no_image_is_a_few_words(value: Any, words: str) -> None:
         lambda x: st.lists(x) | st.dictionaries(st.sampled_from(["bytes", "path", "url", "image", "type"]), x),
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_value_is_an_image_or_a_few_words(value: Any) -> None:
     try:
         found: object = image_of(value)

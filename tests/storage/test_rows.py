@@ -72,7 +72,7 @@ _JSON = st.recursive(
 
 
 @given(rows=st.lists(_JSON, min_size=1, max_size=6), indent=st.none() | st.integers(0, 2), chunk=st.integers(1, 9))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_list_is_read_as_the_json_library_reads_it_whatever_the_chunks(
     rows: list[Any], indent: int | None, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

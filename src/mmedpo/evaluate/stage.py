@@ -20,7 +20,7 @@ from mmedpo.run.layout import EVALUATION, EXAMPLES, SCORES, measured_by, predict
 from mmedpo.storage.files import hash_input
 from mmedpo.storage.tables import write_text
 
-PUBLISHED = ("strict", "released", "llava-med")
+PUBLISHED = ("strict", "released", "llava-med", "medevalkit")
 """Protocols under which answers are scored beside the headline's, for comparison with published numbers."""
 
 

@@ -20,6 +20,15 @@ LABELS = {
 }
 """The metrics in words, as every table and page names them."""
 
+FINDING_LABELS = {
+    "finding_f1": "findings, F1",
+    "absence_f1": "denied findings, F1",
+    "hallucinated_findings": "hallucinated findings",
+    "missed_findings": "missed findings",
+    "side_agreement": "sides agree",
+}
+"""What a protocol may say of the findings in reports (`mmedpo.evaluate.findings`), in words."""
+
 
 class Prediction(Record):
     """One generated answer of one model to one question."""

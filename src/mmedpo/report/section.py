@@ -35,6 +35,8 @@ class Section(ABC, Generic[P]):
     """Its place: sections are sorted by it, then by name. Ours are 100 (results), 200 ... 1100 (how to reproduce)."""
     template: ClassVar[str]
     """File beside the section's own; it sees `part`, what `draw` gives, and `macros.html.j2`."""
+    probe: ClassVar[str] = ""
+    """The probe whose picture it is, if it is one's: the table of all others leaves that out."""
 
     @abstractmethod
     def gather(self, run: Run, stored: Stored) -> P | None:

@@ -14,7 +14,7 @@ from mmedpo.registry import register
 
 @register("answer-format", "medevalkit")
 class MedEvalKitResults:
-    """SLAKE's rows keep `qid` and `img_name`, VQA-RAD's keep nothing."""
+    """Rows of its VQA-RAD and SLAKE; other sets may keep an id or the image's name."""
 
     columns: ClassVar[frozenset[str]] = frozenset({"question", "answer", "response"})
 

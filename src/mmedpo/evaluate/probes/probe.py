@@ -8,13 +8,14 @@ overrides `summarise`. Its picture in the report is a section of its own (`mmedp
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mmedpo.config import EvaluateSettings
 from mmedpo.config.groups import Settings
@@ -91,6 +92,13 @@ class Subject:
         return [float(total) for total in self.engine.measure(branches).totals().tolist()]
 
 
+class SampleSettings(Settings):
+    """Of a probe that asks a sample of the questions."""
+
+    questions: int = Field(200, ge=2, le=1_000_000)
+    """How many are asked."""
+
+
 class Probe(ABC, Generic[M]):
     """Measures one model at a time."""
 
@@ -115,6 +123,13 @@ class Probe(ABC, Generic[M]):
     def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
         """Chooses among all questions of the headline split, the same for every model; all of them by default."""
         return Prepared(examples)
+
+    def sample(self, examples: Sequence[Example]) -> list[Example]:
+        """As many questions as `SampleSettings` says, of those that are no reports, the same ones for every model."""
+        questions = [example for example in examples if example.answer_type != "report"]
+        drawn = sorted(questions, key=lambda e: hashlib.sha256(e.example_id.encode()).digest())
+        chosen = {example.example_id for example in drawn[: self.settings.questions]}
+        return [example for example in questions if example.example_id in chosen]
 
     @abstractmethod
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[M]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mmedpo.evaluate import chinese, metrics
+from mmedpo.evaluate.findings import finding_agreement
 from mmedpo.evaluate.normalise import (
     ARTICLES,
     plain_tokens,
@@ -64,7 +65,8 @@ class Strict:
 
     Closed: the ground truth must be asserted and no other alternative may be; the alternatives are yes and no for
     a yes/no question, else `example.choices`. Open: clipped recall, and token F1 beside it. Report: BLEU in [0, 1],
-    the paper's BLEU beside it (`bleu_smoothed`), ROUGE-L F1 and METEOR, on lower-case words without punctuation.
+    the paper's BLEU beside it (`bleu_smoothed`), ROUGE-L F1 and METEOR, on lower-case words without punctuation, and
+    how far the findings agree (`evaluate.findings`).
     Chinese: signs are the words, and closed answers are compared by stem and negation (`evaluate.chinese`).
     """
 
@@ -91,6 +93,7 @@ class Strict:
                 "bleu_smoothed": metrics.bleu_released(reference, said),
                 "rouge_l": metrics.rouge_l(reference, said),
                 "meteor": metrics.meteor(reference, said),
+                **finding_agreement(example.answer, text),
             }
         )
 

@@ -54,6 +54,7 @@ class RelianceSection(Section[Reliance]):
     heading = "Lesion reliance"
     order = 200
     template = "reliance.html.j2"
+    probe = PROBE
 
     def gather(self, run: Run, stored: Stored) -> Reliance | None:
         """None when it was not measured."""

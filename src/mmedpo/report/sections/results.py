@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import model_validator
 
 from mmedpo.records import Difference, Evaluation, SplitScores, Summary
-from mmedpo.records.evaluation import LABELS, METRICS
+from mmedpo.records.evaluation import FINDING_LABELS, LABELS, METRICS
 from mmedpo.registry import register
 from mmedpo.report import figures
 from mmedpo.report.content import Comparison, Interval, Metric
@@ -123,6 +123,7 @@ def results(evaluation: Evaluation) -> Results:
             "The intervals cover the chance in which test images were drawn. A run has one training seed; what another "
             "seed would change is not in them.",
             *(note for scores in evaluation.splits for note in _answer_rates(scores)),
+            *(note for scores in evaluation.splits for note in _findings(scores)),
             *(note for scores in evaluation.splits for note in _other_protocols(scores)),
         ),
     )
@@ -170,6 +171,17 @@ def _answer_rates(scores: SplitScores) -> list[str]:
             f"{share(truth.mean, 1)} (n = {count(truth.n)})."
         )
     return notes
+
+
+def _findings(scores: SplitScores) -> list[str]:
+    """What reports say of findings, read by rules: the hallucinated and the missed ones."""
+    shown = [
+        f"{label} {' → '.join(_hundred(summary, name) for summary in scores.summaries.values())}"
+        for name, label in FINDING_LABELS.items()
+        if all(name in summary.metrics for summary in scores.summaries.values())
+    ]
+    order = " → ".join(scores.summaries)
+    return [f"{scores.split}, findings in reports, read by rules, {order}, %: {', '.join(shown)}."] if shown else []
 
 
 def _other_protocols(scores: SplitScores) -> list[str]:

@@ -1,0 +1,137 @@
+"""Probes on constructed models: one that knows the truth of every image, one that never sees any."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmedpo.config import EvaluateSettings
+from mmedpo.data.phantom.dataset import write_phantoms
+from mmedpo.data.phantom.priors import BALANCED_PRIORS
+from mmedpo.evaluate.probes import Probe, Workplace, probes_of
+from mmedpo.evaluate.probes.mirrored_side import one_sided, turned
+from mmedpo.imaging.images import read_image
+from mmedpo.progress import Silent
+from mmedpo.records import Example, ProbePart
+
+NAMES = ("blank-image", "another-patient", "mirrored-side", "hallucinated-twin")
+Belief = Callable[[Path, Example], float]
+
+
+class Constructed:
+    """Stands in front of a probe as a model of the run does."""
+
+    model = "m"
+
+    def __init__(self, root: Path, folder: Path, belief: Belief) -> None:
+        self.image_root, self.folder, self.belief = root, folder, belief
+
+    def log_probabilities(self, shown: Sequence[tuple[Path, Example]]) -> list[float]:
+        return [self.belief(path, example) for path, example in shown]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Example]]:
+    root = tmp_path_factory.mktemp("world")
+    return root, write_phantoms(root, "test", 30, 5, BALANCED_PRIORS)
+
+
+def seeing(root: Path, examples: Sequence[Example]) -> Belief:
+    """Gives the truth of an image it knows, mirrored or not, almost all belief; of others it knows nothing."""
+
+    def key(pixels: np.ndarray) -> str:
+        return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+    truth: dict[tuple[str, str], str] = {}
+    for example in examples:
+        pixels = read_image(root, example.image.path)
+        truth[key(pixels), example.question] = example.answer
+        truth[key(pixels[:, ::-1]), example.question] = turned(example.answer)
+
+    def belief(path: Path, example: Example) -> float:
+        known = truth.get((key(np.asarray(Image.open(path))), example.question))
+        return -2.0 if known is None else -0.1 if known == example.answer else -6.0
+
+    return belief
+
+
+def blind(path: Path, example: Example) -> float:
+    """Beliefs that know the answer's words and no image."""
+    return -float(int(hashlib.sha256(example.answer.encode()).hexdigest()[:4], 16)) / 10_000
+
+
+def headline(
+    name: str, world: tuple[Path, list[Example]], folder: Path, belief: Belief
+) -> tuple[Probe[Any], ProbePart]:
+    root, examples = world
+    settings = EvaluateSettings.model_validate({"probes": {name: {"questions": 60}}})
+    probe = probes_of(settings)[name]
+    place = Workplace(root, folder, "predict-base", Silent().track)
+    prepared = probe.prepare(place, examples)
+    assert len(prepared.examples) >= 10
+    rows = probe.measure(Constructed(root, folder, belief), prepared.examples)  # type: ignore[arg-type]
+    summary = probe.summarise(name, {"m": rows}, "test", 500)
+    assert summary is not None
+    part = summary.part(probe.headline, "m")
+    assert part is not None
+    return probe, part
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_tells_a_model_that_sees_from_one_that_does_not(
+    name: str, world: tuple[Path, list[Example]], tmp_path: Path
+) -> None:
+    probe, sees = headline(name, world, tmp_path / "a", seeing(*world))
+    _, never = headline(name, world, tmp_path / "b", blind)
+    if probe.unit == "nats":
+        assert sees.low > 1
+    else:
+        assert sees.mean == 1
+    # Exactly: the same belief whatever is shown.
+    assert (never.mean, never.low, never.high) == (0, 0, 0)
+
+
+def test_the_control_of_another_patient_is_zero_for_a_model_that_sees(
+    world: tuple[Path, list[Example]], tmp_path: Path
+) -> None:
+    """An image of which the same is true takes nothing from a model that looks."""
+    root, examples = world
+    probe = probes_of(EvaluateSettings.model_validate({"probes": {"another-patient": {}}}))["another-patient"]
+    prepared = probe.prepare(Workplace(root, tmp_path, "predict-base", Silent().track), examples)
+    rows = probe.measure(Constructed(root, tmp_path, seeing(root, examples)), prepared.examples)  # type: ignore[arg-type]
+    values = probe.values(rows)
+    assert set(values["alike"].values()) == {0.0}
+    assert {round(value, 6) for value in values["differing"].values()} == {5.9}
+    assert {drop.reason for drop in prepared.drops} <= {"no-patients-with-another-and-the-same-truth"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Left lower zone", "Right lower zone"),
+        ("RIGHT", "LEFT"),
+        ("the left one", "the right one"),
+        ("upright", "upright"),
+    ],
+)
+def test_sides_turn_and_nothing_else(answer: str, expected: str) -> None:
+    assert turned(answer) == expected
+    assert turned(turned(answer)) == answer
+
+
+def test_questions_of_sides_are_those_whose_answer_alone_names_one(world: tuple[Path, list[Example]]) -> None:
+    example = next(item for item in world[1] if item.answer_type != "report")
+    asked = {
+        ("Which side?", "left"): True,
+        ("Which side?", "left and right"): False,
+        ("Is it left?", "left"): False,
+        ("Is it there?", "yes"): False,
+    }
+    for (question, answer), wanted in asked.items():
+        assert one_sided(example.model_copy(update={"question": question, "answer": answer})) is wanted
