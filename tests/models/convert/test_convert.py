@@ -240,6 +240,27 @@ def test_a_killed_conversion_leaves_nothing_under_its_name(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["published"]
 
 
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_one_weight_file_is_in_memory_at_a_time(tmp_path, monkeypatch, ending):
+    import weakref
+
+    from mmedpo.models.convert import conversion
+
+    source = write(tmp_path / "published", "llava_qwen2", ending=ending)
+    read, alive, most = conversion.read_shard, [], []
+
+    def reading(file):
+        most.append(sum(one() is not None for one in alive))
+        shard = read(file)
+        alive.extend(weakref.ref(value) for value in shard.values())
+        return shard
+
+    monkeypatch.setattr(conversion, "read_shard", reading)
+    convert(source.folder, tmp_path / "converted")
+    assert len(most) >= 3
+    assert max(most) <= 1, "of the file before at most the value of a loop"
+
+
 def test_shards_without_a_tower_need_the_clip_folder(tmp_path):
     from safetensors.torch import load_file, save_file
 

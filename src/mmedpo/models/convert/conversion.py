@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,17 +74,12 @@ def convert(
     layout = recognise(source, str(src))
     files = shard_files(src)
     _check_place(src, dst, files)
-    sizes: dict[str, tuple[int, ...]] = {}
-    for file in files:
-        sizes |= shapes(file)
+    sizes = {name: size for file in files for name, size in shapes(file).items()}
     if EMBEDDING not in sizes:
         raise ModelError(f"{src} holds no weight {EMBEDDING!r}; is it complete? download it again")
     taken = choose_tower(layout, source, src, sizes, clip, tower)
     words = build_words(tokenizer or src, layout, sizes[EMBEDDING][0])
-    staging = partial_name(dst)
-    _clear(dst)
-    staging.mkdir(parents=True)
-    try:
+    with _staged(dst) as staging:
         idle = {HEAD} if source.get("tie_word_embeddings") else set()
         written, tower_note, dtype = _weights(files, staging, taken, words.rows, idle, advance)
         config = llava_config(layout, source, taken, words, dtype)
@@ -91,22 +87,29 @@ def convert(
         processor = image_processor(layout, source, src, taken)
         for part in (config, words.tokenizer, processor, generation_config(src, words)):
             part.save_pretrained(staging)
-        notes = (
-            tower_note,
-            words.how,
-            "images are padded to a square" if pads(layout, source) else "images are cropped at their centre",
-            f"{words.checked} sample prompts have the ids of the authors' own code",
-        )
+        pictures = "padded to a square" if pads(layout, source) else "cropped at their centre"
+        checked = f"{words.checked} sample prompts have the ids of the authors' own code"
+        notes = (tower_note, words.how, f"images are {pictures}", checked)
         message("hashing source and result")
         record = _record(src, staging, layout.model_type, taken, notes, files)
         (staging / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         (staging / "README.md").write_text(card(layout, record), encoding="utf-8")
+    return Converted(layout.title, len(written), notes)
+
+
+@contextmanager
+def _staged(dst: Path) -> Iterator[Path]:
+    """A folder beside `dst` that takes its name when everything in it is written, and else is removed."""
+    staging = partial_name(dst)
+    _clear(dst)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
         if dst.is_dir():
             dst.rmdir()  # it was empty
         move(staging, dst)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Converted(layout.title, len(written), notes)
 
 
 def _clear(dst: Path) -> None:
@@ -133,30 +136,13 @@ def _weights(
 ) -> tuple[Mapping[str, tuple[int, ...]], str, str]:
     """Writes the weights; returns their shapes, a sentence on the tower, and their type."""
     writer = Writer(staging, len(files) + int(taken.source == "clip"))
-    clip: dict[str, Tensor] = {}
-    comparison: Comparison | None = None
-    dtype = torch.float32
-    seen = False
+    dtype = _dtype(files[0])
+    clip = clip_tensors(taken.folder, dtype) if taken.has_weights and taken.folder is not None else {}
+    comparison = Comparison(clip) if clip else None
+    seen = 0
     for number, file in enumerate(files):
-        shard = read_shard(file)
-        if not number:
-            dtype = next((value.dtype for value in shard.values() if value.is_floating_point()), dtype)
-            if taken.has_weights and taken.folder is not None:
-                clip = clip_tensors(taken.folder, dtype)
-                comparison = Comparison(clip)
-        kept: dict[str, Tensor] = {}
-        for name, value in shard.items():
-            new = new_name(name)
-            if new is None or name in idle:
-                continue
-            if name.startswith(TOWER):
-                seen = True
-                if comparison is not None:
-                    comparison.see(name.removeprefix(TOWER), value)
-                if taken.source == "clip":
-                    continue
-            kept[new] = _grown(value, rows) if name in _GROWING else value
-        writer.write(kept)
+        # In a function of its own: when the next file is read, nothing of this one is left.
+        seen += _rewrite(file, writer, taken, rows, idle, comparison)
         if advance:
             advance(number + 1, len(files))
     if taken.source == "clip":
@@ -167,6 +153,30 @@ def _weights(
         apart, where = comparison.result()
         note += f"; largest difference between the shards' and the CLIP folder's weights: {apart:.3g} (at {where})"
     return writer.shapes, note, str(dtype).removeprefix("torch.")
+
+
+def _rewrite(file: Path, writer: Writer, taken: Tower, rows: int, idle: set[str], comparison: Comparison | None) -> int:
+    """Writes the weights of one file under their new names; returns how many of them are a tower's."""
+    kept: dict[str, Tensor] = {}
+    seen = 0
+    for name, value in read_shard(file).items():
+        new = new_name(name)
+        if new is None or name in idle:
+            continue
+        if name.startswith(TOWER):
+            seen += 1
+            if comparison is not None:
+                comparison.see(name.removeprefix(TOWER), value)
+            if taken.source == "clip":
+                continue
+        kept[new] = _grown(value, rows) if name in _GROWING else value
+    writer.write(kept)
+    return seen
+
+
+def _dtype(file: Path) -> torch.dtype:
+    """Type of the weights."""
+    return next((value.dtype for value in read_shard(file).values() if value.is_floating_point()), torch.float32)
 
 
 def _grown(value: Tensor, rows: int) -> Tensor:

@@ -138,8 +138,9 @@ class Writer:
         """The next shard; names are those of the published layout.
 
         Raises:
-            ModelError: a weight stands in two shards.
+            ModelError: a weight stands in two shards, or the disk refuses.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         self._written += 1
@@ -147,7 +148,10 @@ class Writer:
         twice = self._where.keys() & tensors.keys()
         if twice:
             raise ModelError(f"weight {shown(min(twice))} stands in two files; download the checkpoint again")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, self.folder / file, {"format": "pt"})
+        try:
+            save_file({name: v.contiguous() for name, v in tensors.items()}, self.folder / file, {"format": "pt"})
+        except SafetensorError as error:
+            raise ModelError(f"{file} cannot be written ({brief(str(error), 120)}); make room and try again") from None
         for name, value in tensors.items():
             self._where[name], self.shapes[name] = file, tuple(value.shape)
             self._bytes += value.nbytes

@@ -55,7 +55,7 @@ def made_up() -> Iterator[Cases]:
             smooth = 160 * np.hypot(rows - size[0] / 2, columns - size[1] / 3 * (1 + number)) / max(size)
             views.append(Path(folder) / f"picture-{number}.png")
             views[-1].write_bytes(png_bytes(np.clip(smooth + noise, 0, 255).astype(np.uint8)))
-        asked = (("Is there an effusion?", "Yes.", "No."), ("Which plane is shown?", "axial", "coronal"))
+        asked = (("Effusion?", "Yes.", "No."), ("Which plane?", "axial", "coronal"))
         cases = [Case((view,), *texts) for view in views for texts in asked]
         yield Cases(cases, [], [], Path(folder))
 

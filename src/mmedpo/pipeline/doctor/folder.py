@@ -25,7 +25,7 @@ def examine_folder(name: str, diagnosis: Diagnosis) -> Path | None:
     if config is None:
         return None
     kind = str(config.get("model_type"))
-    diagnosis.fact("type", f"{kind}, language model {(config.get('text_config') or {}).get('model_type', '?')}")
+    diagnosis.fact("type", kind)
     if kind in LAYOUTS:
         diagnosis.error(f"{name} {checkpoint_refusal(config, names('family')).replace('FOLDER', str(folder))}")
         return None

@@ -42,10 +42,10 @@ def examine(settings: RunSettings, folder: Path, cases: Cases, diagnosis: Diagno
         branches = _branches(vlm, cases.cases, settings, diagnosis)
         if cases.examples:
             _lengths(vlm, cases, settings, diagnosis)
-        features = FeatureStore(vlm, read_image_file)
+        features, whole = FeatureStore(vlm, read_image_file), diagnosis.worst != "error"
         if branches:
             _looks(vlm, features, branches, diagnosis)
-        if branches and diagnosis.worst != "error":
+        if branches and whole:
             _sharing(vlm, features, branches, settings, diagnosis)
     except MMedPOError as error:
         diagnosis.error(str(error))
@@ -222,8 +222,8 @@ def _looks(vlm: VisionLanguageModel, features: FeatureStore, branches: Sequence[
     diagnosis.fact("another image", f"changes the answer's log-probs by {changed:.2g} nats")
     if not changed > BLIND:
         diagnosis.error(
-            "the picture does not reach the answer: inverted, it changes nothing; the projector or the vision tower of "
-            "this checkpoint is not trained, or not loaded"
+            "the picture does not reach the answer: inverted, it changes nothing; projector or vision tower are not "
+            "trained, or the picture lies beyond the model's sliding windows: use another checkpoint"
         )
 
 
