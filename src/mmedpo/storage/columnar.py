@@ -31,13 +31,13 @@ def columnar_rows(
         path: the file.
         error: raised, with one clear line, when it is damaged, or would take more memory than tables do.
         what: what the rows are.
-        own: a table as we write them: rows are small, and maps become dictionaries (else lists of pairs), in which a
-            key that stands twice is damage.
+        own: a Parquet table as we write them, of small rows: maps become dictionaries (else lists of pairs), and a key
+            that stands twice in one is damage.
         fix: what the message on a damaged file advises.
     """
     with path.open("rb") as handle:
         head = handle.read(512)
-    parquet = path.suffix.lower() == ".parquet"
+    parquet = own or path.suffix.lower() == ".parquet"
     told = foreign(head)
     if told and not head.startswith(b"PAR1" if parquet else _FILE_MAGIC):
         raise error(f"{path} is {told}")
