@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from mmedpo.config import RunSettings, dump_settings, load_settings, validate_settings
 from mmedpo.errors import ConfigError
-from mmedpo.recipes import recipe_description, shipped_recipes
+from mmedpo.recipes import methods, recipe_description, shipped_recipes
 
 BASE = "phantom-mmedpo"
 FROM_USER = {
@@ -22,7 +22,12 @@ FROM_USER = {
     "preferences.path": "preferences.path=/data/pairs.json",
     "preferences.image_root": "preferences.image_root=/data/images",
 }
-"""Where the user's own files lie: the only settings a shipped recipe may leave to him."""
+"""Where the user's own files lie: with his servers the only settings a shipped recipe may leave to him."""
+SERVERS = {
+    "self": "chat.endpoints.self={base_url: 'http://127.0.0.1:1/v1', model: m, temperature: 0.7}",
+    "critic": "chat.endpoints.critic={base_url: 'http://127.0.0.1:1/v1', model: m}",
+}
+"""Language models that methods ask."""
 
 
 def _refused(recipe: str | Path, *overrides: str) -> str:
@@ -122,8 +127,8 @@ def test_a_needed_setting_is_named() -> None:
         ("train.beta=0", "train.beta=0: Input should be greater than 0"),
         ("train.beta=", "train.beta=None: "),
         ("train.learning_rate=fast", "train.learning_rate='fast': "),
-        ("curate.kinds=[text, sound]", "curate.kinds.1='sound': Input should be 'text' or 'visual'"),
-        ("curate.kinds=[]", "curate.kinds is empty; allowed: text, visual, or both"),
+        ("curate.kinds=[text, sound]", "curate.kinds.1='sound': Input should be 'text', 'visual' or 'answer'"),
+        ("curate.kinds=[]", "curate.kinds is empty; allowed: text, visual, answer, or several of them"),
         ("curate.noise.step=1000", "curate.noise.step=1000: Input should be less than or equal to 999"),
         ("curate.noise.schedule=linear", "curate.noise.schedule='linear': "),
         (
@@ -332,6 +337,7 @@ def _load_shipped(recipe: str) -> RunSettings:
             return load_settings(recipe, given)
         except ConfigError as error:
             given += [override for name, override in FROM_USER.items() if f"{name} is needed" in str(error)]
+            given += [override for name, override in SERVERS.items() if f"endpoint {name!r} is not" in str(error)]
     return load_settings(recipe, given)
 
 
@@ -354,8 +360,42 @@ def test_no_two_shipped_recipes_are_the_same() -> None:
 
 def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
     line = _refused("phantom-mmedppo")
-    assert "unknown recipe 'phantom-mmedppo'" in line
-    assert all(name in line for name in shipped_recipes())
+    assert "unknown recipe 'phantom-mmedppo'; did you mean 'phantom-mmedpo'?" in line
+    assert "mmedpo recipes" in line
+
+
+def test_a_method_is_laid_over_the_recipe_of_any_dataset(tmp_path: Path) -> None:
+    rad = load_settings("vqa-rad-irpo", ["data.root=/data/set"])
+    phantom = load_settings("phantom-irpo")
+    assert rad.train.objective == phantom.train.objective != RunSettings().train.objective
+    assert (rad.data.dataset, rad.finetune is None) == ("vqa-rad", False)
+    assert rad.train.learning_rate == load_settings("vqa-rad", ["data.root=/data/set"]).train.learning_rate
+    both = load_settings("phantom-irpo-after-sft")
+    assert both.finetune == load_settings("phantom-after-sft").finetune is not None
+    assert both.train == phantom.train
+    mine = _recipe(tmp_path, "extends: phantom-irpo\nseed: 3")
+    assert load_settings(mine).train == phantom.train
+    assert "unknown recipe" in _refused("phantom-irpo-dop")
+    assert "unknown recipe" in _refused("phantomirpo")
+
+
+@pytest.mark.parametrize("dataset", ["phantom", "vqa-rad"])
+def test_every_method_goes_with_every_dataset_and_after_fine_tuning(dataset: str) -> None:
+    for method in methods():
+        server = [
+            line for name, line in SERVERS.items() if {"self-rewarding": "self", "sima": "critic"}.get(method) == name
+        ]
+        root = [] if dataset == "phantom" else ["data.root=/data/set"]
+        plain = load_settings(f"{dataset}-{method}", [*root, *server])
+        after = load_settings(f"{dataset}-{method}-after-sft", [*root, *server])
+        assert after.finetune is not None
+        assert (after.curate, after.train, after.score) == (plain.curate, plain.train, plain.score)
+
+
+def test_what_the_reader_must_know_of_a_method_comes_beside_that_of_the_data() -> None:
+    plain, told = load_settings(BASE).caveats, load_settings("phantom-povid-stage-1").caveats
+    assert told[: len(plain)] == plain
+    assert any("POVID" in caveat for caveat in told[len(plain) :])
 
 
 def test_a_recipe_extends_another_and_null_takes_a_setting_back_to_its_default(tmp_path: Path) -> None:

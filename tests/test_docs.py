@@ -102,3 +102,48 @@ def test_numbers_on_the_page_are_those_of_the_code() -> None:
     text = " ".join(PAGE.split())
     assert f"at most {batch.MOST_REQUESTS:,} requests and {batch.MOST_BYTES // 10**6} MB each" in text
     assert f"within 0 to {chat_agent.SCALE}" in text
+
+
+MODELS = (Path(__file__).parents[1] / "docs" / "real-models.md").read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_page_on_real_models_exists() -> None:
+    from mmedpo.cli.main import app
+    from mmedpo.recipes import shipped_recipes
+
+    commands = re.findall(r"^    mmedpo (\w+) (.*?)(?:\s+#.*)?$", MODELS, flags=re.MULTILINE)
+    assert {command for command, _ in commands} >= {"convert", "doctor", "run"}
+    for command, rest in commands:
+        told = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+        for option in re.findall(r"--[\w-]+", rest):
+            assert option in told, f"mmedpo {command} has no {option}"
+        overrides = re.findall(r"--set (\S+)", rest)
+        recipe = re.search(r"^([\w-]+) --|--(?:plan|data) ([\w-]+)", rest)
+        named = next((name for name in (recipe.groups() if recipe else ()) if name), "RECIPE")
+        if named != "RECIPE":
+            assert named in shipped_recipes()
+            load_settings(named, ["data.root=.", *overrides])
+
+
+def test_the_prompts_of_the_page_are_those_that_conversion_writes() -> None:
+    from mmedpo.models.convert.layouts import LAYOUTS
+
+    for kind in ("llava_mistral", "llava_qwen2"):
+        assert f"    {LAYOUTS[kind].prompt('QUESTION', 1)!r}\n" in MODELS
+    assert {layout.title for layout in LAYOUTS.values()} <= set(re.findall(r"^## (.+)$", MODELS, flags=re.MULTILINE))
+    text = " ".join(MODELS.split())
+    assert ("takes the CLIP named" in text) is (not LAYOUTS["llava_mistral"].tower_in_shards)
+    assert ("The tower comes from the shards" in text) is LAYOUTS["llava_qwen2"].tower_in_shards
+    assert ("pictures are always padded" in text) is LAYOUTS["llava_qwen2"].pads
+
+
+def test_the_exit_codes_and_settings_of_the_page_are_those_of_the_code(tmp_path: Path) -> None:
+    from mmedpo.pipeline.doctor.diagnosis import EXIT
+
+    assert f"{EXIT[None]} nothing found, {EXIT['warning']} warnings, {EXIT['error']} errors" in " ".join(MODELS.split())
+    (block,) = re.findall(r"^    model: .*?(?=\n\n)", MODELS, flags=re.MULTILINE | re.DOTALL)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: vqa-rad\n" + "\n".join(line[4:] for line in block.splitlines()))
+    settings = load_settings(recipe, ["data.root=."])
+    assert settings.train.activation_checkpointing
+    assert settings.train.lora.rank == 128

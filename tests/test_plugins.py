@@ -20,6 +20,7 @@ from mmedpo.records import (
     Drop,
     Evaluation,
     Example,
+    FactorValue,
     Grounding,
     PreferencePair,
     SourceWeights,
@@ -33,6 +34,7 @@ from outside import install, run_python
 SMALL = {
     "train": {
         "objective": [{"loss": "squared-hinge", "beta": 0.5}],
+        "factors": ["upside-down"],
         "epochs": 1,
         "learning_rate": 1e-4,
         "lora": {"rank": 4, "alpha": 8},
@@ -142,6 +144,17 @@ def test_a_probe_with_its_picture_in_the_report(whole: Path) -> None:
     assert '<section id="in-the-dark"' in page
     assert "Fall of log pi of the truth when the picture is black." in page
     assert "Without a picture the truth becomes less likely by" in page
+
+
+def test_a_factor_multiplies_the_weights_and_is_stored_apart(whole: Path) -> None:
+    rows = read_table(whole / "train" / "factors.parquet", FactorValue)
+    pairs = read_table(whole / "pairs.parquet", PreferencePair)
+    assert {row.pair_id for row in rows} == {pair.pair_id for pair in pairs}
+    assert {row.factor for row in rows} == {"upside-down"}
+    assert all(0.0 <= row.probability <= 1.0 and row.value > 0 for row in rows)
+    page = (whole / "report.html").read_text()
+    assert "upside-down" in page
+    assert "clinical relevance" in page
 
 
 def test_a_dataset_with_settings_of_its_own(whole: Path) -> None:

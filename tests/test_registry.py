@@ -89,13 +89,31 @@ def test_a_name_or_a_setting_of_a_piece_is_refused_with_the_recipe(setting: str,
 )
 def test_a_loss_is_refused_before_anything_is_computed(tmp_path: Path, term: str, said: str) -> None:
     """Losses load torch, so they are looked up when a run starts that will train."""
+    assert said in _refused_at_the_start(tmp_path, "phantom-mmedpo", f"train.objective=[{term}]")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "said"),
+    [
+        ("phantom-rrpo", "train.tune=full", "set train.tune=lora, or remove the term"),
+        ("phantom-sft-contrast", "train.batch_groups=1", "train.batch_groups=1 gives a step one image; raise it"),
+        ("phantom-sft-weighted", "train.objective=[{loss: nll}]", "train.factors has no effect because no term of"),
+    ],
+)
+def test_what_an_objective_cannot_do_is_refused_as_early(tmp_path: Path, recipe: str, setting: str, said: str) -> None:
+    # The adapter's settings have no effect on all weights, and would be refused first.
+    extra = ["train.lora={}"] if "full" in setting else []
+    assert said in _refused_at_the_start(tmp_path, recipe, setting, *extra)
+
+
+def _refused_at_the_start(tmp_path: Path, recipe: str, *settings: str) -> str:
     from mmedpo import open_run, run_stages
 
-    with open_run(tmp_path / "r", load_settings("phantom-mmedpo", [f"train.objective=[{term}]"])) as run:
+    with open_run(tmp_path / "r", load_settings(recipe, list(settings))) as run:
         with pytest.raises(ConfigError) as caught:
             run_stages(run)
-        assert said in str(caught.value)
         assert not (run.path / "examples.parquet").exists()
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _groups(vlm: Any, workload: Workload, steps: int) -> list[list[BranchPair]]:
 
 def _pair(vlm: Any, pair: Pair, owner: str) -> BranchPair:
     def branch(image: str, answer: str) -> Any:
-        return build_branch(vlm, Path(image), pair.question, answer, max_length=2048, owner=owner)
+        return build_branch(vlm, [Path(image)], pair.question, answer, max_length=2048, owner=owner)
 
     kind = "text" if pair.image == pair.rejected_image else "visual"
     return BranchPair(

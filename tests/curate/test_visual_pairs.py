@@ -13,7 +13,7 @@ from PIL import Image
 from mmedpo.config import validate_settings
 from mmedpo.curate import stage as curation
 from mmedpo.curate.stage import curate
-from mmedpo.records import Drop, Example, Grounding, ImageRef
+from mmedpo.records import Box, Drop, Example, Grounding, ImageRef
 from mmedpo.run import BASE, open_run
 from mmedpo.storage.tables import read_table, write_bytes
 
@@ -54,6 +54,69 @@ def _prepare(run) -> None:
         )
     run.write("examples.parquet", Example, examples)
     run.write("groundings.parquet", Grounding, groundings)
+
+
+def _made(path, raw, change=lambda run: None):
+    """The pairs and the drops of the five images."""
+    with open_run(path, validate_settings(raw, "test")) as run:
+        _prepare(run)
+        change(run)
+        pairs = []
+        run.execute(replace(curation.stage(run.settings, BASE), work=lambda run: pairs.extend(curate(run))))
+        return pairs, read_table(run.file("drops/curate.parquet"), Drop)
+
+
+def test_a_visual_pair_may_ask_only_what_the_lesion_decides(tmp_path):
+    asked = [("is there a nodule?", "yes"), ("is there a nodule?", "no"), ("which plane is this?", "axial")]
+    asked += [("is there a pneumothorax?", "yes"), ("on which side is the nodule?", "left"), ("is it normal?", "no")]
+
+    def ask(run):
+        first = run.read("examples.parquet", Example)[0]
+        types = ("presence", "presence", "plane", "presence", "side", "abnormality")
+        rows = [
+            first.model_copy(update={"example_id": f"q{n}", "question": q, "answer": a, "error_type": types[n]})
+            for n, (q, a) in enumerate(asked)
+        ]
+        run.write("examples.parquet", Example, rows)
+
+    def label(run):
+        ask(run)
+        marked = run.read("groundings.parquet", Grounding)
+        box = Box(x0=8, y0=8, x1=16, y1=16, label="lung nodule")
+        run.write("groundings.parquet", Grounding, [marked[0].model_copy(update={"boxes": (box,)}), *marked[1:]])
+
+    raw = {"curate": {"kinds": ["visual"], "visual_questions": "lesion"}}
+    pairs, drops = _made(tmp_path / "found", raw, ask)
+    assert [pair.example_id for pair in pairs] == ["q0", "q3", "q4", "q5"]
+    assert {drop.reason for drop in drops} == {"answer-does-not-rest-on-lesion"}
+    # Where the tool says that it marked a nodule, it decides nothing about a pneumothorax.
+    pairs, drops = _made(tmp_path / "labelled", raw, label)
+    assert [pair.example_id for pair in pairs] == ["q0", "q4", "q5"]
+    every, none = _made(tmp_path / "every", {"curate": {"kinds": ["visual"]}}, ask)
+    assert (len(every), none) == (6, [])
+
+
+def test_a_crop_needs_no_tool_and_is_drawn_once_for_every_image(tmp_path):
+    raw = {"curate": {"kinds": ["visual"], "noise": {"kind": "crop"}}, "ground": {"tool": "none"}}
+    assert "groundings.parquet" not in curation.stage(validate_settings(raw, "test"), BASE).reads
+    pairs, drops = _made(tmp_path / "run", raw)
+    assert (len(pairs), drops) == (10, [])
+    told = {(pair.origin, pair.score, pair.unscored_reason) for pair in pairs}
+    assert told == {("crop", None, "no tool marked the image")}
+    shown = {}
+    for pair in pairs:
+        shown.setdefault(pair.image.sha256, set()).add(pair.rejected_image_path)
+    assert [len(paths) for paths in shown.values()] == [1] * 5
+
+
+def test_ground_truths_alone_are_one_for_every_question_and_weigh_one(tmp_path):
+    from mmedpo.score.weights import weigh_pairs
+
+    pairs, drops = _made(tmp_path / "run", {"curate": {"kinds": ["answer"]}})
+    assert [(pair.kind, pair.chosen, pair.rejected) for pair in pairs] == [("answer", "yes", "")] * 10
+    weighed = weigh_pairs(pairs)
+    assert [pair.weight for pair in weighed.pairs] == [1.0] * 10
+    assert (drops, weighed.drops) == ([], ())
 
 
 @pytest.mark.parametrize(

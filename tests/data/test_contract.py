@@ -189,15 +189,18 @@ def test_path_vqa_pickles_are_never_loaded(tmp_path: Path) -> None:
         dataset_of(LAYOUTS["path-vqa json"]).read(tmp_path, DatasetSettings())
 
 
-def test_iu_xray_asks_once_per_study_or_once_per_image(tmp_path: Path) -> None:
+def test_iu_xray_asks_once_per_study_on_one_view_or_all(tmp_path: Path) -> None:
     examples = _one("iu-xray r2gen", tmp_path)
     first = examples["iu-xray-CXR3_IM-0003-1001"]
     assert first.image.path == "images/CXR3_IM-0003-1001/0.png"
     assert (first.patient_id, first.answer) == ("CXR3", "The heart is normal in size. Case 3.")
     every = dataset_of(LAYOUTS["iu-xray r2gen"], reports={"views": "all"})
     reading = every.read(tmp_path, DatasetSettings())
-    assert len(reading.examples) == 24
-    assert len({example.patient_id for example in reading.examples}) == 12
+    assert {name.example_id: name.model_copy(update={"other_images": ()}) for name in reading.examples} == examples
+    assert [image.path for image in reading.examples[3].images] == [f"images/CXR3_IM-0003-1001/{n}.png" for n in (0, 1)]
+    (tmp_path / "images" / "CXR3_IM-0003-1001" / "1.png").write_bytes(b"cut")
+    reading = every.read(tmp_path, DatasetSettings())
+    assert [(drop.item, drop.reason) for drop in reading.drops] == [("iu-xray-CXR3_IM-0003-1001", "unreadable-image")]
 
 
 def test_open_i_sections_are_chosen_and_entities_refused(tmp_path: Path) -> None:
@@ -221,6 +224,10 @@ def test_mimic_takes_the_frontal_view_and_the_sections(name: str, tmp_path: Path
     assert example.patient_id == "p10000003"
     assert {"view:pa", "finding:edema"} <= set(example.tags)
     assert "finding:pneumonia" not in example.tags, "uncertain is not stated"
+    every = dataset_of(LAYOUTS[name], reports={"views": "all"}).read(tmp_path, DatasetSettings()).examples
+    (both,) = (one for one in every if one.example_id == example.example_id)
+    assert both.model_copy(update={"other_images": ()}) == example, "frontal first, whatever the listing's order"
+    assert ["/00000003-00000000-" in image.path for image in both.images] == [False, True]
     report = tmp_path / "files" / "p10" / "p10000003" / "s50000003.txt"
     report.write_text("WET READ: pending")
     reading = dataset_of(LAYOUTS[name]).read(tmp_path, DatasetSettings())

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmedpo.data.splits import disjoint_split, leak_report, linked
+from mmedpo.data.splits import disjoint_split, leak_report
 from mmedpo.errors import ConfigError
 from mmedpo.imaging.perceptual import perceptual_hash
+from mmedpo.linking import linked
 from mmedpo.records import Example, ImageRef
 
 FRACTIONS = {"train": 0.5, "validation": 0.2, "test": 0.3}

@@ -199,15 +199,54 @@ def test_names_of_columns_stay_on_the_line_of_a_message(tmp_path: Path) -> None:
     assert str(other.value).isprintable()
 
 
-def test_one_image_in_a_list_is_that_image_and_several_are_a_counted_drop(tmp_path: Path) -> None:
-    for n in range(2):
+def test_a_list_of_images_is_all_of_them_in_order_with_their_places(tmp_path: Path) -> None:
+    for n in range(3):
         write_image(tmp_path / "i" / f"{n}.png", n)
-    rows = [{"image": ["i/0.png"], "question": "Q?", "answer": "a"}, {"image": ["i/0.png", "i/1.png"], "answer": "b"}]
+    both = ["i/1.png", "i/0.png"]
+    asked = {
+        "Q?": "Q?",
+        "<image>\n<image>\nWhat is new?": "What is new?",
+        "What is new?<image><image>": "What is new?",
+        "What is in <image> and not in <image>?": "What is in <image> and not in <image>?",
+    }
+    rows: list[dict[str, Any]] = [{"image": both, "question": question, "answer": "a"} for question in asked]
+    rows.append({"image": ["i/2.png"], "question": "Is <image> new?", "answer": "a"})
+    rows.append({"image": both, "question": "Is <image> a mass?", "answer": "a"})
     _lines(tmp_path / "q.jsonl", rows)
     reading = _read("table", tmp_path, fractions=(1, 0, 0))
-    assert [e.image.path for e in reading.examples] == ["i/0.png"]
-    assert [drop.reason for drop in reading.drops] == ["no-image"]
-    assert "2 images, a question has one" in reading.drops[0].detail
+    *several, one = reading.examples
+    assert [[image.path for image in example.images] for example in several] == [both] * 4
+    assert [example.question for example in several] == list(asked.values())
+    assert ([image.path for image in one.images], one.question) == (["i/2.png"], "Is  new?")
+    assert [(drop.reason, drop.detail) for drop in reading.drops] == [("image-places", "1 places for 2 images")]
+
+
+def test_images_stand_in_several_columns(tmp_path: Path) -> None:
+    for n in range(2):
+        write_image(tmp_path / "i" / f"{n}.png", n)
+    rows = [{"pa": "i/0.png", "lat": lateral, "question": "Q?", "answer": "a"} for lateral in ("i/1.png", "", None)]
+    _lines(tmp_path / "q.jsonl", rows)
+    table = {"columns": {"image": "pa, lat"}}
+    reading = _read("table", tmp_path, fractions=(1, 0, 0), table=table)
+    assert [[image.path for image in example.images] for example in reading.examples] == [
+        ["i/0.png", "i/1.png"],
+        ["i/0.png"],
+        ["i/0.png"],
+    ]
+    with pytest.raises(ConfigError, match="maps image to 'side', the table has answer, lat, pa, question"):
+        _read("table", tmp_path, table={"columns": {"image": "pa,side"}})
+
+
+def test_splits_share_no_further_image_either(tmp_path: Path) -> None:
+    for n in range(24):
+        write_image(tmp_path / "i" / f"{n}.png", n)
+    rows = [
+        {"image": [f"i/{n}.png", f"i/{n + 1 - 2 * (n % 2)}.png"], "question": "Q?", "answer": "a"} for n in range(24)
+    ]
+    _lines(tmp_path / "q.jsonl", rows)
+    split = {example.image.path: example.split for example in _read("table", tmp_path).examples}
+    assert all(split[f"i/{n}.png"] == split[f"i/{n + 1}.png"] for n in range(0, 24, 2))
+    assert len(set(split.values())) == 3
 
 
 def test_images_beside_and_inside_a_table_lie_below_one_folder(tmp_path: Path) -> None:

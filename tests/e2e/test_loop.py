@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -29,9 +30,12 @@ SMALL = [
     "evaluate.bootstrap_samples=200",
     "evaluate.probes.lesion-reliance.images=3",
 ]
-PHANTOM_RECIPES = [name for name in shipped_recipes() if name.startswith("phantom")]
-ALWAYS = ("phantom-sft", "phantom-visual")
-"""Run by default: no reference and text pairs, a reference and visual pairs; the others are long tests."""
+ALWAYS = ("phantom-mmedpo-anchored", "phantom-sft-contrast")
+"""Run by default: ground truths alone, a lesion margin, factors, contrasts; the others are long tests."""
+REFERENCE_FREE = ("phantom-mmedpo-anchored", "phantom-sft-contrast", "phantom-sft-weighted", "phantom-simpo")
+ASKED = ("phantom-self-rewarding", "phantom-sima")
+"""They ask a language model of the user's: `test_asked_recipes`."""
+PHANTOM_RECIPES = [name for name in shipped_recipes() if name.startswith("phantom") and name not in ASKED]
 RESULTS = ("pairs.parquet", "adapter/adapter_model.safetensors", "predictions/tuned.parquet", "evaluation.json")
 
 
@@ -94,9 +98,13 @@ def test_a_finished_run_costs_nothing(whole, capfd):
 def test_every_phantom_recipe_runs_to_its_report(recipe, whole, tmp_path):
     folder = run_recipe(recipe, tmp_path / recipe, donors=(whole,))
     assert (folder / "report.html").stat().st_size > 20_000
-    kinds = {pair.kind for pair in read_table(folder / "pairs.parquet", PreferencePair)}
-    expected = {"phantom-dpo": {"text"}, "phantom-sft": {"text"}, "phantom-visual": {"visual"}}
-    assert kinds == expected.get(recipe, {"text", "visual"})
+    settings = load_settings(recipe)
+    assert {pair.kind for pair in read_table(folder / "pairs.parquet", PreferencePair)} == set(settings.curate.kinds)
+    logged = [entry["loss"] for entry in json.loads((folder / "train" / "log.json").read_text()) if "loss" in entry]
+    assert logged
+    assert all(math.isfinite(loss) for loss in logged)
+    assert (folder / "reference").exists() == (recipe not in ("phantom-sft", *REFERENCE_FREE))
+    assert (folder / "train" / "factors.parquet").exists() == bool(settings.train.factors)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(whole, tmp_path):

@@ -236,6 +236,7 @@ def test_a_model_that_lets_packed_answers_see_each_other_is_caught_and_computed_
 
 
 def test_one_token_weight_zero_gives_no_gradient_and_ln_2_at_the_reference(engine):
+    from mmedpo.train.forms import View
     from mmedpo.train.groups import BranchPair
     from mmedpo.train.objectives import Objective
     from mmedpo.train.values import pair_values
@@ -248,13 +249,14 @@ def test_one_token_weight_zero_gives_no_gradient_and_ln_2_at_the_reference(engin
     objective = Objective((TermSettings(),), beta=0.1)
     for weight in (1.25, 0.0):
         pairs = [BranchPair("p", "visual", chosen, rejected, weight)]
-        loss = objective.sum(pair_values(pairs, [chosen, rejected], policy, reference))
+        loss = objective.sum({View(): pair_values(pairs, [chosen, rejected], policy, reference)})
         assert loss.item() == pytest.approx(weight * math.log(2), abs=1e-6)
         gradients = torch.autograd.grad(loss, policy.values, retain_graph=True)[0]
         assert bool((gradients != 0).any()) == (weight > 0)
 
 
 def test_changing_only_the_rejected_image_changes_loss_and_gradient(engine):
+    from mmedpo.train.forms import View
     from mmedpo.train.groups import BranchPair
     from mmedpo.train.objectives import Objective
     from mmedpo.train.values import pair_values
@@ -267,9 +269,30 @@ def test_changing_only_the_rejected_image_changes_loss_and_gradient(engine):
         rejected = Branch((view,), prompt, (20, 21, EOS))
         policy = engine.logprobs([chosen, rejected])
         reference = {item: torch.zeros(3) for item in (chosen, rejected)}
-        loss = Objective((TermSettings(),), beta=0.1).sum(
-            pair_values([BranchPair("p", "visual", chosen, rejected, 1.0)], [chosen, rejected], policy, reference)
-        )
+        pairs = [BranchPair("p", "visual", chosen, rejected, 1.0)]
+        values = pair_values(pairs, [chosen, rejected], policy, reference)
+        loss = Objective((TermSettings(),), beta=0.1).sum({View(): values})
         results.append((loss.item(), adapter_gradients(engine.vlm, loss)))
     assert abs(results[0][0] - results[1][0]) > 1e-4
     assert any(float((a - b).abs().max()) > 1e-5 for a, b in zip(results[0][1], results[1][1], strict=True))
+
+
+def test_whole_distributions_are_those_of_plain_sequences_and_bring_their_gradient(engine):
+    from mmedpo.train.values import divergences
+
+    prompt = (1, *[IMAGE] * IMAGE_TOKENS, 10)
+    branches = [Branch((VIEWS[0],), prompt, answer) for answer in ((20, 21, EOS), (20, 22, EOS))]
+    found = {}
+    for form in ("packed", "plain"):
+        engine.form = form
+        policy = engine.logprobs(branches)
+        with torch.no_grad(), engine.vlm.model.disable_adapter():
+            frozen = engine.logprobs(branches)
+        found[form] = divergences(policy, frozen)
+    for packed, plain in zip(found["packed"], found["plain"], strict=True):
+        assert torch.allclose(packed, plain, atol=1e-5)
+        assert bool((plain > 0).all())
+    # The first token of both answers is predicted at one place.
+    assert found["packed"][0][0] == found["packed"][0][3]
+    gradients = adapter_gradients(engine.vlm, found["plain"][0].sum() + found["plain"][1].sum())
+    assert any(float(gradient.abs().max()) > 1e-6 for gradient in gradients)

@@ -22,7 +22,7 @@ def engine(small_vlm):
 
 
 def branch(vlm, view, question, answer):
-    return build_branch(vlm, Path(view), question, answer, max_length=1024, owner="example-1")
+    return build_branch(vlm, [Path(view)], question, answer, max_length=1024, owner="example-1")
 
 
 def plain(vlm, item):
@@ -80,7 +80,7 @@ def test_generation_is_the_same_with_the_engine_around_the_model(small_vlm_folde
         if wrap:
             Engine(vlm, features, max_tokens=4096)
         asked = ["is there a nodule?", "where is the mass in this long question?"]
-        answers.append(generate_answers(vlm, asked, features([Path("a"), Path("b")]), Decoding(8)))
+        answers.append(generate_answers(vlm, asked, features.each([[Path("a")], [Path("b")]]), Decoding(8)))
     assert answers[0] == answers[1]
 
 
@@ -114,14 +114,14 @@ def test_what_fits_no_forward_pass_says_which_setting_to_raise(engine, form):
 def test_too_long_names_the_example_and_the_lengths(small_vlm):
     with pytest.raises(TrainingError, match=r"example-1: \d+ tokens .*64 image.*limit of 70"):
         build_branch(
-            small_vlm, Path("a"), "is there a nodule in the left upper zone?", "yes", max_length=70, owner="example-1"
+            small_vlm, [Path("a")], "is there a nodule in the left upper zone?", "yes", max_length=70, owner="example-1"
         )
 
 
 def test_longer_than_the_models_context_is_refused_whatever_the_setting(small_vlm):
     small_vlm.base.config.text_config.max_position_embeddings = 80
     with pytest.raises(TrainingError, match="limit of 80"):
-        build_branch(small_vlm, Path("a"), "is there a nodule? " * 8, "yes", max_length=4096, owner="example-1")
+        build_branch(small_vlm, [Path("a")], "is there a nodule? " * 8, "yes", max_length=4096, owner="example-1")
 
 
 def test_a_question_with_a_placeholder_of_its_own_is_refused(small_vlm):

@@ -113,10 +113,14 @@ def test_only_questions_about_annotated_lesions_are_asked(tmp_path: Path) -> Non
     assert [asked.example_id for asked in prepared.examples] == ["q0", "q1", "q0b"]
 
 
-def test_each_view_is_measured_as_if_it_were_alone(tmp_path: Path, small_vlm) -> None:
+@pytest.mark.parametrize("others", [(), ("1.png",)], ids=["one image", "two"])
+def test_each_view_is_measured_as_if_it_were_alone(tmp_path: Path, small_vlm, others: tuple[str, ...]) -> None:
+    """Of a question on several images the view takes the place of the first, and the others stay."""
     from mmedpo.engine import Engine, FeatureStore, build_branch
 
-    asked = example(tmp_path, 0, half_a_patient(), LESION)
+    asked, other = (example(tmp_path, number, half_a_patient() // (number + 1), LESION) for number in range(2))
+    asked = asked.model_copy(update={"other_images": (other.image,) if others else ()})
+    behind = [tmp_path / name for name in others]
     PROBE.prepare(place(tmp_path), [asked])
     features = FeatureStore(small_vlm, lambda path: read_image(path.parent, path.name))
     engine = Engine.from_settings(small_vlm, features, RunSettings())
@@ -127,7 +131,7 @@ def test_each_view_is_measured_as_if_it_were_alone(tmp_path: Path, small_vlm) ->
         region: view_of(tmp_path / "views", asked, region) for region in ("lesion", "elsewhere")
     }
     for name, view in views.items():
-        branch = build_branch(small_vlm, view, asked.question, asked.answer, max_length=512, owner="q0")
+        branch = build_branch(small_vlm, [view, *behind], asked.question, asked.answer, max_length=512, owner="q0")
         alone = float(engine.measure([branch]).totals()[0])
         assert getattr(row, name) == pytest.approx(alone, abs=1e-4), name
     assert PROBE.measure(subject, []) == []

@@ -22,3 +22,10 @@ def test_the_watched_score_is_the_mean_of_closed_accuracy_and_open_recall() -> N
 
 def test_one_kind_of_question_alone_is_its_own_score() -> None:
     assert probe_scores(items([1, 0])) == {"probe_closed_accuracy": 0.5, "probe_score": 0.5}
+
+
+def test_reports_are_watched_by_rouge_and_what_nobody_scored_by_nothing() -> None:
+    closed = items([1, 0])
+    reports = [item.model_copy(update={"values": {"bleu": 0.9, "rouge_l": 0.25}}) for item in closed]
+    assert probe_scores(reports) == {"probe_rouge_l": 0.25, "probe_score": 0.25}
+    assert probe_scores([item.model_copy(update={"values": {}}) for item in closed]) == {}

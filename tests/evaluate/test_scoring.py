@@ -49,6 +49,17 @@ def test_the_order_of_predictions_does_not_matter() -> None:
     assert [item.example_id for item in items] == ["q0", "q1", "q2", "q3"]
 
 
+def test_questions_that_share_an_image_through_any_chain_are_one_cluster() -> None:
+    def shown(number: int, *others: int) -> Example:
+        further = tuple(example(2 * other, "yes").image for other in others)
+        return example(2 * number, "yes").model_copy(update={"other_images": further})
+
+    examples = [shown(3, 1), shown(2), shown(5, 2), shown(1, 4), shown(4, 7), shown(8, 5)]
+    answers = [answer(int(item.example_id[1:]), "yes") for item in examples]
+    clusters = image_clusters(score_predictions(examples, answers, "strict"))
+    assert [int(clusters[item.example_id]) for item in examples] == [1, 2, 2, 1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("predictions", "message"),
     [

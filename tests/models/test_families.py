@@ -48,7 +48,7 @@ def test_an_image_takes_as_many_tokens_as_the_model_makes_features_of_it(copied,
     assert vlm.prompt_ids("plane?").count(vlm.image_token_id) == tokens
     assert vlm.encode([PICTURE])[0].tokens == tokens
     engine = Engine(vlm, FeatureStore(vlm, lambda view: PICTURE), max_tokens=4096)
-    branch = build_branch(vlm, tmp_path / "a.png", "plane?", "AP", max_length=512, owner="x")
+    branch = build_branch(vlm, [tmp_path / "a.png"], "plane?", "AP", max_length=512, owner="x")
     ids = torch.tensor([[*branch.prompt, *branch.response]])
     logits = vlm.model(input_ids=ids, **vlm.inputs(PICTURE)).logits[0].log_softmax(-1)
     rows = range(len(branch.prompt) - 1, ids.shape[1] - 1)
@@ -66,7 +66,7 @@ def test_two_images_stand_in_one_prompt_before_the_question(small_vlm):
 def test_features_of_another_picture_are_noticed_before_anything_is_measured(small_vlm, tmp_path):
     pictures = [PICTURE, 255 - PICTURE]
     store = FeatureStore(small_vlm, lambda view: pictures[0])
-    branch = build_branch(small_vlm, tmp_path / "a.png", "plane?", "AP", max_length=512, owner="x")
+    branch = build_branch(small_vlm, [tmp_path / "a.png"], "plane?", "AP", max_length=512, owner="x")
     store.preload(branch.views)
     pictures.reverse()
     with pytest.raises(TrainingError, match="from image features and from pixels differ by"):
@@ -150,7 +150,7 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(small_vlm):
     from mmedpo.models.generation import Decoding, generate_answers
 
     with pytest.raises(ModelError, match=r"a prompt of \d+ tokens \(64 image\) and max_new_tokens=1000 exceed"):
-        generate_answers(small_vlm, ["plane?"], small_vlm.encode([PICTURE]), Decoding(1000))
+        generate_answers(small_vlm, ["plane?"], [small_vlm.encode([PICTURE])], Decoding(1000))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ QUESTIONS = ["is there a nodule?", "a much longer question about the mass in the
 
 @pytest.fixture
 def features(small_vlm):
-    return small_vlm.encode([IMAGE])
+    return [small_vlm.encode([IMAGE])]
 
 
 def test_greedy_equals_step_by_step_argmax(small_vlm, features):

@@ -59,6 +59,12 @@ def test_every_stage_declares_what_the_stages_before_it_write() -> None:
         raw.pop("preferences", None)
         raw.setdefault("data", {}).pop("root", None)
         raw["data"] = {"dataset": "phantom"}
+        asked = raw.get("curate", {}).get("judge", "").partition(":")[2]
+        if asked:
+            server = {"base_url": "http://127.0.0.1:1/v1", "model": "m", "temperature": 0.7}
+            raw.setdefault("chat", {}).setdefault("endpoints", {}).setdefault(asked, server)
+        if raw.pop("model", None):
+            raw["ground"] = {"tool": "annotation"}  # the model's and the tool's files are the user's
         written: set[str] = set()
         for stage in plan(validate_settings(raw, recipe)):
             assert set(stage.placed(stage.reads)) <= written, (recipe, stage.name)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmedpo.errors import ConfigError, PreferenceFormatError
 from mmedpo.preferences.reading import read_rows
-from mmedpo.preferences.turns import parts_of, plain_of
+from mmedpo.preferences.turns import parts_of, plain_of, user
 from mmedpo.preferences.writing import export_rows
 from mmedpo.records import Message, Part, PreferenceRow
 from mmedpo.registry import lookup, names
@@ -289,6 +289,25 @@ def test_round_trip_through_every_format_loses_nothing(target: str, images: Path
     report = export_rows(rows, path, target, images)
     assert (report.written, report.left_out) == (3, [])
     again = read_rows(path, images=images).rows
+    assert [_comparable(row) for row in again] == [_comparable(row) for row in rows]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_several_images_and_their_places_survive_where_a_format_holds_them(
+    target: str, images: Path, tmp_path: Path
+) -> None:
+    several = {"images": ("a.png", "b.png"), "image_hashes": ("0" * 64, "1" * 64)}
+    between = (user(parts_of("Is <image> or is <image> bigger?")),)
+    rows = [_row(**several), _row(row_id="between", prompt=between, **several), _row(row_id="one")]
+    path = tmp_path / TARGETS[target]
+    report = export_rows(rows, path, target, images)
+    again = read_rows(path, images=images).rows
+    if target in ("mmedpo-json", "benchmark-json", "rlhf-v"):
+        assert [drop.reason for drop in report.left_out] == ["several-images-not-held"] * 2
+        rows = rows[2:]
+    else:
+        assert report.left_out == []
+        assert again[1].question == "Is <image> or is <image> bigger?"
     assert [_comparable(row) for row in again] == [_comparable(row) for row in rows]
 
 

@@ -79,12 +79,54 @@ def test_row_is_cleaned_and_its_raw_score_kept(tmp_path: Path) -> None:
     assert (pair.kind, pair.rejected_noise, pair.rejected_image_path) == ("text", None, None)
 
 
+def _swift(question: str, images: Sequence[str], rejected: Sequence[str] = (), other: str = "No") -> dict[str, Any]:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "Yes"}]
+    row = {"messages": turns, "images": list(images), "rejected_response": other}
+    return {**row, "rejected_images": list(rejected)} if rejected else row
+
+
+def test_several_images_and_their_places_reach_the_pair(tmp_path: Path) -> None:
+    imported = _import(
+        tmp_path,
+        _swift("<image><image>Is it new?", ["a.jpg", "b.jpg"]),
+        _swift("Is it in <image> and not in <image>?", ["a.jpg", "b.jpg"]),
+        _swift("<image><image>Is it new?", ["a.jpg", "b.jpg"], ["a.jpg", "n.jpg"], "Yes"),
+        _swift("<image><image>Is it new?", ["a.jpg", "b.jpg"], ["n.jpg", "m.jpg"], "Yes"),
+        _swift("<image><image>Is it new?", ["a.jpg", "b.jpg"], ["n.jpg"], "Yes"),
+        _swift("<image>Is it new?", ["a.jpg", "b.jpg"]),
+    )
+    assert [[image.path for image in pair.images] for pair in imported.pairs] == [["a.jpg", "b.jpg"]] * 3
+    questions = ["Is it new?", "Is it in <image> and not in <image>?", "Is it new?"]
+    assert [pair.question for pair in imported.pairs] == questions
+    told = [(pair.kind, pair.rejected_image_path, pair.noised_image) for pair in imported.pairs]
+    assert told == [("text", None, 0), ("text", None, 0), ("visual", "n.jpg", 1)]
+    assert [drop.reason for drop in imported.drops] == ["rejected-images", "rejected-images", "image-places"]
+
+
+def test_a_pair_joins_the_question_on_the_same_images_and_no_tested_one_is_trained_on(tmp_path: Path) -> None:
+    example = _example("e", "x/a.jpg", "Is it new?").model_copy(update={"other_images": (_ref("x/b.jpg"),)})
+    other = _example("o", "x/a.jpg", "Is it new?")
+    rows = [
+        _swift("<image><image>Is it new?", ["a.jpg", "b.jpg"]),
+        _swift("<image>Is it new?", ["a.jpg"]),
+        _swift("<image><image>Is it new?", ["b.jpg", "a.jpg"]),
+    ]
+    pairs = read_pairs(_write(tmp_path / "p.json", rows), tmp_path, [example, other], index_images=_index).pairs
+    assert [pair.example_id for pair in pairs][:2] == ["e", "o"]
+    assert pairs[2].example_id not in ("e", "o")
+    assert [image.path for image in pairs[2].images] == ["x/b.jpg", "x/a.jpg"]
+    tested = _example("t", "x/b.jpg", "?")
+    kept, drops = exclude_test_images(pairs, [tested])
+    assert [pair.example_id for pair in kept] == ["o"]
+    assert [(drop.reason, drop.detail) for drop in drops] == [("image-in-test-split", "x/b.jpg")] * 2
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         (_row(human="Is it big?"), "image-placeholder-missing"),
         (_row(again="Is it big?"), "image-placeholder-missing"),
-        (_row(human="<image><image>\nIs it big?"), "several-image-placeholders"),
+        (_row(human="<image><image>\nIs it big?"), "image-places"),
         (_row(rejected="No <image>"), "image-placeholder-in-answer"),
         (_row(again="<image>\nIs it small?"), "questions-differ"),
         (_row(human="<image>\n "), "empty-question"),

@@ -167,9 +167,15 @@ def test_an_image_of_a_table_stays_in_its_folder(tmp_path: Path, name: str) -> N
     image = ImageRef(path="a.png", sha256="0" * 64, width=1, height=1)
     pair = PreferencePair(pair_id="p", example_id="e", kind="text", image=image, question="q", chosen="a", rejected="b")
     root = tmp_path / "data"
-    assert views_of(pair, root, root) == (root / "a.png", root / "a.png")
+    assert views_of(pair, root, root) == ((root / "a.png",), (root / "a.png",))
+    both = pair.model_copy(update={"other_images": (image.model_copy(update={"path": "b.png"}),), "noised_image": 1})
+    noised = both.model_copy(update={"rejected_image_path": "n.png"})
+    assert views_of(both, root, root) == ((root / "a.png", root / "b.png"),) * 2
+    assert views_of(noised, root, tmp_path) == ((root / "a.png", root / "b.png"), (root / "a.png", tmp_path / "n.png"))
     with pytest.raises(ImageError):
         views_of(pair.model_copy(update={"rejected_image_path": name}), root, root)
+    with pytest.raises(ImageError):
+        views_of(pair.model_copy(update={"other_images": (image.model_copy(update={"path": name}),)}), root, root)
     with pytest.raises(ImageError):
         views_of(pair.model_copy(update={"image": image.model_copy(update={"path": name})}), root, root)
 

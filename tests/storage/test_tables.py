@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mmedpo import records
 from mmedpo.errors import RunFolderError
-from mmedpo.records import Drop, Grounding, PreferencePair, Record
+from mmedpo.records import Drop, Grounding, ImageRef, PreferencePair, Record
 from mmedpo.storage.tables import atomic_path, read_table, write_table, write_text
 
 RECORD_TYPES = sorted(
@@ -53,7 +53,10 @@ def _value(annotation: Any) -> st.SearchStrategy[Any]:
 
 def _record(kind: type[Record]) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(kind)
-    return st.builds(kind, **{name: _value(hints[name]) for name in kind.model_fields})
+    free = {name: _value(hints[name]) for name in kind.model_fields}
+    if kind is PreferencePair:
+        free["noised_image"] = st.just(0)  # of any number of images the first
+    return st.builds(kind, **free)
 
 
 def _names(folder: Path) -> list[str]:
@@ -76,6 +79,30 @@ def test_every_record_comes_back_as_it_was(
     assert read_table(path, kind) == written
 
 
+def test_a_table_has_a_column_for_further_images_only_where_a_record_has_any(tmp_path: Path) -> None:
+    """Runs on one image a question keep their bytes, and tables from before there were several are read."""
+    image = ImageRef(path="a.png", sha256="0" * 64, width=1, height=1)
+    fields = {"pair_id": "p", "example_id": "e", "kind": "text", "question": "q", "chosen": "a", "rejected": "b"}
+    one, two = (PreferencePair(image=image, other_images=others, **fields) for others in ((), (image,)))
+    for pairs in ([one], [one, two], [one]):
+        write_table(tmp_path / "pairs.parquet", PreferencePair, pairs)
+        names = pq.read_table(tmp_path / "pairs.parquet").column_names
+        assert ("other_images" in names) == (two in pairs)
+        assert "noised_image" not in names
+        assert read_table(tmp_path / "pairs.parquet", PreferencePair) == pairs
+
+
+@pytest.mark.parametrize("place", [-1, 1])
+def test_a_pair_whose_noised_image_is_none_of_its_images_is_refused(place: int, tmp_path: Path) -> None:
+    image = ImageRef(path="a.png", sha256="0" * 64, width=1, height=1)
+    fields = {"pair_id": "p", "example_id": "e", "kind": "visual", "question": "q", "chosen": "a", "rejected": "a"}
+    write_table(tmp_path / "pairs.parquet", PreferencePair, [PreferencePair(image=image, **fields)])
+    table = pq.read_table(tmp_path / "pairs.parquet")
+    pq.write_table(table.append_column("noised_image", pa.array([place])), tmp_path / "pairs.parquet")
+    with pytest.raises(RunFolderError, match="noised_image"):
+        read_table(tmp_path / "pairs.parquet", PreferencePair)
+
+
 def test_a_number_that_is_not_one_stays_so_instead_of_becoming_missing(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     write_table(path, Grounding, [Grounding(image_sha256="a", tool="t", heatmap_path=None, confidence=math.nan)])
@@ -88,7 +115,7 @@ def test_a_number_that_is_not_one_stays_so_instead_of_becoming_missing(tmp_path:
 def test_an_empty_table_keeps_its_columns(kind: type[Record], tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     write_table(path, kind, [])
-    assert pq.read_schema(path).names == list(kind.model_fields)
+    assert pq.read_schema(path).names == [name for name in kind.model_fields if name not in kind.sparse]
     assert read_table(path, kind) == []
 
 

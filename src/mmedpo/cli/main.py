@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from mmedpo.cli import calls, deidentify, demo, lint, preferences, reproduce, runs, tiny
+from mmedpo.cli import calls, convert, deidentify, demo, doctor, lint, preferences, reproduce, runs, tiny
 from mmedpo.cli import ground as ground_commands
 from mmedpo.terminal import rewrite, safe_streams, shortened
 
@@ -35,6 +35,8 @@ app.command("calls")(calls.calls)
 app.command("import")(preferences.import_file)
 app.command("export")(preferences.export_file)
 app.command("lint")(lint.lint)
+app.command("convert")(convert.convert)
+app.command("doctor")(doctor.doctor)
 app.command("deidentify")(deidentify.deidentify)
 app.command("reproduce")(reproduce.reproduce)
 app.command("pretrain-tiny")(tiny.pretrain_tiny)

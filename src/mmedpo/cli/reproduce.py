@@ -9,7 +9,13 @@ import typer
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(help="Shipped table (phantom) or a .yaml file.")],
+    table: Annotated[
+        str, typer.Argument(help="Shipped table (phantom, table1 ... table4, benchmark) or a .yaml file.")
+    ],
+    dataset: Annotated[str, typer.Option(help="Dataset whose recipe the methods are laid over.")] = "phantom",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed, one rate, little data: minutes, no result.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for NAME.md and NAME.json.")] = Path("docs/results"),
     runs: Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")] = Path("runs"),
     jobs: Annotated[int, typer.Option(help="Runs at a time; each gets its share of the cores.")] = 2,
@@ -20,10 +26,12 @@ def reproduce(
     The learning rate of each arm is the one with the best validation probe on the selection seed; a
     rate at which training collapses is out. Every arm has the same grid and the same budget.
 
-    Example: mmedpo reproduce phantom
+    Example: mmedpo reproduce table1 --quick
+
+    Example: mmedpo reproduce table2 --dataset vqa-rad --set data.root=~/VQA_RAD
     """
-    from mmedpo.pipeline.grid import load_table, run_table
+    from mmedpo.pipeline.grid import run_table, study
     from mmedpo.progress import LineReporter
 
-    written = run_table(Path(table).stem, load_table(table), runs, out, max(jobs, 1), settings or [], LineReporter())
-    print(f"wrote {written}")
+    name, plan, overrides = study(table, dataset, quick, settings or [])
+    print(f"wrote {run_table(name, plan, runs, out, max(jobs, 1), overrides, LineReporter())}")

@@ -23,7 +23,7 @@ from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.names import check_names, own_settings, speaker, tool_settings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings, Unscored
-from mmedpo.config.train import Grouping, LoraSettings, Part, TermSettings, TrainSettings, WatchSettings
+from mmedpo.config.train import Form, Grouping, LoraSettings, Part, TermSettings, Tokens, TrainSettings, WatchSettings
 
 __all__ = [
     "UNWEIGHTED",
@@ -37,6 +37,7 @@ __all__ = [
     "EvaluateSettings",
     "FeaturePlace",
     "FinetuneSettings",
+    "Form",
     "GroundSettings",
     "Grouping",
     "ImportSettings",
@@ -51,6 +52,7 @@ __all__ = [
     "Settings",
     "Structured",
     "TermSettings",
+    "Tokens",
     "TrainSettings",
     "Unscored",
     "WatchSettings",

@@ -79,15 +79,19 @@ class NoiseSettings(Settings):
     """The 1000 factors xi; the paper does not give it, this is the lineage's (POVID)."""
 
 
+LEAST_TEMPERATURE = 0.001
+"""Below it, sampling is greedy decoding by another name."""
+
+
 class CurateSettings(Settings):
     """Preference data curation (paper, section 3.1)."""
 
     kinds: tuple[PairKind, ...] = ("text", "visual")
-    """Which pairs to make: D_t, D_v or both."""
-    candidates: int = Field(3, ge=2, le=1000)
+    """Which pairs to make: `text` (D_t), `visual` (D_v), `answer` (the ground truths alone: supervised data)."""
+    candidates: int = Field(3, ge=1, le=1000)
     """K, answers sampled from the target model per question."""
-    temperature: float = Field(1.0, ge=0.001, le=100)
-    """Sampling temperature."""
+    temperature: float = Field(1.0, ge=0, le=100)
+    """Sampling temperature; 0: the one greedy answer."""
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus of the sampling."""
     max_new_tokens: int = Field(96, ge=1, le=100_000)
@@ -97,16 +101,30 @@ class CurateSettings(Settings):
     asks a language model."""
     noise: NoiseSettings = NoiseSettings()
     """Noise of the visual pairs."""
+    visual_questions: Literal["all", "lesion"] = "all"
+    """`all`: a visual pair of every question, as in the paper; `lesion`: only of those whose truth rests on a finding
+    that is there, and, where the tool names what it marked, on that (`mmedpo.clinical.bearing`)."""
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
         if not self.kinds:
-            raise ValueError("curate.kinds is empty; allowed: text, visual, or both")
+            raise ValueError("curate.kinds is empty; allowed: text, visual, answer, or several of them")
         if "visual" not in self.kinds:
-            refuse_set(self, {"noise"}, "curate", "curate.kinds has no visual pairs")
+            refuse_set(self, {"noise", "visual_questions"}, "curate", "curate.kinds has no visual pairs")
         if "text" not in self.kinds:
             idle = {"candidates", "temperature", "top_p", "max_new_tokens", "judge"}
             refuse_set(self, idle, "curate", "curate.kinds has no text pairs")
+        if self.temperature == 0:
+            refuse_set(self, {"top_p"}, "curate", "curate.temperature is 0")
+        elif self.temperature < LEAST_TEMPERATURE:
+            raise ValueError(
+                f"curate.temperature={self.temperature:g}: allowed are 0 (greedy) and {LEAST_TEMPERATURE:g} or more"
+            )
+        if "text" in self.kinds and (self.temperature == 0) != (self.candidates == 1):
+            raise ValueError(
+                f"curate.candidates={self.candidates} at curate.temperature={self.temperature:g}: the greedy answer "
+                "(temperature 0) is always the same one, so it goes with candidates=1, and 1 with it"
+            )
         return self
 
 

@@ -143,6 +143,7 @@ def _refuse_idle(settings: RunSettings) -> None:
     used = lookup("noise", noise.kind).options
     if idle := {"region", "step", "schedule"} - used:
         refuse_set(noise, idle, "curate.noise", f"curate.noise.kind is {noise.kind!r}")
+    _refuse_idle_curation(settings)
     weights = settings.score.weights
     if weights != UNWEIGHTED and (idle := {"mu", "sigma", "lower", "upper"} - lookup("weighting", weights).options):
         refuse_set(settings.score, idle, "score", f"score.weights is {weights!r}")
@@ -151,6 +152,22 @@ def _refuse_idle(settings: RunSettings) -> None:
     if bounded and not score.lower <= score.mu <= score.upper:
         bounds = f"score.lower ({score.lower}) and score.upper ({score.upper})"
         raise ConfigError(f"score.mu ({score.mu}) must lie between {bounds}")
+
+
+def _refuse_idle_curation(settings: RunSettings) -> None:
+    curate = settings.curate
+    visual = settings.preferences is None and "visual" in curate.kinds
+    in_lesion = curate.noise.region == "lesion" and "region" in lookup("noise", curate.noise.kind).options
+    if visual and in_lesion and not settings.grounds:
+        raise ConfigError(
+            "curate.kinds asks for visual pairs but ground.tool is 'none', and the noise "
+            f"{curate.noise.kind!r} is one of the lesion; name a tool, or set curate.noise.kind=crop or "
+            "curate.noise.region=global, or curate.kinds=[text]"
+        )
+    judge = lookup("judge", curate.judge.partition(":")[0])
+    if "text" in curate.kinds and not getattr(judge, "reads_candidates", True):
+        idle = {"candidates", "temperature", "top_p", "max_new_tokens"}
+        refuse_set(curate, idle, "curate", f"the judge {curate.judge!r} writes every wrong answer itself")
 
 
 def _complete(data: DataSettings) -> DataSettings:

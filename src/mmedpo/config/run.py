@@ -53,8 +53,6 @@ class RunSettings(Settings):
             if self.score.rescore is None:
                 kept = f"{reason} and keep their scores: give score.rescore=missing or all with it"
                 refuse_set(self.score, {"agents", "rounds"}, "score", kept)
-        elif self.ground.tools == ("none",) and "visual" in self.curate.kinds:
-            raise ValueError("curate.kinds asks for visual pairs but ground.tool is 'none'; set curate.kinds=[text]")
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
         if "vision_tower" in self.train.parts:
@@ -72,8 +70,15 @@ class RunSettings(Settings):
         """A round samples a model that the round before changed, and adds an adapter to it."""
         if self.preferences is not None:
             raise ValueError(f"rounds={self.rounds} but pairs are imported (preferences.path): nothing is sampled anew")
+        if "text" not in self.curate.kinds:
+            raise ValueError(f"rounds={self.rounds} but curate.kinds has no text pairs: nothing is sampled anew")
         if self.train.method != "preference" or self.train.tune != "lora":
             raise ValueError(f"rounds={self.rounds} needs train.method=preference and train.tune=lora")
+
+    @property
+    def grounds(self) -> bool:
+        """Whether a visual tool marks the images."""
+        return self.preferences is None and "visual" in self.curate.kinds and self.ground.tools != ("none",)
 
     @property
     def debates(self) -> bool:

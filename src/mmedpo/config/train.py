@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mmedpo.config.groups import Settings, refuse_set
+from mmedpo.config.groups import Named, Settings, refuse_set
 from mmedpo.records import PairKind
 
 Part = Literal["language_model", "projector", "vision_tower"]
 """Parts of a vision-language model that can be trained."""
 Grouping = Literal["none", "example", "image"]
 """What stays together in one optimizer step."""
+Form = Literal["given", "joint", "reversed", "mirrored", "causal", "consistent"]
+"""Which answers under which images a term compares; see `mmedpo.train.forms`."""
+Tokens = Literal["all", "edited"]
+"""Which tokens of an answer count: all, or those in which the right and the wrong answer differ."""
+
+LARGEST_FACTOR = 100.0
+"""No factor of a weight may be larger."""
 
 
 class LoraSettings(Settings):
@@ -32,7 +39,7 @@ class WatchSettings(Settings):
     every: int = Field(20, ge=1, le=1_000_000_000)
     """Optimizer steps between two looks at the validation probe."""
     questions: int = Field(240, ge=1, le=1_000_000)
-    """Validation questions answered by greedy decoding at each look (reports excluded)."""
+    """Validation questions answered by greedy decoding at each look (reports only where there is nothing else)."""
     collapse_drop: float = Field(0.5, gt=0, le=1)
     """Stop when the probe's score falls below this share of its value at the start."""
     collapse_logprob: float = Field(3.0, gt=0, le=1e6)
@@ -45,8 +52,8 @@ class TermSettings(Settings):
     """One term of the objective: weight * mean over the pairs of loss (METHOD section 4)."""
 
     loss: str = "sigmoid"
-    """Registered name: sigmoid, ipo, hinge, robust, softmax; regularisers nll and anchor. It is looked up when a run
-    that trains starts, not when the recipe is read: losses load torch."""
+    """Registered name, see docs/training.md: sigmoid, ipo, margin, nll ... It is looked up when a run that trains
+    starts, not when the recipe is read: losses load torch."""
     weight: float = Field(1.0, gt=0, le=1e6)
     """lambda, the share of this term."""
     beta: float | None = Field(None, gt=0, le=1000)
@@ -55,8 +62,26 @@ class TermSettings(Settings):
     """Margin subtracted inside the sigmoid; None: 0."""
     label_smoothing: float | None = Field(None, ge=0, lt=0.5)
     """Assumed share of flipped preferences (sigmoid: conservative DPO; robust); None: 0."""
-    kinds: tuple[PairKind, ...] = Field(("text", "visual"), min_length=1)
-    """Kinds of pairs this term looks at; the mean is over all pairs all the same."""
+    margin: float | None = Field(None, gt=0, le=1000)
+    """Nats by which a bounded loss (margin, image-margin) wants the one ahead of the other; None: 1."""
+    per: Literal["answer", "token"] | None = None
+    """nll: summed over the answer, or its mean per token; None: per token."""
+    scale: float | None = Field(None, ge=0, le=1)
+    """asymmetric: share of the rejected reward that counts; None: 0.5."""
+    penalty: float | None = Field(None, ge=0, le=1000)
+    """positive: how much a chosen answer below the reference costs; None: 50."""
+    mix: float | None = Field(None, ge=0, le=1)
+    """token-kl: share of KL(reference || policy), the rest is KL(policy || reference); None: 0.5."""
+    weighted: bool | None = None
+    """Whether the pair's weight multiplies this term; None: as the loss has it (regularisers are not weighted)."""
+    kinds: tuple[PairKind, ...] = Field(("text", "visual", "answer"), min_length=1)
+    """Kinds of pairs this term looks at, as far as they hold what it compares; the mean is over all pairs all the
+    same."""
+    form: Form = "given"
+    """What it compares: the two sides of a pair as they stand (`given`), or, of visual pairs, other answers and images;
+    those need the wrong answer of the same question (a text pair)."""
+    tokens: Tokens = "all"
+    """`edited`: only the answer tokens in which the right and the wrong answer differ."""
 
 
 class TrainSettings(Settings):
@@ -68,6 +93,11 @@ class TrainSettings(Settings):
     """Terms that are added up; the default alone is Eq. 3."""
     beta: float = Field(0.1, gt=0, le=1000)
     """Temperature of the implicit reward (the paper writes alpha)."""
+    factors: tuple[Annotated[str, Named("factor")], ...] = ()
+    """Registered names of what multiplies the weight of a question's pairs, measured with the reference: `necessity`,
+    `hardness`; see `mmedpo.train.factors`."""
+    factor_bounds: tuple[float, float] = (0.5, 2.0)
+    """Each factor is divided by its mean, clipped to these, and divided by its mean again."""
     edited_token_weight: float = Field(1.0, gt=0, le=1000)
     """Weight of answer tokens in which the two sides of a text pair differ (DDPO of RLHF-V); others have 1."""
     tune: Literal["lora", "full"] = "lora"
@@ -115,7 +145,15 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
         if self.method == "sft":
-            refuse_set(self, {"beta", "objective", "edited_token_weight"}, "train", "train.method is 'sft'")
+            idle = {"beta", "objective", "edited_token_weight", "factors"}
+            refuse_set(self, idle, "train", "train.method is 'sft'")
+        if not self.factors:
+            refuse_set(self, {"factor_bounds"}, "train", "train.factors is empty")
+        low, high = self.factor_bounds
+        if not 0 < low <= 1 <= high <= LARGEST_FACTOR:
+            raise ValueError(
+                f"train.factor_bounds is [{low:g}, {high:g}]; allowed: 0 < lower <= 1 <= upper <= {LARGEST_FACTOR:g}"
+            )
         if self.tune == "full":
             refuse_set(self, {"lora"}, "train", "train.tune is 'full'")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from mmedpo.grounding.library import by_image, heatmap_of
+from mmedpo.grounding.library import apart, by_image, heatmap_of
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import SHARE_NEARLY_NOTHING, noise_image, noised_share
 from mmedpo.imaging.pictures import png_bytes
@@ -25,18 +25,15 @@ def noised_views(run: Run, examples: Sequence[Example]) -> dict[str, NoisedView]
 
     Reads `groundings.parquet` and the heatmaps; writes the views into `images/`.
     """
-    first_of_image: dict[str, Example] = {}
-    for example in examples:
-        first_of_image.setdefault(example.image.sha256, example)
     (run.work_folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    images = list(first_of_image.values())
+    images = list(apart(examples).values())
     views = run.map("noising lesions", images, CHUNK, partial(_noiser, run), NoisedView)
     share(run.work_folder / IMAGES, run.file(IMAGES))
     return {view.image_sha256: view for view in views}
 
 
 def _noiser(run: Run) -> Callable[[Sequence[Example]], list[NoisedView]]:
-    groundings = by_image(run.read(GROUNDINGS, Grounding))
+    groundings = by_image(run.read(GROUNDINGS, Grounding)) if run.settings.grounds else {}
     return lambda examples: [_noise(run, groundings, example) for example in examples]
 
 
@@ -54,7 +51,8 @@ def _noise(run: Run, groundings: Mapping[str, Grounding], example: Example) -> N
         schedule=settings.schedule,
         seed=derive_seed(run.settings.seed, "noise", sha),
     )
-    noised = noise_image(read_image(run.image_root, example.image.path), heatmap_of(run, groundings[sha]), spec)
+    heatmap = heatmap_of(run, groundings[sha]) if sha in groundings else None
+    noised = noise_image(read_image(run.image_root, example.image.path), heatmap, spec)
     name = f"{IMAGES}/{sha[:16]}.png"
     write_bytes(run.work_folder / name, png_bytes(noised))
     return NoisedView(image_sha256=sha, noise=spec, path=run.relative(name))
@@ -62,6 +60,8 @@ def _noise(run: Run, groundings: Mapping[str, Grounding], example: Example) -> N
 
 def _no_view(run: Run, grounding: Grounding | None) -> str:
     """Why an image gives no visual pair; empty when it does."""
+    if not run.settings.grounds:
+        return ""  # noise over the whole image asks no tool
     minimum = run.settings.ground.minimum_confidence
     if grounding is None:
         return "no-grounding"

@@ -51,7 +51,9 @@ class Perturbation(Record):
     """What was changed, in one line."""
 
 
-def perturb(example: Example, seed: int, vocabulary: Set[str] | None = None) -> Perturbation | Drop:
+def perturb(
+    example: Example, seed: int, vocabulary: Set[str] | None = None, only: ErrorType | None = None
+) -> Perturbation | Drop:
     """A wrong answer for `example`, the same for the same example and seed whatever else was drawn.
 
     Tried in turn: another of the closed question's choices, the opposite polarity, an edit of the kind
@@ -63,19 +65,23 @@ def perturb(example: Example, seed: int, vocabulary: Set[str] | None = None) -> 
         seed: drives every draw, together with the example's id.
         vocabulary: words of the dataset's ground truths (lower case, see `vocabulary_of`). Proposals
             within it come first: a word that never is the truth would give the answer away.
+        only: the one kind of error that may be made; None: any.
 
     Returns:
         The perturbation, or a `Drop` with reason `nothing-to-perturb`.
     """
     rng = np.random.default_rng([seed, zlib.crc32(example.example_id.encode())])
-    proposals = _proposals(example, rng)
+    found = proposals(example, rng)
     if vocabulary is not None:
-        proposals.sort(key=lambda proposal: not set(words(proposal[0])) <= vocabulary)
-    for text, kind in proposals:
+        found.sort(key=lambda proposal: not set(words(proposal[0])) <= vocabulary)
+    for text, kind in found:
+        if only is not None and kind != only:
+            continue
         made = _accept(example, text, kind)
         if made:
             return made
-    detail = f"no term of {example.answer[:60]!r} can be exchanged"
+    what = "term" if only is None else f"{only}"
+    detail = f"no {what} of {example.answer[:60]!r} can be exchanged"
     return Drop(stage=STAGE, item=example.example_id, reason=NOTHING_TO_PERTURB, detail=detail)
 
 
@@ -89,11 +95,12 @@ def allowed_change(n_words: int) -> int:
     return 1 if n_words <= _LONG else max(1, n_words // 10)
 
 
-def _proposals(example: Example, rng: np.random.Generator) -> list[tuple[str, ErrorType]]:
-    proposals = [(text, example.error_type) for text in _choices(example, rng)]
+def proposals(example: Example, rng: np.random.Generator) -> list[tuple[str, ErrorType]]:
+    """Edits of an answer that change one thing, best first, each with its kind; not yet checked (see `perturb`)."""
+    found = [(text, example.error_type) for text in _choices(example, rng)]
     opposite = _opposite(example.answer)
     if opposite is not None:
-        return [*proposals, (opposite, "presence" if example.error_type == "other" else example.error_type)]
+        return [*found, (opposite, "presence" if example.error_type == "other" else example.error_type)]
     report = example.answer_type == "report"
     by_kind: dict[ErrorType, list[str]] = {}
     for edit in edits(example.answer, example.question, report, _regions(example)):
@@ -102,8 +109,8 @@ def _proposals(example: Example, rng: np.random.Generator) -> list[tuple[str, Er
     if not report:
         kinds.sort(key=lambda kind: kind != example.error_type)  # stable: the asked kind first
     for kind in kinds:
-        proposals += [(by_kind[kind][i], kind) for i in rng.permutation(len(by_kind[kind]))]
-    return proposals
+        found += [(by_kind[kind][i], kind) for i in rng.permutation(len(by_kind[kind]))]
+    return found
 
 
 def _choices(example: Example, rng: np.random.Generator) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmedpo.config import CurateSettings
 from mmedpo.engine import FeatureStore
-from mmedpo.imaging.pictures import image_file, read_image_file
+from mmedpo.imaging.pictures import image_files, read_image_file
 from mmedpo.models.generation import Decoding, generate_answers
 from mmedpo.models.slots import load_slot
 from mmedpo.models.vlm import VisionLanguageModel
@@ -38,7 +38,7 @@ def sample_candidates(
     answers = generate_answers(
         vlm,
         [example.question for example, _ in wanted],
-        features([image_file(image_root, example.image.path) for example, _ in wanted]),
+        features.each([image_files(image_root, example.images) for example, _ in wanted]),
         Decoding(settings.max_new_tokens, settings.temperature, settings.top_p),
         seeds,
     )

@@ -11,14 +11,15 @@ from typing import TypeGuard
 from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
+from mmedpo.clinical.bearing import marked_by, rests_on, shares
 from mmedpo.config import RunSettings, speaker
 from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
-from mmedpo.curate.pairs import text_pair, visual_pair
+from mmedpo.curate.pairs import answer_pair, text_pair, visual_pair
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.library import by_image
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Candidate, Drop, Example, Grounding, PreferencePair, Verdict
+from mmedpo.records import Candidate, Drop, Example, Grounding, NoisedView, PreferencePair, Verdict
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled
 from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, GROUNDINGS, HEATMAPS, IMAGES, VERDICTS
 from mmedpo.seeds import derive_seed
@@ -36,23 +37,23 @@ def stage(settings: RunSettings, model: str) -> Stage:
         settings: the run's.
         model: the model of the run that is sampled.
     """
-    visual = "visual" in settings.curate.kinds
+    grounds = settings.grounds
     return Stage(
         "curate",
         curate,
         {
-            **picked(settings, "curate", "seed", *(("ground.minimum_confidence",) if visual else ())),
+            **picked(settings, "curate", "seed", *(("ground.minimum_confidence",) if grounds else ())),
             **model_identity(settings.model),
             **asked_models(settings, "curate"),
         },
-        reads=(EXAMPLES, *((GROUNDINGS, HEATMAPS) if visual else ())),
+        reads=(EXAMPLES, *((GROUNDINGS, HEATMAPS) if grounds else ())),
         writes=(CANDIDATES, VERDICTS, IMAGES, CURATED),
         models=(model,),
     )
 
 
 def curate(run: Run) -> list[PreferencePair]:
-    """Makes text pairs (D_t) and visual pairs (D_v) from the training examples.
+    """Makes text pairs (D_t), visual pairs (D_v) and ground truths alone from the training examples.
 
     Reads examples and groundings; writes `candidates.parquet`, `verdicts.parquet`, `images/` (noised
     views) and `curated.parquet`. Every example that gives no pair is a counted drop.
@@ -69,23 +70,28 @@ def curate(run: Run) -> list[PreferencePair]:
     visual: list[PreferencePair] = []
     if "text" in kinds:
         _check_judge(run)
-        candidates = _sample(run, examples)
+        if _reads_candidates(run):
+            candidates = _sample(run, examples)
         verdicts = _judge(run, examples, candidates)
         text, dropped = _text_pairs(examples, verdicts)
         drops += dropped
     shutil.rmtree(run.file(IMAGES), ignore_errors=True)
     run.file(IMAGES).mkdir(parents=True)
     if "visual" in kinds:
-        visual, dropped = _visual_pairs(run, examples)
+        visual, dropped = _visual_pairs(run, examples, {pair.example_id: pair.chosen for pair in text})
         drops += dropped
-    if not text and not visual:
+    answers = [answer_pair(example) for example in examples] if "answer" in kinds else []
+    made = [*text, *visual, *answers]
+    if not made:
         raise CurationError(f"no pair could be made from {len(examples)} training examples: {_reasons(drops)}")
     run.write(CANDIDATES, Candidate, candidates)
     run.write(VERDICTS, Verdict, verdicts)
-    run.write(CURATED, PreferencePair, [*text, *visual])
+    run.write(CURATED, PreferencePair, made)
     run.write_drops(drops)
-    run.message(f"{len(text)} text and {len(visual)} visual pairs, {len(drops)} drops ({_reasons(drops) or 'none'})")
-    return [*text, *visual]
+    alone = f", {len(answers)} ground truths alone" if answers else ""
+    drop_note = f"{len(drops)} drops ({_reasons(drops) or 'none'})"
+    run.message(f"{len(text)} text and {len(visual)} visual pairs{alone}, {drop_note}")
+    return made
 
 
 def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
@@ -148,6 +154,12 @@ def _check_judge(run: Run) -> None:
         raise ConfigError(reason)
 
 
+def _reads_candidates(run: Run) -> bool:
+    """Whether the judge looks at answers of the model; one that writes every wrong answer itself says it does not."""
+    kind, _ = speaker("judge", run.settings.curate.judge, "curate.judge")
+    return bool(getattr(kind, "reads_candidates", True))
+
+
 def _asks(judge: Judge) -> TypeGuard[JudgeByAsking]:
     return bool(getattr(judge, "asks", False))
 
@@ -176,17 +188,40 @@ def _text_pairs(examples: Sequence[Example], verdicts: Sequence[Verdict]) -> tup
     return pairs, drops
 
 
-def _visual_pairs(run: Run, examples: Sequence[Example]) -> tuple[list[PreferencePair], list[Drop]]:
-    groundings = by_image(run.read(GROUNDINGS, Grounding))
+def _visual_pairs(
+    run: Run, examples: Sequence[Example], preferred: Mapping[str, str]
+) -> tuple[list[PreferencePair], list[Drop]]:
+    """Of every question, or of those that the lesion decides; `preferred`: y_w of the text pair, by example id."""
+    groundings = by_image(run.read(GROUNDINGS, Grounding)) if run.settings.grounds else {}
+    of_lesion = run.settings.curate.visual_questions == "lesion"
     views = noised_views(run, examples)
     pairs, drops = [], []
     for example in examples:
-        view = views[example.image.sha256]
-        if view.noise is None:
-            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=view.reason))
+        # Of several images the one whose region the tool is surest of: the first of a series rarely holds the lesion.
+        images = example.images if groundings else example.images[:1]
+        noised = [(groundings.get(i.sha256), views[i.sha256]) for i in images if views[i.sha256].noise is not None]
+        grounding, view = max(noised, key=_confidence) if noised else (None, views[example.image.sha256])
+        reason = view.reason or (_undecided(example, grounding) if of_lesion else "")
+        if view.noise is None or reason:
+            drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
         else:
-            pairs.append(visual_pair(example, groundings[example.image.sha256], view.noise, view.path))
+            answer = preferred.get(example.example_id, "")
+            pairs.append(visual_pair(example, grounding, view.noise, view.path, answer))
     return pairs, drops
+
+
+def _confidence(found: tuple[Grounding | None, NoisedView]) -> float:
+    grounding = found[0]
+    return -1.0 if grounding is None or grounding.confidence is None else grounding.confidence
+
+
+def _undecided(example: Example, grounding: Grounding | None) -> str:
+    """Why what is marked does not decide a question's truth; empty when it does."""
+    findings = rests_on(example.question, example.answer, example.error_type)
+    marked = marked_by(box.label for box in grounding.boxes) if grounding is not None else frozenset()
+    if findings and (not marked or shares(findings, marked)):
+        return ""
+    return "answer-does-not-rest-on-lesion"
 
 
 def _reasons(drops: Sequence[Drop]) -> str:

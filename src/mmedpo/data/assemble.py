@@ -12,7 +12,7 @@ from mmedpo.data.splits import disjoint_split, leak_report
 from mmedpo.errors import ConfigError, DataError, brief
 from mmedpo.imaging.images import split_frame
 from mmedpo.imaging.index import index_images
-from mmedpo.records import AnswerType, Box, Drop, ErrorType, Example, ImageRef
+from mmedpo.records import IMAGE_PLACE, AnswerType, Box, Drop, ErrorType, Example, ImageRef
 from mmedpo.storage.embedded import EmbeddedImages
 from mmedpo.storage.paths import safe_join
 
@@ -20,6 +20,8 @@ DISJOINT = "image-disjoint"
 """Drawn: train, validation and test share neither an image nor a patient."""
 OFFICIAL = "official"
 """As published; what it shares is told in a note."""
+_OF_FILES = ("image", "other_images", "split")
+"""Fields of a question that an example has in another form."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Question:
     example_id: str
     """Unique in the dataset."""
     image: str
-    """Path relative to the dataset's root; not yet trusted."""
+    """Path relative to the dataset's root; not yet trusted. Of several images the one the rest speaks of."""
     question: str
     answer: str
     answer_type: AnswerType
@@ -42,6 +44,13 @@ class Question:
     mask_path: str | None = None
     choices: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    other_images: tuple[str, ...] = ()
+    """What is shown behind `image`, in this order."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Every image, in order."""
+        return (self.image, *self.other_images)
 
 
 @dataclass
@@ -71,6 +80,9 @@ class Parsed:
             self.drop(question.example_id, "empty-question", "it asks nothing")
         elif not question.answer:
             self.drop(question.example_id, "empty-answer", "it has no answer")
+        elif len(question.images) > 1 and question.question.count(IMAGE_PLACE) not in (0, len(question.images)):
+            told = f"{question.question.count(IMAGE_PLACE)} places for {len(question.images)} images"
+            self.drop(question.example_id, "image-places", told)
         else:
             self._splits[question.example_id] = question.split
             self.questions.append(question)
@@ -112,12 +124,14 @@ def assemble(
     images, failures = _index(root, parsed, settings, progress, data_use)
     examples = []
     for question in parsed.questions:
-        image = images.get(question.image)
-        if image is None:
-            parsed.drop(question.example_id, "unreadable-image", failures[question.image])
+        missing = next((image for image in question.images if image not in images), None)
+        if missing is not None:
+            parsed.drop(question.example_id, "unreadable-image", failures[missing])
             continue
-        fields = {key: value for key, value in vars(question).items() if key not in ("image", "split")}
-        examples.append(Example(dataset=name, image=image, split=question.split or "train", **fields))
+        shown = tuple(images[image] for image in question.images)
+        fields = {name: value for name, value in vars(question).items() if name not in _OF_FILES}
+        fields |= {"image": shown[0], "other_images": shown[1:], "split": question.split or "train"}
+        examples.append(Example(dataset=name, **fields))
     reading = DatasetReading(examples, parsed.drops, parsed.notes, parsed.images if parsed.images.names else None)
     reading = require_usable(reading, root, settings.min_usable)
     return split_reading(name, reading, scheme, settings, default=default, redraw=redraw)
@@ -132,7 +146,8 @@ def _index(
     """
     inside, images, failures = parsed.images.names.copy(), dict[str, ImageRef](), dict[str, str]()
     for folder, held in ((root, False), (parsed.images.root if inside else root, True)):
-        wanted = [question.image for question in parsed.questions if (question.image in inside) == held]
+        named = (image for question in parsed.questions for image in question.images)
+        wanted = [image for image in named if (image in inside) == held]
         if wanted:
             index = index_images(
                 folder,

@@ -26,9 +26,10 @@ class ReportSettings(Settings):
     sections: tuple[Literal["findings", "impression"], ...] = Field(("findings", "impression"), min_length=1)
     """Sections that make up the reference report, in this order; a report without any of them is left out."""
     views: Literal["frontal", "first", "all"] = "frontal"
-    """Images of a study: the first frontal one (where the dataset says which; else the first), the first, or each."""
+    """Images of a study that its one question shows: the first frontal one (where the dataset says which; else the
+    first), the first, or all, frontal ones first."""
     question: str = "Describe the findings and the impression of this chest radiograph."
-    """What is asked of every image."""
+    """What is asked of every study."""
 
 
 Kind = Literal["findings", "impression", "views", "other", "unknown"]

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, TypeVar
+from typing import Literal
 
 from mmedpo.errors import ConfigError
 from mmedpo.imaging.perceptual import near_pairs
+from mmedpo.linking import linked
 from mmedpo.records import Example
 
 SplitKey = Literal["patient", "image"]
-K = TypeVar("K", bound=Hashable)
 
 
 def disjoint_split(
@@ -70,29 +70,6 @@ def _remaining(fractions: Mapping[str, float], taken: set[str]) -> Mapping[str, 
     left = {name: share for name, share in fractions.items() if name not in taken}
     total = sum(left.values())
     return {name: share / total for name, share in left.items()} if total > 0 else {"train": 1.0}
-
-
-def linked(keys: Sequence[Sequence[K]]) -> list[K]:
-    """Groups items that share a key, through any chain; each item gets the smallest key of its group.
-
-    Args:
-        keys: for every item its keys, at least one each, all mutually comparable.
-    """
-    parent: dict[K, K] = {}
-
-    def root(key: K) -> K:
-        top = parent.setdefault(key, key)
-        while parent[top] != top:
-            top = parent[top]
-        while parent[key] != top:
-            parent[key], key = top, parent[key]
-        return top
-
-    for item in keys:
-        for key in item:
-            low, high = sorted((root(item[0]), root(key)))  # type: ignore[type-var]
-            parent[high] = low
-    return [root(item[0]) for item in keys]
 
 
 @dataclass(frozen=True)
@@ -151,7 +128,7 @@ def leak_report(examples: Sequence[Example]) -> LeakReport:
     patients: dict[str, set[str]] = {}
     questions: dict[str, set[tuple[str, str]]] = {}
     for example in examples:
-        images.setdefault(example.split, {})[example.image.sha256] = example.image.perceptual
+        images.setdefault(example.split, {}).update({image.sha256: image.perceptual for image in example.images})
         patients.setdefault(example.split, set())
         if example.patient_id is not None:
             patients[example.split].add(example.patient_id)
@@ -186,7 +163,7 @@ def _keys(example: Example, by: Sequence[SplitKey]) -> list[tuple[int, str]]:
     if "patient" in by and example.patient_id is not None:
         keys.append((0, example.patient_id))  # 0 sorts first: a group is known by a patient when it has one
     if "image" in by or not keys:
-        keys.append((1, example.image.sha256))
+        keys += [(1, image.sha256) for image in example.images]
     return keys
 
 

@@ -88,18 +88,27 @@ def split_of(root: Path, file: Path) -> str:
 
 
 def one_image(value: object, folder: str, store: EmbeddedImages) -> str:
-    """Relative path of the image a cell means: a path below `folder`, or that of an image inside the table, written.
+    """As `images_in`, for datasets whose questions have one image each.
 
     Raises:
         BadImage: it means no image, or several.
     """
+    if len(images_of(value)) > 1:
+        raise BadImage(f"{len(images_of(value))} images, a question has one")
+    return images_in(value, folder, store)[0]
+
+
+def images_in(value: object, folder: str, store: EmbeddedImages) -> tuple[str, ...]:
+    """Relative paths of the images a cell means: below `folder`, or of images inside the table, which are written.
+
+    Raises:
+        BadImage: it means no image.
+    """
     found = images_of(value)
-    if len(found) != 1:
-        raise BadImage(f"{len(found)} images, a question has one" if found else "no image")
-    image = found[0]
-    if isinstance(image, bytes):
-        return store.keep(image)
-    return f"{folder.rstrip('/')}/{image}" if folder else image
+    if not found:
+        raise BadImage("no image")
+    below = f"{folder.rstrip('/')}/" if folder else ""
+    return tuple(store.keep(image) if isinstance(image, bytes) else f"{below}{image}" for image in found)
 
 
 def _is_table(path: Path) -> bool:

@@ -12,6 +12,7 @@ attention wherever that argument is not given (generation, plain sequences).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,17 @@ class TrieAttention:
         layout: of the columns.
         device: the model's.
         dtype: arithmetic type of the masks.
+        attend: computes one piece.
     """
 
-    def __init__(self, layout: Layout, device: torch.device, dtype: torch.dtype) -> None:
-        self.layout, self.device, self.dtype = layout, device, dtype
+    def __init__(
+        self,
+        layout: Layout,
+        device: torch.device,
+        dtype: torch.dtype,
+        attend: Callable[..., Heads] = scaled_dot_product_attention,
+    ) -> None:
+        self.layout, self.device, self.dtype, self.attend = layout, device, dtype, attend
         self.pieces: list[tuple[Span, Span]] = []
         """(trunk, piece) in order: a tree's trunk itself, then its chunks of groups, then the next tree's."""
         for tree in layout.trees:
@@ -120,9 +128,7 @@ def attention_forward(
             answers.append(capped_attention(q, k, v, mask, softcap, scaling, dropout))
         else:
             answers.append(
-                scaled_dot_product_attention(
-                    q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling
-                )
+                trie.attend(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling)
             )
     return torch.cat(answers, dim=2).transpose(1, 2), None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,16 +38,16 @@ class Branch:
 
 
 def build_branch(
-    vlm: VisionLanguageModel, view: Path, question: str, answer: str, *, max_length: int, owner: str
+    vlm: VisionLanguageModel, views: Sequence[Path], question: str, answer: str, *, max_length: int, owner: str
 ) -> Branch:
-    """Tokenises one answer to one question on one image.
+    """Tokenises one answer to one question on one image or several.
 
     Raises:
         TrainingError: longer than `max_length` or the model's context. Nothing is ever truncated:
             a cut image token or a cut answer would train on something else than it says.
     """
-    sizes = (image_size(view),) if vlm.family.sized else ()
-    shown = sizes or (ANY_SIZE,)
+    sizes = tuple(image_size(view) for view in views) if vlm.family.sized else ()
+    shown = sizes or (ANY_SIZE,) * len(views)
     prompt, response = vlm.prompt_ids(question, shown), vlm.answer_ids(answer)
     length, limit = len(prompt) + len(response), min(max_length, vlm.context_length)
     if length > limit:
@@ -55,7 +56,7 @@ def build_branch(
             f"{owner}: {length} tokens ({len(prompt)} prompt with {image} image, {len(response)} answer) "
             f"exceed the limit of {limit}; raise train.max_length (context: {vlm.context_length}) or drop the example"
         )
-    return Branch((view,), tuple(prompt), tuple(response), sizes)
+    return Branch(tuple(views), tuple(prompt), tuple(response), sizes)
 
 
 @lru_cache(maxsize=1 << 16)

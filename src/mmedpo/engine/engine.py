@@ -246,7 +246,8 @@ class Engine:
         """Log-probabilities and gradients of the current form against plain sequences, on a few parameters."""
         trained = [p for p in self.vlm.model.parameters() if p.requires_grad]
         # A few of them, from the first layer to the last: all would need a second copy of every gradient.
-        chosen = trained[:: max(1, len(trained) // 16)]
+        # An odd step, for an adapter's halves alternate, and one of them has no gradient at the start.
+        chosen = trained[:: len(trained) // 16 | 1]
         generator = torch.Generator().manual_seed(0)
         lengths = [len(branch.response) for branch in branches]
         coefficients = torch.split(torch.randn(sum(lengths), generator=generator), lengths)

@@ -90,6 +90,11 @@ class FeatureStore:
         finished = dict(zip(distinct, self.vlm.finish(kept), strict=True))
         return [finished[view] for view in views]
 
+    def each(self, shown: Sequence[Sequence[Path]]) -> list[list[ImageFeatures]]:
+        """Features of the images of each question, in order."""
+        found = iter(self([view for views in shown for view in views]))
+        return [[next(found) for _ in views] for views in shown]
+
     def _frozen(self, view: Path) -> Kept:
         """What is kept of a view: features, or the tower's output where the projector is trained."""
         if view in self._kept:

@@ -40,6 +40,10 @@ class TokenLogprobs(NamedTuple):
     """[targets] number of the branch it belongs to, ascending."""
     tokens: Tensor
     """[branches] answer tokens, end-of-sequence included."""
+    logits: Tensor | None = None
+    """[nodes, vocabulary] of every place that predicts a token; None of a measurement of many passes."""
+    node: Tensor | None = None
+    """[targets] the place that predicts each answer token: branches that share a beginning share it."""
 
     def totals(self, weights: Tensor | None = None) -> Tensor:
         """[branches] sum over each answer's tokens, each times its weight ([targets]) where given."""
@@ -107,7 +111,7 @@ def packed_logprobs(
     logits = (vlm.model if model is None else model)(
         input_ids=torch.from_numpy(layout.ids).unsqueeze(0).to(device),
         mm_encoder_outputs=_images(features, layout.pictures),
-        position_ids=_positions(vlm, branches, layout).to(device),
+        position_ids=positions(vlm, branches, layout).to(device),
         logits_to_keep=torch.from_numpy(parents).to(device),
         use_cache=False,
         **attention,
@@ -133,7 +137,15 @@ def missing_inputs(vlm: VisionLanguageModel, branch: Branch) -> list[str]:
 def pixel_logprobs(vlm: VisionLanguageModel, branch: Branch, features: FeatureStore) -> TokenLogprobs:
     """The same of one branch from pixels: whatever the model needs beside ids and pixels stands in its own code."""
     each = [vlm.inputs(features.read(view)) for view in branch.views]
-    return _rows_logprobs(vlm, [branch], {name: torch.cat([one[name] for one in each]) for name in each[0]}, None)
+    return _rows_logprobs(vlm, [branch], {name: _joined([one[name] for one in each]) for name in each[0]}, None)
+
+
+def _joined(inputs: Sequence[Tensor]) -> Tensor:
+    """[images, ...] from [1, ...] each; images of fewer tiles are filled up with zeros, as the processors do."""
+    if inputs[0].dim() < 4 or len({one.shape[1:] for one in inputs}) == 1:
+        return torch.cat(list(inputs))
+    most = max(one.shape[1] for one in inputs)
+    return torch.cat([torch.cat([one, one.new_zeros(1, most - one.shape[1], *one.shape[2:])], dim=1) for one in inputs])
 
 
 def _rows_logprobs(
@@ -164,14 +176,14 @@ def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, br
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     values = logits[row, target] - logits.logsumexp(-1)[row]
     owner = torch.from_numpy(branch).to(values.device)
-    return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches))
+    return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches), logits, row)
 
 
 def _images(features: FeatureStore, views: Sequence[Path]) -> Any:
     return as_encoded(features(views)) if views else None
 
 
-def _positions(vlm: VisionLanguageModel, branches: Sequence[Branch], layout: Layout) -> Tensor:
+def positions(vlm: VisionLanguageModel, branches: Sequence[Branch], layout: Layout) -> Tensor:
     """[1, columns], or [axes, 1, columns]: what a family counts in its own rows, moved to their columns."""
     rows = [vlm.family.positions(branch.prompt, branch.pictures) for branch in branches]
     positions = layout.depth[None] if rows[0] is None else np.zeros((len(rows[0]), layout.columns), dtype=np.int64)

@@ -9,6 +9,7 @@ from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.normalise import strict_tokens
 from mmedpo.evaluate.protocols import AnswerProtocol
 from mmedpo.evaluate.protocols.strict import polarity
+from mmedpo.linking import linked
 from mmedpo.records import ErrorType, Example, ItemScore, MetricSummary, Prediction, Summary
 from mmedpo.registry import lookup
 
@@ -40,8 +41,9 @@ def score_predictions(
         _refuse(f"prediction(s) of model {model!r} for unknown example ids", sorted(set(ids) - known))
         _refuse(f"missing prediction(s) of model {model!r}", sorted(known - set(ids)))
         answers.update(((model, prediction.example_id), prediction.text) for prediction in given)
+    clusters = clusters_of(examples)
     return [
-        _score_one(scorer, protocol, example, model, answers[model, example.example_id])
+        _score_one(scorer, protocol, example, model, answers[model, example.example_id], clusters[example.example_id])
         for model in sorted(by_model)
         for example in examples
     ]
@@ -85,12 +87,23 @@ def metric_values(items: Iterable[ItemScore], metric: str) -> dict[str, float]:
     return dict(found)
 
 
+def clusters_of(examples: Sequence[Example]) -> dict[str, str]:
+    """example_id -> hash of an image that stands for all questions which share any image with it, through any chain.
+
+    Answers to these are no independent draws. Of questions on one image each it is that image.
+    """
+    groups = linked([[image.sha256 for image in example.images] for example in examples])
+    return {example.example_id: group for example, group in zip(examples, groups, strict=True)}
+
+
 def image_clusters(items: Iterable[ItemScore]) -> dict[str, str]:
-    """example_id -> hash of its image."""
+    """example_id -> cluster, as the items hold it."""
     return {item.example_id: item.image_sha256 for item in items}
 
 
-def _score_one(scorer: AnswerProtocol, protocol: str, example: Example, model: str, text: str) -> ItemScore:
+def _score_one(
+    scorer: AnswerProtocol, protocol: str, example: Example, model: str, text: str, cluster: str
+) -> ItemScore:
     judgement = scorer.score(example, text)
     reference = "" if example.answer_type == "report" else " ".join(strict_tokens(example.answer))
     asks_yes_no = example.answer_type == "closed" and reference in ("yes", "no")
@@ -101,7 +114,7 @@ def _score_one(scorer: AnswerProtocol, protocol: str, example: Example, model: s
         protocol=protocol,
         answer_type=example.answer_type,
         error_type=example.error_type,
-        image_sha256=example.image.sha256,
+        image_sha256=cluster,
         values=judgement.values,
         reference=reference,
         polarity=polarity(text) if asks_yes_no else "",

@@ -12,7 +12,7 @@ from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, t
 from mmedpo.evaluate.joining import join_answers
 from mmedpo.evaluate.probes import Probe, Workplace, prober, probes_of
 from mmedpo.evaluate.reading import read_answers, read_questions
-from mmedpo.evaluate.scoring import score_predictions
+from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
 from mmedpo.run import BASE, TUNED, Run, Stage, picked
@@ -142,6 +142,8 @@ def _probe(run: Run, model: str) -> list[Drop]:
         size = max(len(prepared.examples), 1)
         probing = partial(prober, run, model, name, place.folder)
         rows = run.map(f"{name} of {model}", prepared.examples, size, probing, probe.record)
+        clusters = clusters_of(prepared.examples)
+        rows = [row.model_copy(update={"image_sha256": clusters.get(row.example_id, row.image_sha256)}) for row in rows]
         run.write(measured_by(name, model), probe.record, rows)
         drops += prepared.drops
     return drops

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.registry import lookup
 from mmedpo.run import Run
 from mmedpo.storage.files import hash_input
+
+UNTOLD_VIEW = "untold"
+"""View of a further image of a question: no tool for one view takes it."""
 
 
 def open_tools(settings: GroundSettings) -> list[Grounder]:
@@ -70,6 +73,24 @@ def about(example: Example, assume: AssumeSettings) -> About:
     tags = dict(reversed([tag.partition(":")[::2] for tag in example.tags if ":" in tag]))
     told = {name: (tags.get(name) or getattr(assume, name)).casefold() for name in ("modality", "organ", "view")}
     return About(path=example.image.path, annotated=example.annotated, **told)
+
+
+def apart(examples: Iterable[Example]) -> dict[str, Example]:
+    """Every image by its hash, as a question on it alone, with what the data say of it.
+
+    Boxes, mask and `view:` tag of a question speak of its first image. What its others show is not told, and a
+    view that is assumed of all images is assumed of first ones.
+    """
+    found: dict[str, Example] = {}
+    listed = list(examples)
+    for example in listed:
+        found.setdefault(example.image.sha256, example.model_copy(update={"other_images": ()}))
+    for example in listed:
+        tags = (*(tag for tag in example.tags if not tag.startswith("view:")), f"view:{UNTOLD_VIEW}")
+        update = {"other_images": (), "boxes": (), "annotated": False, "mask_path": None, "tags": tags}
+        for image in example.other_images:
+            found.setdefault(image.sha256, example.model_copy(update={**update, "image": image}))
+    return found
 
 
 def read_mask(image_root: Path, example: Example) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmedpo.config import RunSettings
 from mmedpo.grounding.grounder import About, Grounder, Region
-from mmedpo.grounding.library import about, fingerprint, open_tools, read_mask
+from mmedpo.grounding.library import about, apart, fingerprint, open_tools, read_mask
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Box, Drop, Example, Grounding
 from mmedpo.records.shapes import Mask, Pixels
@@ -30,14 +30,13 @@ def stage(settings: RunSettings) -> Stage:
 def ground(run: Run) -> list[Grounding]:
     """Asks the visual tools, in order of preference, for every training image; the first that applies marks it.
 
+    Of a question on several images each is asked about (`apart`).
+
     Writes `groundings.parquet` and `groundings/<image>.npy` (float32 heatmaps, 0..1). A tool that does not
     apply to an image is a counted drop with its reason, whether or not a later one did.
     """
     wanted = set(run.settings.ground.only_tags)
-    first_of_image: dict[str, Example] = {}
-    for example in run.read(EXAMPLES, Example):
-        if example.split == "train":
-            first_of_image.setdefault(example.image.sha256, example)
+    first_of_image = apart(example for example in run.read(EXAMPLES, Example) if example.split == "train")
     fitting = [example for example in first_of_image.values() if wanted <= set(example.tags)]
     reason = f"tool applies to {', '.join(run.settings.ground.only_tags)}"
     drops = [_drop(example, reason) for example in first_of_image.values() if not wanted <= set(example.tags)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from mmedpo.imaging.images import read_image, split_frame
-from mmedpo.records import PreferencePair
+from mmedpo.records import ImageRef, PreferencePair
 from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.storage.paths import safe_join
 
@@ -59,17 +60,24 @@ def image_file(root: Path, relative: str) -> Path:
     return root / relative
 
 
-def views_of(pair: PreferencePair, image_root: Path, run_root: Path) -> tuple[Path, Path]:
-    """The images of a pair's two sides: the clean one, and the one that the rejected side is shown.
+def image_files(root: Path, images: Iterable[ImageRef]) -> tuple[Path, ...]:
+    """`image_file` of each."""
+    return tuple(image_file(root, image.path) for image in images)
+
+
+def views_of(pair: PreferencePair, image_root: Path, run_root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The images of a pair's two sides, in order: the clean ones, and those that the rejected side is shown.
 
     Args:
-        pair: a pair; a text pair shows both sides the same image.
+        pair: a pair; a text pair shows both sides the same images.
         image_root: folder of the dataset's images.
         run_root: the run folder, where noised and imported images lie.
 
     Raises:
         ImageError: a path of the pair leaves its folder.
     """
-    clean = image_file(image_root, pair.image.path)
-    shown = clean if pair.rejected_image_path is None else image_file(run_root, pair.rejected_image_path)
-    return clean, shown
+    clean = image_files(image_root, pair.images)
+    if pair.rejected_image_path is None:
+        return clean, clean
+    noised, place = image_file(run_root, pair.rejected_image_path), pair.noised_image
+    return clean, (*clean[:place], noised, *clean[place + 1 :])

@@ -204,12 +204,12 @@ def leak_findings(
     """
     if not held_out:
         return
-    hashes = {example.image.sha256 for example in held_out}
-    same = {name for name, image in images.items() if image.sha256 in hashes}
+    tested = {image.sha256: image for example in held_out for image in example.images}
+    same = {name for name, image in images.items() if image.sha256 in tested}
     yield from _leak("test-image", rows, same, "the very file of a test image", "error")
     names = [name for name in images if name not in same]
-    tested = list({example.image.sha256: example.image for example in held_out}.values())
-    near = {names[i] for i, _ in near_pairs([images[n].perceptual for n in names], [t.perceptual for t in tested])}
+    looks = [image.perceptual for image in tested.values()]
+    near = {names[i] for i, _ in near_pairs([images[n].perceptual for n in names], looks)}
     yield from _leak("test-image-lookalike", rows, near, "the same picture as a test image, under other bytes", "error")
     by_id = {example.example_id for example in held_out}
     asked = tuple(row.source_row for row in rows if row.example_id in by_id)

@@ -32,7 +32,7 @@ def checkpoint_path(name: str) -> Path:
             f"no checkpoint at {shown(name)}: expected {TINY!r} or a local folder with config.json and *.safetensors"
         )
     if not list(path.glob("*.safetensors")):
-        raise ModelError(f"checkpoint {path} holds no *.safetensors; convert it (pickled weights are never loaded)")
+        raise ModelError(f"checkpoint {path} holds no *.safetensors; convert it (`mmedpo doctor` tells how)")
     return path
 
 

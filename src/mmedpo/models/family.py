@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmedpo.config import Part
 from mmedpo.errors import ModelError
+from mmedpo.records import IMAGE_PLACE
 
 UInt8Image = NDArray[np.uint8]
 """[H, W] or [H, W, 3], 0..255."""
@@ -60,6 +61,8 @@ class Family:
     """What its tokens see beyond the causal. Windows and soft caps are read from the configuration."""
     sized: ClassVar[bool] = False
     """Whether the number of an image's tokens depends on the picture's size."""
+    several: ClassVar[bool] = True
+    """Whether a question may show several pictures; False where each would be cut up otherwise than alone."""
     merger: ClassVar[str] = ""
     """Name of a projector that lies *inside* the vision tower; empty where it lies beside it."""
     masks_by_kind: ClassVar[bool] = True
@@ -84,14 +87,9 @@ class Family:
         `AutoProcessor` is left alone: it wants torchvision for a video processor that nobody asks for.
         """
         import torch
-        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+        from transformers import AutoModelForImageTextToText
 
-        tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
-        if tokenizer.chat_template is None:
-            tokenizer.chat_template = _template(folder)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        processor = _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
+        tokenizer, processor = _read_beside(folder)
         model, info = _read(
             AutoModelForImageTextToText,
             folder,
@@ -104,6 +102,19 @@ class Family:
                 f"{folder} lacks {len(info['missing_keys'])} weights of its model, first "
                 f"{min(info['missing_keys'])!r}; they would be random: download or convert it again"
             )
+        return Loaded(model, tokenizer, processor)
+
+    @classmethod
+    def outline(cls, folder: Path, dtype: str) -> Loaded:
+        """The same without weights: the model lies on torch's meta device, where shapes alone are computed."""
+        import torch
+        from transformers import AutoConfig, AutoModelForImageTextToText
+
+        tokenizer, processor = _read_beside(folder)
+        config, kind = _read(AutoConfig, folder, "config.json"), AutoModelForImageTextToText
+        build: Any = kind.from_config
+        with torch.device("meta"):
+            model = build(config, dtype=getattr(torch, dtype))
         return Loaded(model, tokenizer, processor)
 
     # Texts.
@@ -150,8 +161,14 @@ class Family:
         join what stands around a marker.
 
         Raises:
-            ModelError: the chat template does not render exactly one marker per picture.
+            ModelError: the chat template does not render exactly one marker per picture, or the model is not shown
+                several pictures this way.
         """
+        if len(sizes) > 1 and not self.several:
+            raise ModelError(
+                f"{self.name!r} was made to see several images in a question in another way than one, which is not "
+                "supported; show one (data.reports.views=first), or use another family"
+            )
         parts = self.render(question, len(sizes)).split(self.marker)
         expected = sum(self.image_tokens(size) for size in sizes)
         if len(parts) == len(sizes) + 1:
@@ -166,8 +183,15 @@ class Family:
         )
 
     def render(self, question: str, images: int) -> str:
-        """The chat template's text of a question behind its images, up to where the answer starts."""
-        content = [*[{"type": "image"}] * images, {"type": "text", "text": question}]
+        """The chat template's text of a question behind its images, up to where the answer starts.
+
+        Where the question holds a place for each of several images, they stand there.
+        """
+        pieces = question.split(IMAGE_PLACE)
+        if images == 1 or len(pieces) != images + 1:
+            pieces = [*[""] * images, question]
+        parts = [part for piece in pieces for part in ({"type": "text", "text": piece}, {"type": "image"})][:-1]
+        content = [part for part in parts if part.get("text") != ""]
         return self._rendered([{"role": "user", "content": content}], opening=True)
 
     def _rendered(self, turns: list[dict[str, Any]], *, opening: bool) -> str:
@@ -322,11 +346,28 @@ class Family:
         return sum(len(row) for row in rows)
 
 
+def _read_beside(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer, with its template and a token for padding, and image processor."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    tokenizer = _read(AutoTokenizer, folder, "tokenizer.json and tokenizer_config.json")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = _template(folder)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer in {folder} names no eos_token, which ends answers; copy tokenizer_config.json from the "
+            "published checkpoint"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, _read(AutoImageProcessor, folder, "preprocessor_config.json", backend="pil")
+
+
 def _read(kind: Any, folder: Path, files: str, **options: Any) -> Any:
     """`from_pretrained`, whose errors are many lines about the hub, in one line about the folder."""
     try:
         return kind.from_pretrained(folder, **options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file makes of a library
         why = " ".join(str(error).split())
         raise ModelError(
             f"{folder} cannot be read by {kind.__name__}: is {files} complete? ({why[:200]}); "

@@ -63,7 +63,7 @@ class _SeededGumbel:
 def generate_answers(
     vlm: VisionLanguageModel,
     questions: Sequence[str],
-    features: Sequence[ImageFeatures],
+    features: Sequence[Sequence[ImageFeatures]],
     decoding: Decoding,
     seeds: Sequence[int] | None = None,
 ) -> list[Generated]:
@@ -72,7 +72,7 @@ def generate_answers(
     Args:
         vlm: the model, with or without adapter.
         questions: plain texts.
-        features: of the image each question is asked about.
+        features: of the images each question is asked about, in order.
         decoding: limits and temperature.
         seeds: one per question; needed when the temperature is above 0.
 
@@ -81,7 +81,10 @@ def generate_answers(
     """
     from transformers import LogitsProcessorList
 
-    prompts = [vlm.prompt_ids(question, [one.size]) for question, one in zip(questions, features, strict=True)]
+    prompts = [
+        vlm.prompt_ids(question, [image.size for image in images])
+        for question, images in zip(questions, features, strict=True)
+    ]
     _refuse_too_long(vlm, prompts, decoding)
     processors = LogitsProcessorList()
     if decoding.temperature > 0.0:
@@ -89,11 +92,12 @@ def generate_answers(
             raise ValueError("sampling needs one seed per question")
         processors.append(_SeededGumbel(decoding, seeds))
     stops = vlm.family.stops
-    moved = [one.map(lambda value: value.to(vlm.device)) for one in features]
+    shown = [image for images in features for image in images]
+    moved = [image.map(lambda value: value.to(vlm.device)) for image in shown]
     # Ids and encoder outputs, not embeddings: some models find positions and visibility by their ids.
     output = vlm.model.generate(
         **row_inputs(vlm, prompts, [len(prompt) for prompt in prompts], left=True),
-        **image_inputs(vlm, [one.size for one in features]),
+        **image_inputs(vlm, [image.size for image in shown]),
         mm_encoder_outputs=as_encoded(moved),
         do_sample=False,
         max_new_tokens=decoding.max_new_tokens,

@@ -33,6 +33,19 @@ def load_model(settings: ModelSettings) -> VisionLanguageModel:
     return VisionLanguageModel(model, family(loaded, settings.name), settings.name)
 
 
+def load_outline(settings: ModelSettings) -> VisionLanguageModel:
+    """The model without its weights, for counting: on torch's meta device, frozen.
+
+    Raises:
+        ModelError: as `load_model`.
+    """
+    path = checkpoint_path(settings.name)
+    family = _family(path, settings.name)
+    loaded = family.outline(path, settings.dtype)
+    loaded.model.eval().requires_grad_(False)
+    return VisionLanguageModel(loaded.model, family(loaded, settings.name), settings.name)
+
+
 def _family(path: Path, name: str) -> type[Family]:
     """The class registered for the type of a checkpoint."""
     try:

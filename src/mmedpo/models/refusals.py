@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmedpo.models.convert.layouts import LAYOUTS
+
 INSTEAD = "use a checkpoint of one of these types"
 
 
@@ -17,6 +19,10 @@ def checkpoint_refusal(config: Mapping[str, Any], known: Sequence[str]) -> str:
     """
     kind = str(config.get("model_type"))
     supported = f"supported: {', '.join(known)}"
+    if kind in LAYOUTS and kind not in known:
+        return (
+            f"is {LAYOUTS[kind].title} in its authors' layout; run `mmedpo convert FOLDER NEW` and use the new folder"
+        )
     if config.get("quantization_config"):
         method = dict(config["quantization_config"]).get("quant_method", "some method")
         return f"is quantised ({method}), which training cannot follow; use the unquantised weights it was made from"

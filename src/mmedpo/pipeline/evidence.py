@@ -82,7 +82,9 @@ def noised_shares(rows: Sequence[PreferenceRow], home: Mapping[str, Path], repor
     shares: dict[str, float] = {}
     for number, row in enumerate(visual):
         try:
-            clean, noised = (read_image(home[name], name) for name in (row.images[0], row.rejected_images[0]))
+            sides = list(zip(row.images, row.rejected_images, strict=False))
+            changed = next((pair for pair in sides if pair[0] != pair[1]), sides[0])
+            clean, noised = (read_image(home[name], name) for name in changed)
         except ImageError:
             continue
         if clean.shape[:2] != noised.shape[:2]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, brief, shown
 from mmedpo.pipeline.study_table import write_study
 from mmedpo.progress import Reporter
+from mmedpo.recipes import ITSELF, composed_of, shipped_recipes
 from mmedpo.recipes.reading import read_yaml
 from mmedpo.records.looks import SCORE, LogEntry, best_look, watch_log
 from mmedpo.run.layout import LOG
@@ -36,9 +37,47 @@ class Table(BaseModel):
     learning_rates: tuple[float, ...] = Field(min_length=1)
     """The grid, the same for every arm."""
     arms: dict[str, str]
-    """Name in the table -> recipe."""
+    """Name in the table -> method, laid over the recipe of a dataset; or a whole recipe."""
+    asking: dict[str, str] = {}
+    """The same for arms that ask a language model of the user's: run where `chat.endpoints` are given."""
     settings: tuple[str, ...] = ()
     """Overrides for every arm."""
+    caveats: tuple[str, ...] = ()
+    """What a reader must know of the table."""
+
+    def over(self, dataset: str, overrides: Sequence[str]) -> Table:
+        """The table with the recipes of one dataset for its arms; asking ones stay where endpoints are given."""
+        asks = any(override.startswith("chat.endpoints") for override in overrides)
+        arms = {**self.arms, **(self.asking if asks else {})}
+        left_out = () if asks or not self.asking else (
+            f"{', '.join(self.asking)}: not run, they ask a language model; give one with --set chat.endpoints...",
+        )  # fmt: skip
+        recipes = {name: recipe_of(dataset, method) for name, method in arms.items()}
+        return self.model_copy(update={"arms": recipes, "asking": {}, "caveats": (*self.caveats, *left_out)})
+
+    def quick(self) -> Table:
+        """One seed, the middle rate, small splits: whether it runs and about where it leads, no result."""
+        rate = self.learning_rates[len(self.learning_rates) // 2]
+        told = "Quick look: one seed, one learning rate, a small part of the data; no result."
+        changes = {"seeds": self.seeds[:1], "selection_seed": self.seeds[0], "learning_rates": (rate,)}
+        return self.model_copy(
+            update={**changes, "settings": (*self.settings, *QUICK), "caveats": (told, *self.caveats)}
+        )
+
+    def runs(self) -> int:
+        """How many runs the table takes."""
+        grid = {(recipe, rate) for recipe in self.arms.values() for rate in self.learning_rates}
+        return len(grid) + (len(self.seeds) - (self.selection_seed in self.seeds)) * len(set(self.arms.values()))
+
+
+QUICK = ("data.max_train_examples=240", "evaluate.bootstrap_samples=2000", "train.epochs=1")
+"""Settings of a quick look; generated data are made smaller as well (`QUICK_PHANTOM`)."""
+QUICK_PHANTOM = (
+    "data.phantom.train_images=40",
+    "data.phantom.validation_images=15",
+    "data.phantom.test_images=40",
+    "train.watch.questions=60",
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +117,10 @@ def run_table(
     """
     folder = runs / name
     overrides = [*plan.settings, *settings]
+    reporter.message(
+        f"{len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.learning_rates)} learning rates: "
+        f"{plan.runs()} runs, {jobs} at a time; finished ones are not run again"
+    )
     runner = _Runner(folder, overrides, jobs, reporter)
     first = next(iter(plan.arms.items()))
     shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
@@ -97,12 +140,24 @@ def run_table(
         raise MMedPOError(
             f"{first[0]} collapsed at its chosen learning rate on some seed; add smaller rates to the grid"
         )
-    notes = [
-        f"{job.arm}: training collapsed with seed {job.seed}; the arm is not in the tables"
-        for job in sorted(lost, key=lambda job: job.name)
-    ]
-    write_study(name, plan.description, folders, chosen, overrides, notes, out)
+    gone = "training collapsed with seed {}; the arm is not in the tables"
+    notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
+    write_study(name, plan.description, folders, chosen, overrides, [*plan.caveats, *notes], out)
     return out / f"{name}.md"
+
+
+def study(table: str, dataset: str, quick: bool, overrides: Sequence[str]) -> tuple[str, Table, list[str]]:
+    """A table over a dataset: the name of its runs and pages, what it compares, and the overrides of every arm.
+
+    Raises:
+        ConfigError: as `load_table` and `recipe_of`.
+    """
+    plan, name = load_table(table).over(dataset, overrides), Path(table).stem
+    if dataset not in ("phantom", name):
+        name = f"{name}-{dataset}"
+    if not quick:
+        return name, plan, list(overrides)
+    return f"{name}-quick", plan.quick(), [*(QUICK_PHANTOM if dataset == "phantom" else ()), *overrides]
 
 
 def load_table(table: str) -> Table:
@@ -123,6 +178,21 @@ def load_table(table: str) -> Table:
         return Table.model_validate(read_yaml(text, f"table {table}"))
     except ValueError as error:
         raise ConfigError(f"table {table}: {brief(' '.join(str(error).split()))}") from None
+
+
+def recipe_of(dataset: str, method: str) -> str:
+    """The recipe of a method on a dataset: `phantom`, `dpo` -> `phantom-dpo`; a whole recipe stays what it is.
+
+    Raises:
+        ConfigError: no such recipe.
+    """
+    shipped = shipped_recipes()
+    if method in shipped or Path(method).suffix in {".yaml", ".yml"}:
+        return method
+    for name in (f"{dataset}-{method}", dataset if method == ITSELF else ""):
+        if name in shipped or (name and composed_of(name)):
+            return name
+    raise ConfigError(f"no recipe of {method!r} on {dataset!r}; `mmedpo recipes` lists datasets and methods")
 
 
 def choose_rate(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mmedpo.config import RunSettings, check_names
+from mmedpo.config import RunSettings, TrainSettings, check_names
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
 from mmedpo.errors import ConfigError, TrainingCollapsed, shown
@@ -24,6 +24,7 @@ from mmedpo.score import stage as scoring
 from mmedpo.train import stage as training
 
 if TYPE_CHECKING:
+    from mmedpo.train.objectives import Objective
     from mmedpo.train.training import GenerationProbe
 
 
@@ -35,7 +36,7 @@ def plan(settings: RunSettings) -> list[Stage]:
         return [*stages, evaluation.stage(settings), report.stage(settings)]
     if settings.finetune is not None:
         stages.append(training.finetune_stage(settings))
-    if settings.preferences is None and "visual" in settings.curate.kinds:
+    if settings.grounds:
         stages.append(grounding.stage(settings))
     last: Sequence[Stage] = ()
     for number in range(1, settings.rounds + 1):
@@ -148,7 +149,7 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
     if trains and run.settings.train.method == "preference":
         from mmedpo.train.objectives import Objective
 
-        Objective(run.settings.train.objective, run.settings.train.beta)
+        _check_objective(Objective(run.settings.train.objective, run.settings.train.beta), run.settings.train)
     if trains:
         _check_trackers(run.settings)
         _check_adapter(run.settings)
@@ -161,6 +162,25 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
         from mmedpo.models.devices import device_of
 
         device_of(run.settings.model.device)
+
+
+def _check_objective(objective: Objective, settings: TrainSettings) -> None:
+    """Refuses terms that cannot be computed, and settings that no term reads."""
+    if objective.spreads and settings.tune == "full":
+        raise ConfigError(
+            "train.objective compares whole distributions with the reference, which is the model without its adapter; "
+            "set train.tune=lora, or remove the term"
+        )
+    if objective.contrasts and settings.batch_groups == 1:
+        raise ConfigError(
+            "train.objective compares with another image of the step, but train.batch_groups=1 gives a step one image; "
+            "raise it"
+        )
+    if settings.factors and not objective.weighs:
+        raise ConfigError(
+            "train.factors has no effect because no term of train.objective is weighted; set weighted: true on one, "
+            "or remove it"
+        )
 
 
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:

@@ -81,7 +81,7 @@ def read_pairs(
             detail = failures.get(missing, f"{missing} was not indexed")
             drops.append(_drop(f"{row.row_id}/{row.pair_type}", "unreadable-image", detail))
             continue
-        pairs.append(_pair(row, images[row.images[0]], join))
+        pairs.append(_pair(row, [images[name] for name in row.images], join))
     if not pairs:
         raise _none_usable(path, reading.total, drops, image_root)
     return ImportedPreferences(pairs, drops, _notes(pairs, good, drops, examples), reading.embedded)
@@ -139,7 +139,8 @@ def row_fault(row: PreferenceRow) -> str | None:
     """Why a row cannot be trained on, or None.
 
     `held-out-row` (its file says it is for validation or test), `multi-turn`, `image-placeholder-missing`,
-    `several-image-placeholders`, `image-placeholder-in-answer`, `empty-question`, `empty-answer`, `identical-sides`.
+    `image-places` (another number of them than of images), `rejected-images` (not those of the chosen side with one
+    replaced), `image-placeholder-in-answer`, `empty-question`, `empty-answer`, `identical-sides`.
     """
     if row.held_out:
         return "held-out-row"
@@ -148,8 +149,10 @@ def row_fault(row: PreferenceRow) -> str | None:
     shown = row.prompt[0].images
     if shown == 0 or not row.images:
         return NO_PLACEHOLDER
-    if shown > 1 or len(row.images) > 1 or len(row.rejected_images) > 1:
-        return "several-image-placeholders"
+    if shown != len(row.images):
+        return "image-places"
+    if row.pair_type == "visual" and (len(row.rejected_images) != shown or len(_replaced(row)) > 1):
+        return "rejected-images"
     if row.chosen[0].images or row.rejected[0].images:
         return "image-placeholder-in-answer"
     if not row.question:
@@ -177,7 +180,7 @@ def join_rows(
         }
         complete = bool(row.images) and all(name in images for name in (*row.images, *row.rejected_images))
         seen += complete
-        example = join.example(row, images[row.images[0]]) if complete and len(row.images) == 1 else None
+        example = join.example(row, [images[name] for name in row.images]) if complete else None
         if example is not None:
             joined += 1
             update |= {"example_id": example.example_id, "dataset": example.dataset, "split": example.split}
@@ -198,16 +201,20 @@ def exclude_test_images(
     Returns:
         The kept pairs, and a drop (`image-in-test-split` or `patient-in-test-split`) for every other one.
     """
-    hashes = {example.image.sha256 for example in test_examples}
-    paths = {example.image.path for example in test_examples}
+    hashes = {image.sha256 for example in test_examples for image in example.images}
+    paths = {image.path for example in test_examples for image in example.images}
     endings = {ending for path in paths for ending in _endings(path)}
     tested = {example.patient_id for example in test_examples} - {None}
     of_test_patient = {e.example_id for e in [*test_examples, *examples] if e.patient_id in tested}
     kept, drops = [], []
     for pair in pairs:
-        named = pair.image.path in endings or not paths.isdisjoint(_endings(pair.image.path))
-        if named or pair.image.sha256 in hashes:
-            drops.append(_drop(pair.pair_id, "image-in-test-split", pair.image.path))
+        held = [
+            image.path
+            for image in pair.images
+            if image.sha256 in hashes or image.path in endings or not paths.isdisjoint(_endings(image.path))
+        ]
+        if held:
+            drops.append(_drop(pair.pair_id, "image-in-test-split", held[0]))
         elif pair.example_id in of_test_patient:
             drops.append(_drop(pair.pair_id, "patient-in-test-split", pair.image.path))
         else:
@@ -216,19 +223,22 @@ def exclude_test_images(
 
 
 class ExampleJoin:
-    """Finds the example a row was made from: same question, same image, and the same answer if there is one."""
+    """Finds the example a row was made from: same question, same images, and the same answer if there is one."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._asked: dict[str, list[Example]] = {}
         self._by_hash: dict[str, ImageRef] = {}
         for example in sorted(examples, key=lambda e: e.example_id):  # ties do not depend on the given order
             self._asked.setdefault(folded(example.question), []).append(example)
-            self._by_hash.setdefault(example.image.sha256, example.image)
+            for image in example.images:
+                self._by_hash.setdefault(image.sha256, image)
 
-    def example(self, row: PreferenceRow, image: ImageRef) -> Example | None:
+    def example(self, row: PreferenceRow, images: Sequence[ImageRef]) -> Example | None:
         """The example, or None."""
         asked = self._asked.get(folded(row.question), [])
-        same = [e for e in asked if _same_image(e.image, row.images[0], image)]
+        same = [
+            e for e in asked if len(e.images) == len(images) and all(map(_same_image, e.images, row.images, images))
+        ]
         answered = [e for e in same if folded(e.answer) == folded(row.chosen_text)]
         return next(iter(answered or same), None)
 
@@ -253,18 +263,27 @@ def _same_image(known: ImageRef, name: str, image: ImageRef) -> bool:
     return known.sha256 == image.sha256 or known.path == name or known.path.endswith(f"/{name}")
 
 
-def _pair(row: PreferenceRow, image: ImageRef, join: ExampleJoin) -> PreferencePair:
-    example = join.example(row, image)
+def _replaced(row: PreferenceRow) -> list[int]:
+    """Numbers of the images that are others on the rejected side."""
+    return [number for number, name in enumerate(row.rejected_images) if name != row.images[number]]
+
+
+def _pair(row: PreferenceRow, images: Sequence[ImageRef], join: ExampleJoin) -> PreferencePair:
+    example = join.example(row, images)
     visual = row.pair_type == "visual"
+    shown = example.images if example else tuple(map(join.image, images))
+    noised = next(iter(_replaced(row)), 0) if visual else 0
     return PreferencePair(
         pair_id=f"{row.row_id}/{'visual' if visual else 'text'}",
         example_id=example.example_id if example else row.example_id or row.row_id,
         kind="visual" if visual else "text",
-        image=example.image if example else join.image(image),
+        image=shown[0],
+        other_images=shown[1:],
         question=row.question,
         chosen=row.chosen_text.strip(),
         rejected=row.rejected_text.strip(),
-        rejected_image_path=row.rejected_images[0] if visual else None,
+        rejected_image_path=row.rejected_images[noised] if visual else None,
+        noised_image=noised,
         error_type=example.error_type if example else "other",
         origin=row.origin or "imported",
         score=row.score,

@@ -46,17 +46,17 @@ def import_pairs(run: Run) -> list[PreferencePair]:
         run.message(note)
     held_out = [example for example in examples if example.split != "train"]
     kept, excluded = exclude_test_images(imported.pairs, held_out, examples)
-    known = {example.image.sha256: example for example in examples}
+    known = {image.sha256: image for example in examples for image in example.images}
     run.file(IMAGES).mkdir(exist_ok=True)
     pairs: list[PreferencePair] = []
     drops = [*imported.drops, *excluded]
     for pair in kept:
-        example = known.get(pair.image.sha256)
-        if example is None:
+        shown = [known.get(image.sha256) for image in pair.images]
+        if None in shown:
             drops.append(Drop(stage="curate", item=pair.pair_id, reason="image-not-in-dataset"))
             continue
         # One root for all clean images of the run, the dataset's; noised ones lie in the run folder.
-        update: dict[str, object] = {"image": example.image}
+        update: dict[str, object] = {"image": shown[0], "other_images": tuple(shown[1:])}
         if pair.rejected_image_path is not None:
             home = moving.home(pair.rejected_image_path)
             update["rejected_image_path"] = _take(run, home, pair.rejected_image_path, len(pairs))

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmedpo.preferences.layout import BadRow, KeepImage, folded, glimpse, mapping_of, path_of, text_of
-from mmedpo.records import Message, Part
+from mmedpo.records import IMAGE_PLACE, Message, Part
 from mmedpo.storage.speakers import KNOWN, role_of
 
-PLACEHOLDER = "<image>"
+PLACEHOLDER = IMAGE_PLACE
 """Where an image stands in the formats that spell messages as plain text."""
 
 _PLACE = re.compile(

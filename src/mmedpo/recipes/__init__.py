@@ -1,7 +1,12 @@
-"""Recipes as they are written: the YAML files of this folder or of the user, before any validation."""
+"""Recipes as they are written: the YAML files of this folder or of the user, before any validation.
+
+A method is written once (`methods/NAME.yaml`) and laid over the recipe of a dataset: `phantom-irpo` is `methods/irpo`
+over `phantom-mmedpo`, `vqa-rad-irpo` the same over `vqa-rad`; several may follow each other, `phantom-irpo-after-sft`.
+"""
 
 from __future__ import annotations
 
+import difflib
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,11 +14,48 @@ from typing import Any
 from mmedpo.errors import ConfigError, brief, shown
 from mmedpo.recipes.reading import MOST_BYTES, read_yaml
 
+LISTED = "phantom"
+"""The dataset with which every method is listed; it needs no files of the user."""
+LONGEST_NAME = 60
+"""Characters of a name that is compared with known ones."""
+ITSELF = "mmedpo"
+"""The method that recipes of datasets describe."""
+
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes in the package."""
-    folder = resources.files("mmedpo.recipes")
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    """Names of the recipes in the package: its files, and every method on generated radiographs."""
+    return sorted({*_files(), *(f"{LISTED}-{method}" for method in methods())})
+
+
+def methods() -> list[str]:
+    """Names of the methods that can be laid over the recipe of any dataset."""
+    return _files("methods")
+
+
+def _files(*folder: str) -> list[str]:
+    place = resources.files("mmedpo.recipes").joinpath(*folder)
+    return sorted(item.name.removesuffix(".yaml") for item in place.iterdir() if item.name.endswith(".yaml"))
+
+
+def composed_of(recipe: str) -> tuple[str, tuple[str, ...]] | None:
+    """The dataset's recipe and the methods laid over it, in order; None for a name that is not made so."""
+    files = _files()
+    for base in sorted(files, key=len, reverse=True):
+        for head in (base, base.removesuffix(f"-{ITSELF}")):
+            layers = _layers(recipe.removeprefix(f"{head}-"), methods()) if recipe.startswith(f"{head}-") else None
+            if layers:
+                return base, layers
+    return None
+
+
+def _layers(rest: str, known: list[str]) -> tuple[str, ...] | None:
+    """Names of methods that make up the rest of a name, the longest first."""
+    if rest in known:
+        return (rest,)
+    for method in sorted(known, key=len, reverse=True):
+        if rest.startswith(f"{method}-") and (further := _layers(rest.removeprefix(f"{method}-"), known)):
+            return (method, *further)
+    return None
 
 
 def recipe_description(recipe: str) -> str:
@@ -30,11 +72,17 @@ def read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, An
     path, name = Path(recipe), f"recipe {brief(str(recipe))}"
     if path.suffix in {".yaml", ".yml"}:
         text = _read_file(path)
-    elif str(recipe) in shipped_recipes():
+    elif str(recipe) in _files():
         text = resources.files("mmedpo.recipes").joinpath(f"{recipe}.yaml").read_text()
+    elif (composed := composed_of(str(recipe))) is not None:
+        return _composed(*composed)
     else:
-        known = ", ".join(shipped_recipes())
-        raise ConfigError(f"unknown recipe {shown(str(recipe))}; shipped: {known}; or a .yaml file")
+        close = difflib.get_close_matches(str(recipe)[:LONGEST_NAME], shipped_recipes(), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(
+            f"unknown recipe {shown(str(recipe))}; {hint}Shipped: {', '.join(_files())}, and every method over them, "
+            "as in phantom-irpo (`mmedpo recipes` lists all); or a .yaml file"
+        )
     raw = read_yaml(text, name)
     if not isinstance(raw, dict):
         raise ConfigError(f"{name} must be a mapping of settings, found {type(raw).__name__}")
@@ -49,6 +97,19 @@ def read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, An
     if len(chain) > 4:
         raise ConfigError(f"{name} extends itself: {brief(' -> '.join((*chain, parent)))}")
     return _merge(read_recipe(parent, (*chain, str(recipe))), raw)
+
+
+def _composed(base: str, layers: tuple[str, ...]) -> dict[str, Any]:
+    """The dataset's recipe under each method in turn. What the reader must know of each of them is kept."""
+    raw = read_recipe(base)
+    told = []
+    for layer in layers:
+        text = resources.files("mmedpo.recipes").joinpath("methods", f"{layer}.yaml").read_text()
+        change = read_yaml(text, f"method {layer}")
+        told.append(str(change.pop("description")).rstrip("."))
+        raw = _merge(raw, {**change, "caveats": [*raw.get("caveats", ()), *change.get("caveats", ())]})
+    data = base.removesuffix(f"-{ITSELF}")
+    return {**raw, "description": f"{'; '.join(told)} ({data})."}
 
 
 def _read_file(path: Path) -> str:
@@ -81,8 +142,9 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     for name, value in change.items():
         if value is None:
             merged.pop(name, None)
-        elif isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = _merge(merged[name], value)
+        elif isinstance(value, dict):
+            below = merged.get(name)
+            merged[name] = _merge(below if isinstance(below, dict) else {}, value)
         else:
             merged[name] = value
     return merged

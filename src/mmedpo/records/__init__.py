@@ -6,6 +6,7 @@ defined here; arrays and the conventions of coordinates are in `mmedpo.records.s
 """
 
 from mmedpo.records.core import (
+    IMAGE_PLACE,
     AnswerType,
     Box,
     DataNotes,
@@ -20,6 +21,7 @@ from mmedpo.records.core import (
     PairKind,
     PreferencePair,
     Record,
+    question_text,
 )
 from mmedpo.records.evaluation import (
     Cell,
@@ -40,6 +42,7 @@ from mmedpo.records.evaluation import (
 from mmedpo.records.judging import (
     Candidate,
     Debated,
+    FactorValue,
     SourceWeights,
     Turn,
     Verdict,
@@ -51,6 +54,7 @@ from mmedpo.records.rows import (
 )
 
 __all__ = [
+    "IMAGE_PLACE",
     "AnswerType",
     "Box",
     "Candidate",
@@ -63,6 +67,7 @@ __all__ = [
     "ErrorType",
     "Evaluation",
     "Example",
+    "FactorValue",
     "Grounding",
     "ImageRef",
     "ItemScore",
@@ -87,4 +92,5 @@ __all__ = [
     "Summary",
     "Turn",
     "Verdict",
+    "question_text",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AnswerType = Literal["closed", "open", "report"]
 ErrorType = Literal[
@@ -22,17 +22,30 @@ ErrorType = Literal[
 ]
 """What a question asks for, and so the way in which its answer can go wrong."""
 
-PairKind = Literal["text", "visual"]
-"""`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v)."""
+PairKind = Literal["text", "visual", "answer"]
+"""`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v). `answer`: the truth alone."""
 
 
 NoiseRegion = Literal["lesion", "global"]
+
+
+IMAGE_PLACE = "<image>"
+"""Where an image stands in a question, if several stand between its words."""
+
+
+def question_text(text: str, images: int) -> str:
+    """A question as records hold it: without the places of its images, unless several stand between its words."""
+    plain = text.replace(IMAGE_PLACE, "").strip()
+    return text.strip() if images > 1 and plain not in text else plain
 
 
 class Record(BaseModel):
     """A frozen record: unknown fields are refused, values are validated once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sparse: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a table has no column for where no record of it fills them."""
 
 
 class Box(Record):
@@ -66,7 +79,9 @@ class ImageRef(Record):
 
 
 class Example(Record):
-    """One question on one image, with its ground truth."""
+    """One question on one image or several, with its ground truth."""
+
+    sparse = frozenset({"other_images"})
 
     example_id: str
     """Unique in the run; every join is by this key, never by position."""
@@ -75,9 +90,11 @@ class Example(Record):
     split: str
     """Name of the split, e.g. `train`, `validation`, `test`, `test-balanced`."""
     image: ImageRef
-    """The image the question is about."""
+    """The image the question is about; of several the one that boxes, mask and `view:` tag speak of. Shown first."""
+    other_images: tuple[ImageRef, ...] = ()
+    """What is shown behind it, in this order: another view, a prior study, further slices."""
     question: str
-    """Plain text, without any image placeholder."""
+    """Plain text; images stand before it, or each at an `<image>` where several stand between its words."""
     answer: str
     """Ground truth, plain text, stripped, never empty."""
     answer_type: AnswerType
@@ -96,6 +113,11 @@ class Example(Record):
     """Binary lesion mask (PNG, non-zero = lesion) relative to the dataset's root."""
     tags: tuple[str, ...] = ()
     """Free labels of the dataset, e.g. `modality:xray`, `organ:chest`; tools read these to know what applies."""
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """Every image, in the order in which a model is shown them."""
+        return (self.image, *self.other_images)
 
 
 class Grounding(Record):
@@ -153,27 +175,34 @@ class PreferencePair(Record):
     """One preference: `chosen` given the image over `rejected` given the (noised) image.
 
     A text pair has two answers and no noise; a visual pair has the same answer twice and a noised
-    image on the rejected side. Raw score and derived weight are stored apart.
+    image on the rejected side, in place of one of its images; an `answer` has nothing on that side. Raw score
+    and derived weight are stored apart.
     """
+
+    sparse = frozenset({"other_images", "noised_image"})
 
     pair_id: str
     """Unique in the run: `<example_id>/<kind>`."""
     example_id: str
     """The question it was made from."""
     kind: PairKind
-    """Text (D_t) or visual (D_v)."""
+    """Text (D_t), visual (D_v), or the ground truth alone."""
     image: ImageRef
-    """The clean image, shown on the chosen side."""
+    """The clean image, shown on the chosen side; of several the first."""
+    other_images: tuple[ImageRef, ...] = ()
+    """What is shown behind it, on both sides."""
     question: str
-    """Plain text without image placeholder."""
+    """As in `Example`."""
     chosen: str
     """Preferred answer y_w."""
     rejected: str
-    """Dispreferred answer y_l; equal to `chosen` in a visual pair."""
+    """Dispreferred answer y_l; equal to `chosen` in a visual pair, empty in an `answer`."""
     rejected_noise: NoiseSpec | None = None
     """How the rejected side's image was noised; None in a text pair, and where it was imported ready-made."""
     rejected_image_path: str | None = None
     """The noised image (PNG) relative to the run folder; None in a text pair."""
+    noised_image: int = Field(0, ge=0)
+    """Number of the image, counted from 0, whose place it takes on the rejected side; the others stay."""
     error_type: ErrorType = "other"
     """What the rejected answer gets wrong."""
     origin: str = ""
@@ -186,6 +215,17 @@ class PreferencePair(Record):
     """Why there is no score; empty when there is one."""
     weight: float | None = None
     """s' of Eq. 3 derived from the score by the run's weighting mode; None while not derived."""
+
+    @model_validator(mode="after")
+    def _noised_image_is_shown(self) -> PreferencePair:
+        if self.noised_image >= len(self.images):
+            raise ValueError(f"noised_image is {self.noised_image}, the pair has {len(self.images)} image(s)")
+        return self
+
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """Every image of the chosen side, in the order in which a model is shown them."""
+        return (self.image, *self.other_images)
 
 
 class Drop(Record):

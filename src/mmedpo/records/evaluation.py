@@ -59,7 +59,7 @@ class ItemScore(Record):
     error_type: ErrorType
     """What the question asks for."""
     image_sha256: str
-    """The image: the cluster of the bootstrap."""
+    """The image, or one of those of questions that share any: the cluster of the bootstrap."""
     values: dict[str, float] = Field(default_factory=dict)
     """Metric -> value; empty when unscored."""
     reference: str = ""

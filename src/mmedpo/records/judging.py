@@ -95,6 +95,19 @@ class Debated(Record):
     """Everything that was said."""
 
 
+class FactorValue(Record):
+    """One factor of one pair's weight: a row of `train/factors.parquet`."""
+
+    pair_id: str
+    """The pair."""
+    factor: str
+    """Registered name of the factor."""
+    probability: float
+    """Of the true answer under the reference, on the image as the factor shows it; mean per token."""
+    value: float
+    """What the weight is multiplied by."""
+
+
 class SourceWeights(Record):
     """How the weights of one source of scores came out."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mmedpo.records.core import Record
+from mmedpo.records.core import IMAGE_PLACE, Record, question_text
 
 
 class Part(Record):
@@ -91,8 +91,12 @@ class PreferenceRow(Record):
 
     @property
     def question(self) -> str:
-        """Text of the last user turn, stripped."""
-        return next((turn.text.strip() for turn in reversed(self.prompt) if turn.role == "user"), "")
+        """Text of the last user turn, stripped; with the places of its images where several stand between the words."""
+        asked = next((turn for turn in reversed(self.prompt) if turn.role == "user"), None)
+        if asked is None:
+            return ""
+        placed = "".join(IMAGE_PLACE if part.type == "image" else part.text or "" for part in asked.content)
+        return question_text(placed, asked.images)
 
     @property
     def chosen_text(self) -> str:

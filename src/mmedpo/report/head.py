@@ -16,7 +16,7 @@ from mmedpo.run import Run
 def head(run: Run, stored: Stored) -> Head:
     """The head of one run."""
     settings, manifest = run.settings, run.manifest
-    images = len({example.image.sha256 for example in stored.examples.values()})
+    images = len({image.sha256 for example in stored.examples.values() for image in example.images})
     size = f", {count(len(stored.examples))} questions on {count(images)} images" if stored.examples else ""
     return Head(
         run_name=run.path.name,
@@ -41,7 +41,7 @@ def _facts(stored: Stored) -> tuple[Fact, ...]:
         + (f", fine-tuned {settings.finetune.epochs} epochs before" if settings.finetune else ""),
         "Trained": trained(settings.train),
         "Objective": objective(settings.train),
-        "Pairs": ", ".join(f"{count(kinds[kind])} {kind}" for kind in ("text", "visual") if kinds[kind]),
+        "Pairs": ", ".join(f"{count(kinds[kind])} {kind}" for kind in ("text", "visual", "answer") if kinds[kind]),
         **_origin_of_pairs(settings),
         "Weights": weighting(settings.score),
         "Questions": ", ".join(f"{split} {count(number_of)}" for split, number_of in splits.items()),
@@ -100,10 +100,24 @@ def objective(settings: TrainSettings) -> str:
     return " + ".join(_term(term, settings.beta) for term in settings.objective)
 
 
+WITHOUT_BETA = frozenset({"nll", "margin", "image-margin", "square", "token-kl"})
+"""Losses of ours that know no temperature; of others that is not known without loading torch."""
+
+
 def _term(term: TermSettings, beta: float) -> str:
     share = "" if term.weight == 1.0 else f"{term.weight:g} × "
-    kinds = "" if len(term.kinds) > 1 else f" on {term.kinds[0]} pairs"
-    return f"{share}{term.loss} (beta {term.beta or beta:g}){kinds}" if term.loss != "nll" else f"{share}nll{kinds}"
+    every = term.kinds == TermSettings().kinds
+    kinds = "" if every else f" on {' and '.join(term.kinds)} pairs"
+    form = "" if term.form == "given" else f", {term.form}"
+    given = {name: getattr(term, name) for name in ("delta", "margin", "scale", "penalty", "mix")}
+    told = [f"{name} {value:g}" for name, value in given.items() if value is not None]
+    told += [f"per {term.per}"] if term.per else []
+    told += ["weighted" if term.weighted else "not weighted"] if term.weighted is not None else []
+    told += [f"{term.tokens} tokens"] if term.tokens != "all" else []
+    if term.beta or term.loss not in WITHOUT_BETA:
+        told.insert(0, f"beta {term.beta or beta:g}")
+    details = f" ({', '.join(told)})" if told else ""
+    return f"{share}{term.loss}{form}{details}{kinds}"
 
 
 def trained(settings: TrainSettings) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mmedpo.errors import MMedPOError
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.pictures import png_bytes
+from mmedpo.records import ImageRef
 from mmedpo.records.shapes import Pixels
 from mmedpo.seeds import derive_seed
 
@@ -35,3 +36,9 @@ def stored_picture(root: Path, relative: str) -> tuple[bytes | None, str]:
         return picture(read_image(root, relative)), ""
     except MMedPOError as error:
         return None, str(error)
+
+
+def stored_pictures(root: Path, images: Sequence[ImageRef]) -> tuple[list[bytes | None], list[str]]:
+    """The pictures in order, and why any is missing."""
+    found = [stored_picture(root, image.path) for image in images]
+    return [shown for shown, _ in found], [reason for _, reason in found]

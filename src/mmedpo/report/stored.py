@@ -16,6 +16,7 @@ from mmedpo.records import (
     Drop,
     Evaluation,
     Example,
+    FactorValue,
     Grounding,
     ItemScore,
     Prediction,
@@ -35,6 +36,7 @@ from mmedpo.run.layout import (
     DEBATES,
     EVALUATION,
     EXAMPLES,
+    FACTORS,
     GROUNDINGS,
     LOG,
     PAIRS,
@@ -70,6 +72,8 @@ class Stored:
     turns: Sequence[Turn]
     """All debates."""
     weights: Sequence[SourceWeights]
+    factors: Sequence[FactorValue]
+    """Factors of the weights that training measured."""
     costs: Sequence[EndpointCost]
     """What language models have cost this run; empty where none was called, or another run paid."""
     log: Sequence[Mapping[str, Any]]
@@ -107,6 +111,7 @@ def read_stored(run: Run) -> Stored:
         pairs=_table(run, PAIRS, PreferencePair),
         turns=_table(run, DEBATES, Turn),
         weights=_table(run, WEIGHTS, SourceWeights),
+        factors=_table(run, FACTORS, FactorValue),
         costs=_costs(run),
         log=_json(run, LOG, list[LogEntry]) or [],
         trained=_last_training(run.settings) in run.manifest.stages,
@@ -141,7 +146,7 @@ def _last_training(settings: RunSettings) -> str:
 
 def _is_grounded(settings: RunSettings) -> bool:
     """Whether groundings in the folder are this recipe's; an earlier one may have left some there."""
-    return settings.preferences is None and "visual" in settings.curate.kinds
+    return settings.grounds
 
 
 def _costs(run: Run) -> list[EndpointCost]:

@@ -41,6 +41,8 @@ PAIRS = "pairs.parquet"
 REFERENCE = "reference"
 TRAINING = "train"
 LOG = f"{TRAINING}/log.json"
+FACTORS = f"{TRAINING}/factors.parquet"
+"""Factors of the weights that training measured, where a recipe asks for some."""
 
 SCORES = "scores.parquet"
 """Every answer of every model under every protocol, scored once."""

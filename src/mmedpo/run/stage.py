@@ -78,7 +78,8 @@ def in_folder(folder: str, stages: Sequence[Stage]) -> list[Stage]:
         folder: e.g. `rounds/2`.
         stages: in order; what none of them writes is read where it always lies.
     """
-    places = {name: f"{folder}/{name}" for stage in stages for name in stage.writes}
+    written = [name for stage in stages for name in (*stage.writes, *stage.may_write)]
+    places = {name: f"{folder}/{name}" for name in written}
     return [replace(stage, name=f"{folder}/{stage.name}", places={**stage.places, **places}) for stage in stages]
 
 

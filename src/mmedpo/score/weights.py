@@ -142,7 +142,10 @@ def weigh_pairs(
     kept: list[PreferencePair] = []
     drops: list[Drop] = []
     for i, pair in enumerate(pairs):
-        if i in weight:
+        if pair.kind == "answer":
+            # Nothing is rejected, so no error has a relevance.
+            kept.append(pair.model_copy(update={"weight": 1.0}))
+        elif i in weight:
             kept.append(pair.model_copy(update={"weight": weight[i]}))
         elif mode == UNWEIGHTED or unscored == "mu":
             kept.append(pair.model_copy(update={"weight": 1.0 if mode == UNWEIGHTED else mu}))

@@ -29,7 +29,8 @@ def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
     import pyarrow.parquet as pq
 
     rows = [record.model_dump(mode="json") for record in records]
-    table = pa.Table.from_pylist(rows, schema=_schema(record_type))
+    idle = {name for name in record_type.sparse if all(row[name] == _default(record_type, name) for row in rows)}
+    table = pa.Table.from_pylist(rows, schema=_schema(record_type, idle))
     # The file is opened here: Arrow would spell its name in UTF-8, whatever the system's encoding is.
     with atomic_path(path) as partial, partial.open("wb") as handle:
         pq.write_table(table, handle)
@@ -45,7 +46,7 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
     if not path.exists():
         raise RunFolderError(f"{path} is missing; run the stage that writes it, or `mmedpo status RUN`")
     expected, there = set(record_type.model_fields), set(_columns(path))
-    if there != expected:
+    if not expected - record_type.sparse <= there <= expected:
         difference = brief(", ".join(sorted(expected ^ there)))
         raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
     try:
@@ -109,11 +110,17 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def _schema(record_type: type[Record]) -> Any:
+def _default(record_type: type[Record], name: str) -> Any:
+    """The default of a field, as a dumped record has it."""
+    value = record_type.model_fields[name].default
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _schema(record_type: type[Record], idle: set[str]) -> Any:
     import pyarrow as pa
 
     hints = typing.get_type_hints(record_type)
-    return pa.schema([(name, _arrow_type(hints[name])) for name in record_type.model_fields])
+    return pa.schema([(name, _arrow_type(hints[name])) for name in record_type.model_fields if name not in idle])
 
 
 def _arrow_type(annotation: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from mmedpo.config import FinetuneSettings
 from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.errors import TrainingError
-from mmedpo.imaging.pictures import image_file, read_image_file
+from mmedpo.imaging.pictures import image_files, read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.descent import OneCycle
 from mmedpo.models.hub import load_model, open_parts
@@ -40,11 +40,10 @@ def finetune(run: Run) -> None:
     examples = [example for example in run.read(EXAMPLES, Example) if example.split == "train"]
     of_image: dict[str, list[Branch]] = {}
     for example in examples:
-        view = image_file(run.image_root, example.image.path)
         of_image.setdefault(example.image.path, []).append(
             build_branch(
                 vlm,
-                view,
+                image_files(run.image_root, example.images),
                 example.question,
                 example.answer,
                 max_length=vlm.context_length,
@@ -65,7 +64,8 @@ def finetune(run: Run) -> None:
     )
     engine = Engine.from_settings(vlm, features, run.settings)
     units = [list(dict.fromkeys(branches)) for branches in of_image.values()]
-    features.preload([branch.views[0] for unit in units for branch in unit], run.track("image features"))
+    shown = [view for unit in units for branch in unit for view in branch.views]
+    features.preload(shown, run.track("image features"))
     engine.settle(units[0][:8], strict=run.settings.engine.packing == "strict", message=run.message)
     seed = derive_seed(run.settings.seed, "finetune") % 2**31
     loss = fit(engine, units, settings, seed, run.track("supervised fine-tuning"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import NamedTuple
 
 from mmedpo.config import Grouping
 from mmedpo.engine import Branch, build_branch
@@ -28,21 +29,47 @@ class BranchPair:
     pair_id: str
     """Key of the preference pair."""
     kind: PairKind
-    """Text or visual."""
+    """Text, visual, or the ground truth alone."""
     chosen: Branch
     """(y_w, x)"""
-    rejected: Branch
-    """(y_l, x*)"""
+    rejected: Branch | None
+    """(y_l, x*); None for the ground truth alone."""
     weight: float
-    """s' of Eq. 3."""
+    """s' of Eq. 3, times the factors."""
     chosen_weights: TokenWeights = ()
     """Weights of the tokens of y_w."""
     rejected_weights: TokenWeights = ()
     """Weights of the tokens of y_l."""
+    wrong: Branch | None = None
+    """(y_l, x) of a visual pair, y_l the wrong answer of its question; None where there is none, or none is wanted."""
+    wrong_shown: Branch | None = None
+    """(y_l, x*) of the same."""
+    edited: tuple[TokenWeights, TokenWeights] | None = None
+    """1 for the tokens of the right and of the wrong answer that differ, 0 for the others; None as above."""
+    other: Branch | None = None
+    """(y_w, x'), x' another image of the step; None where there is none, or none is asked for."""
+
+    def token_weights(self, branch: Branch, *, edited: bool) -> TokenWeights:
+        """Weights of the answer tokens of one of the pair's branches; with `edited`, 0 for those that do not differ."""
+        right = branch.response == self.chosen.response
+        own = self.chosen_weights if right else self.rejected_weights
+        if not edited or self.edited is None:
+            return own
+        mask = self.edited[0] if right else self.edited[1]
+        return tuple(a * b for a, b in zip(own, mask, strict=True)) if own else mask
 
 
 Group = list[BranchPair]
 """Pairs that stay together in an optimizer step."""
+
+
+class Wanted(NamedTuple):
+    """What an objective looks at beside the two sides of a pair."""
+
+    wrong: bool = False
+    """The wrong answer under both images of a visual pair."""
+    edited: bool = False
+    """Which tokens of right and wrong answer differ."""
 
 
 def group_pairs(
@@ -54,6 +81,7 @@ def group_pairs(
     max_length: int,
     grouping: Grouping = "example",
     edited_token_weight: float = 1.0,
+    wanted: Wanted = Wanted(),  # noqa: B008 - a constant
 ) -> list[Group]:
     """Tokenises the pairs and groups them, in first-seen order.
 
@@ -65,34 +93,72 @@ def group_pairs(
         raise TrainingError(
             f"{len(pairs)} preference pairs, at least {MINIMUM_PAIRS} are needed; see the counted drops"
         )
+    wrong_of = {pair.example_id: pair.rejected for pair in pairs if pair.kind == "text"}
     groups: dict[str, Group] = {}
     for pair in pairs:
         if pair.weight is None:
             raise TrainingError(f"pair {pair.pair_id} has no weight; run `mmedpo score RUN` first")
-        clean, shown = views_of(pair, image_root, run_root)
-        chosen = build_branch(vlm, clean, pair.question, pair.chosen, max_length=max_length, owner=pair.pair_id)
-        rejected = build_branch(vlm, shown, pair.question, pair.rejected, max_length=max_length, owner=pair.pair_id)
-        if chosen == rejected:
-            raise TrainingError(f"pair {pair.pair_id}: chosen and rejected side are the same tokens on the same image")
-        weights: tuple[TokenWeights, TokenWeights] = ((), ())
-        if edited_token_weight != 1.0 and pair.kind == "text":
-            weights = edited_tokens(chosen.response, rejected.response, edited_token_weight)
+        build = _Builder(vlm, pair, views_of(pair, image_root, run_root), max_length)
+        found = build.pair(edited_token_weight, wrong_of.get(pair.example_id), wanted)
         key = {"none": pair.pair_id, "example": pair.example_id, "image": pair.image.sha256}[grouping]
-        groups.setdefault(key, []).append(BranchPair(pair.pair_id, pair.kind, chosen, rejected, pair.weight, *weights))
+        groups.setdefault(key, []).append(found)
     if not any(pair.weight for group in groups.values() for pair in group):
         raise TrainingError("every pair has weight 0: there is nothing to learn; see score.weights")
     return list(groups.values())
 
 
-def edited_tokens(chosen: Sequence[int], rejected: Sequence[int], weight: float) -> tuple[TokenWeights, TokenWeights]:
-    """Weights of both answers' tokens: `weight` where the answers differ, 1 where they agree.
+@dataclass(frozen=True)
+class _Builder:
+    """Turns one preference pair into branches."""
+
+    vlm: VisionLanguageModel
+    record: PreferencePair
+    views: tuple[tuple[Path, ...], tuple[Path, ...]]
+    max_length: int
+
+    def pair(self, edited_token_weight: float, wrong: str | None, wanted: Wanted) -> BranchPair:
+        """The pair, with what the objective wants beside its two sides; `wrong` is y_l of its question."""
+        record, (clean, shown) = self.record, self.views
+        assert record.weight is not None
+        chosen = self.branch(clean, record.chosen)
+        if record.kind == "answer":
+            return BranchPair(record.pair_id, record.kind, chosen, None, record.weight)
+        rejected = self.branch(shown, record.rejected)
+        if chosen == rejected:
+            raise TrainingError(
+                f"pair {record.pair_id}: chosen and rejected side are the same tokens on the same image"
+            )
+        found = BranchPair(record.pair_id, record.kind, chosen, rejected, record.weight)
+        if edited_token_weight != 1.0 and record.kind == "text":
+            weights = edited_tokens(chosen.response, rejected.response, edited_token_weight)
+            found = replace(found, chosen_weights=weights[0], rejected_weights=weights[1])
+        if record.kind == "visual" and wrong is not None and any(wanted):
+            on_clean, on_shown = self.branch(clean, wrong), self.branch(shown, wrong)
+            if on_clean.response == chosen.response:
+                return found  # a judge preferred another answer than the truth, and the truth to none
+            found = replace(found, wrong=on_clean, wrong_shown=on_shown)
+        other = rejected if record.kind == "text" else found.wrong
+        if wanted.edited and other is not None:
+            found = replace(found, edited=edited_tokens(chosen.response, other.response, 1.0, kept=0.0))
+        return found
+
+    def branch(self, views: Sequence[Path], answer: str) -> Branch:
+        """One answer under the images of one side."""
+        record = self.record
+        return build_branch(self.vlm, views, record.question, answer, max_length=self.max_length, owner=record.pair_id)
+
+
+def edited_tokens(
+    chosen: Sequence[int], rejected: Sequence[int], weight: float, kept: float = 1.0
+) -> tuple[TokenWeights, TokenWeights]:
+    """Weights of both answers' tokens: `weight` where the answers differ, `kept` where they agree.
 
     Dense DPO of RLHF-V (Yu et al. 2023, Eq. 4) without its length normaliser: sums, as everywhere here.
     """
     sides = [[weight] * len(chosen), [weight] * len(rejected)]
     for block in SequenceMatcher(None, chosen, rejected, autojunk=False).get_matching_blocks():
         for side, start in zip(sides, (block.a, block.b), strict=True):
-            side[start : start + block.size] = [1.0] * block.size
+            side[start : start + block.size] = [kept] * block.size
     return tuple(sides[0]), tuple(sides[1])
 
 
@@ -105,5 +171,6 @@ def families(pairs: Sequence[BranchPair]) -> list[list[BranchPair]]:
 
 
 def branches_of(pairs: Sequence[BranchPair]) -> list[Branch]:
-    """Every distinct branch of the pairs, in first-seen order."""
-    return list(dict.fromkeys(branch for pair in pairs for branch in (pair.chosen, pair.rejected)))
+    """Every distinct branch of the pairs' own sides, in first-seen order."""
+    sides = (branch for pair in pairs for branch in (pair.chosen, pair.rejected) if branch is not None)
+    return list(dict.fromkeys(sides))

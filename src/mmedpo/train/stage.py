@@ -46,6 +46,8 @@ def stage(settings: RunSettings, model: str, probe_of: Callable[[Run], Generatio
         work,
         {**picked(settings, "train", "seed", "evaluate.protocol"), **model_identity(settings.model)},
         reads=(EXAMPLES, PAIRS, IMAGES),
-        writes=(TRAINING, settings.train.result, *reference),
+        writes=(TRAINING, settings.train.result),
+        # An objective without a reference computes none; which does, only its losses know.
+        may_write=reference,
         models=(model,),
     )

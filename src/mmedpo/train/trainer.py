@@ -18,11 +18,14 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mmedpo.config import TrainSettings
-from mmedpo.engine import Branch, Engine
+from mmedpo.engine import Branch, Engine, TokenLogprobs
 from mmedpo.errors import TrainingError
 from mmedpo.progress import Advance
 from mmedpo.train.checkpoints import MarkComplete, reading
+from mmedpo.train.contrast import Contrast
+from mmedpo.train.forms import View
 from mmedpo.train.groups import BranchPair, Group, branches_of, families
+from mmedpo.train.losses import PairValues
 from mmedpo.train.objectives import Objective
 from mmedpo.train.sampler import GroupIndex, StepLoader, StepSampler
 from mmedpo.train.values import pair_values
@@ -51,8 +54,10 @@ class PreferenceTrainer(Trainer):
         advance: Advance,
         message: Callable[[str], None],
         watch: Watch | None = None,
+        contrast: Contrast | None = None,
     ) -> None:
         self.engine = engine
+        self.contrast = contrast
         self.groups = groups
         self.reference = reference
         self.settings = settings
@@ -60,7 +65,7 @@ class PreferenceTrainer(Trainer):
         self.objective: Objective = Objective(settings.objective, settings.beta)
         self._halved = False
         self._earlier: list[Batch] = []
-        self._noted = torch.zeros(5, dtype=torch.float64)
+        self._noted = torch.zeros(6, dtype=torch.float64)
         callbacks: list[TrainerCallback] = [_Progress(advance), MarkComplete()]
         if watch:
             watch.trainer = self
@@ -144,9 +149,11 @@ class PreferenceTrainer(Trainer):
         pairs = [pair for index in inputs["groups"].tolist() for pair in self.groups[index]]
         if self.settings.method == "sft":
             return Batch(pairs, sum(len(branch.response) for branch in self._asked(pairs)))
+        if self.contrast is not None:
+            pairs = self.contrast.put(pairs)
         needed = []
         for family in families(pairs):
-            useful = [pair for pair in family if self.objective.needs(pair.kind, pair.weight)]
+            useful = [pair for pair in family if self.objective.needs(pair)]
             needed += family if useful and self.objective.whole_families else useful
         return Batch(needed, len(pairs))
 
@@ -174,7 +181,7 @@ class PreferenceTrainer(Trainer):
     def _asked(self, pairs: Sequence[BranchPair]) -> list[Branch]:
         if self.settings.method == "sft":
             return list(dict.fromkeys(pair.chosen for pair in pairs))
-        return branches_of(pairs)
+        return list(dict.fromkeys(branch for pair in pairs for branch in self.objective.branches(pair)))
 
     def _sum(self, model: Any, pairs: Sequence[BranchPair]) -> Tensor:
         """Sum of the pairs' losses in one forward pass."""
@@ -182,15 +189,33 @@ class PreferenceTrainer(Trainer):
         policy = self.engine.logprobs(branches, model)
         if self.settings.method == "sft":
             loss = -policy.values.sum()
-            measured = torch.tensor([loss.item(), 0.0, 0.0, 0.0, len(policy.values)])
+            measured = torch.tensor([loss.item(), 0.0, 0.0, 0.0, len(policy.values), 0.0])
         else:
-            values = pair_values(pairs, branches, policy, self.reference)
+            frozen = self._frozen(branches) if self.objective.spreads else None
+            values = {
+                view: pair_values(pairs, branches, policy, self.reference, view, frozen)
+                for view in self.objective.views
+            }
             loss = self.objective.sum(values)
-            chosen, rejected = self.settings.beta * values.chosen, self.settings.beta * values.rejected
-            won = (chosen > rejected).sum()
-            measured = torch.tensor([loss.item(), chosen.sum().item(), rejected.sum().item(), won.item(), len(pairs)])
+            measured = torch.tensor([loss.item(), *self._rewards(values.get(View()))])
         self._noted += measured
         return loss
+
+    @torch.no_grad()
+    def _frozen(self, branches: Sequence[Branch]) -> TokenLogprobs:
+        """The reference's answer to the same branches: the model without its adapter."""
+        with self.engine.vlm.model.disable_adapter():
+            return self.engine.logprobs(branches)
+
+    def _rewards(self, values: PairValues | None) -> list[float]:
+        """Sums over the pairs whose both sides are compared with the reference: chosen, rejected, won, how many; and
+        how many pairs were put to another image."""
+        if values is None:
+            return [0.0] * 5
+        known = values.complete & values.chosen.isfinite() & values.rejected.isfinite()
+        chosen, rejected = self.settings.beta * values.chosen[known], self.settings.beta * values.rejected[known]
+        numbers = (chosen.sum(), rejected.sum(), (chosen > rejected).sum(), known.sum(), values.contrasted.sum())
+        return [number.item() for number in numbers]
 
     def _nothing(self, model: Any) -> Tensor:
         """A loss of 0 that reaches every trained weight."""
@@ -223,11 +248,13 @@ class PreferenceTrainer(Trainer):
         """Logs the optimizer step; the trainer's own entry averages since the last one, across a resume."""
         noted: list[float] = self.accelerator.reduce(self._noted.to(self.args.device), reduction="sum").tolist()
         self._noted = torch.zeros_like(self._noted)
-        loss, chosen, rejected, won, computed = noted
+        loss, chosen, rejected, won, computed, contrasted = noted
         entry = {"step": self.state.global_step, "loss": loss / max(total, 1)}
         if self.settings.method == "preference" and computed:
             entry["chosen_reward"], entry["rejected_reward"] = chosen / computed, rejected / computed
             entry["reward_accuracy"] = won / computed
+        if self.contrast is not None:
+            entry["contrasted"] = contrasted / max(total, 1)
         self.state.log_history.append(entry)
         if self.args.report_to:
             self.callback_handler.on_log(self.args, self.state, self.control, logs=entry)

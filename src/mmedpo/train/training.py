@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,30 @@ from torch import Tensor
 
 from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
 from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.imaging.pictures import image_file, read_image_file
+from mmedpo.imaging.pictures import image_files, read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
 from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
 from mmedpo.models.slots import load_start
 from mmedpo.models.vlm import VisionLanguageModel
-from mmedpo.records import Drop, Example, PreferencePair
+from mmedpo.records import Drop, Example, FactorValue, PreferencePair
 from mmedpo.records.looks import LOGPROB, SCORE, best_look, watch_log
 from mmedpo.run import Run
-from mmedpo.run.layout import EXAMPLES, LOG, PAIRS, REFERENCE
+from mmedpo.run.layout import EXAMPLES, FACTORS, LOG, PAIRS, REFERENCE
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import hash_path, move
 from mmedpo.storage.tables import write_text
 from mmedpo.train.checkpoints import last_complete_checkpoint
+from mmedpo.train.contrast import Contrast, contrast_of
 from mmedpo.train.groups import Group, branches_of, families, group_pairs
 from mmedpo.train.looks import collapse
+from mmedpo.train.objectives import Objective
 from mmedpo.train.trainer import (
     PreferenceTrainer,
     training_arguments,
 )
 from mmedpo.train.watch import Watch
+from mmedpo.train.weighing import weigh
 
 GenerationProbe = Callable[[VisionLanguageModel, FeatureStore, Sequence[Example]], Mapping[str, float]]
 """Answers the questions with the current model and gives `probe_score` (0..1) and what it is made of."""
@@ -64,7 +68,33 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
         pairs = _one_pair_per_example(pairs)
     vlm = load_start(run.model)
     vlm.trained = frozenset(settings.parts)
-    groups = group_pairs(
+    preference = settings.method == "preference"
+    objective = Objective(settings.objective, settings.beta)
+    groups = _groups(run, vlm, pairs, objective)
+    contrast = _contrast(run, vlm, pairs, groups, objective) if preference else None
+    engine = _engine(run, vlm, state.process_index)
+    every = [pair for group in groups for pair in group]
+    engine.features.preload(
+        [view for branch in branches_of(every) for view in branch.views], run.track("image features")
+    )
+    compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
+    reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
+    groups = _weighed(run, engine, groups, state)
+    probe = _probe(run, engine, generation_probe)
+    make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
+    _settle(run, engine, groups)
+    history = _optimise(run, engine, groups, reference, probe, contrast)
+    if state.is_main_process:
+        _finish(run, vlm, pairs, history)
+    state.wait_for_everyone()
+    return run.file(settings.result)
+
+
+def _groups(
+    run: Run, vlm: VisionLanguageModel, pairs: Sequence[PreferencePair], objective: Objective
+) -> Sequence[Group]:
+    settings = run.settings.train
+    return group_pairs(
         vlm,
         pairs,
         run.image_root,
@@ -72,19 +102,38 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
         max_length=settings.max_length,
         grouping=settings.grouping,
         edited_token_weight=settings.edited_token_weight,
+        wanted=objective.wanted,
     )
-    engine = _engine(run, vlm, state.process_index)
-    branches = branches_of([pair for group in groups for pair in group])
-    engine.features.preload([view for branch in branches for view in branch.views], run.track("image features"))
-    reference = _reference(run, engine, branches, state) if settings.method == "preference" else {}
-    probe = _probe(run, engine, generation_probe)
-    make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
-    _settle(run, engine, groups)
-    history = _optimise(run, engine, groups, reference, probe)
+
+
+def _weighed(run: Run, engine: Engine, groups: Sequence[Group], state: PartialState) -> Sequence[Group]:
+    """The pairs with their weights times the factors that a recipe asks for; these are written apart."""
+    settings = run.settings.train
+    if not settings.factors:
+        return groups
+    weighed, factors = weigh(engine, groups, settings.factors, settings.factor_bounds, run.settings.seed, run.track)
     if state.is_main_process:
-        _finish(run, vlm, pairs, history)
-    state.wait_for_everyone()
-    return run.file(settings.result)
+        run.write(FACTORS, FactorValue, factors)
+    return weighed
+
+
+def _contrast(
+    run: Run,
+    vlm: VisionLanguageModel,
+    pairs: Sequence[PreferencePair],
+    groups: Sequence[Group],
+    objective: Objective,
+) -> Contrast | None:
+    """What puts questions to other images, where a term asks for it; refuses terms that look at nothing."""
+    settings = run.settings.train
+    every = [pair for group in groups for pair in group]
+    if not objective.contrasts:
+        objective.check(every)
+        return None
+    contrast = contrast_of(vlm, pairs, run.read(EXAMPLES, Example), run.image_root, settings.max_length)
+    # In some step, each of these meets an image that it can be put to.
+    objective.check([replace(pair, other=pair.chosen) if contrast.fits(pair) else pair for pair in every])
+    return contrast
 
 
 def _finish(
@@ -170,15 +219,15 @@ def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Calla
     """Measures log pi(y_w) and generation on a fixed set of validation questions."""
     settings = run.settings.train
     every = [example for example in run.read(EXAMPLES, Example) if example.split == "validation"]
-    questions = [example for example in every if example.answer_type != "report"]
+    questions = [example for example in every if example.answer_type != "report"] or every
     questions.sort(key=lambda example: derive_seed(0, "probe", example.example_id))
     questions = questions[: settings.watch.questions]
     if not questions:
-        raise TrainingError("the validation split has no closed or open question; training cannot be watched")
+        raise TrainingError("the validation split is empty; training cannot be watched: give it a share of the data")
     branches = [
         build_branch(
             engine.vlm,
-            image_file(run.image_root, example.image.path),
+            image_files(run.image_root, example.images),
             example.question,
             example.answer,
             max_length=settings.max_length,
@@ -202,6 +251,7 @@ def _optimise(
     groups: Sequence[Group],
     reference: Mapping[Branch, Tensor],
     probe: Callable[[], Mapping[str, float]],
+    contrast: Contrast | None,
 ) -> list[dict[str, Any]]:
     settings = run.settings.train
     folder = run.work_folder / "checkpoints"
@@ -214,6 +264,7 @@ def _optimise(
         watch=Watch(probe, settings.watch, run.work_folder / "best"),
         advance=run.track("training"),
         message=run.message,
+        contrast=contrast,
     )
     resume = last_complete_checkpoint(folder)
     if resume:

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 
 from mmedpo.config import ModelSettings
 from mmedpo.models.hub import load_model
 from models.zoo.checkpoints import ZOO, save
-
-ALWAYS = ("llava_mistral", "qwen2_5_vl", "gemma3")
-"""Families whose use (`test_use.py`) every run of the tests looks at: one axis of positions, three, images seen both
-ways. What is exact is shown of all, always (`test_exact.py`); the use of the others in the long tests."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    for item in items:
-        name = getattr(item, "callspec", None) and item.callspec.params.get("name")
-        if item.path.name == "test_use.py" and name is not None and name not in ALWAYS:
-            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +41,6 @@ def shared_vlm(folder):
 
 
 @pytest.fixture
-def vlm(folder):
-    """Loaded anew for every test."""
-    return load_model(ModelSettings(name=str(folder), device="cpu"))
+def vlm(shared_vlm):
+    """A model of its own for every test: a copy, which takes a tenth of the time of loading."""
+    return deepcopy(shared_vlm)

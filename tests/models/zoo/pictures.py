@@ -38,7 +38,8 @@ def stock_inputs(vlm: Any, views: tuple[Path, ...], ids: list[int], prompt: int)
         inputs["token_type_ids"] = torch.tensor([image])
     if kind == "paligemma":
         inputs["token_type_ids"] = torch.tensor([[int(place >= prompt) for place in range(len(ids))]])
-    return {"input_ids": torch.tensor([ids]), **inputs}
+    exact = {key: value.to(vlm.base.dtype) if value.is_floating_point() else value for key, value in inputs.items()}
+    return {"input_ids": torch.tensor([ids]), **exact}
 
 
 def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmedpo.config import LoraSettings, ModelSettings, TermSettings, TrainSettings
+from mmedpo.config import LoraSettings, TermSettings, TrainSettings
 from mmedpo.engine import Branch, Engine, FeatureStore
 from mmedpo.errors import TrainingError
-from mmedpo.models.hub import load_model, make_trainable
+from mmedpo.models.hub import make_trainable
+from mmedpo.records import IMAGE_PLACE
 from models.zoo.pictures import SIZES, VIEWS, read, stock_logprobs
 
 QUESTIONS = ["is there a nodule?", "is there a", "which plane is shown?"]
+BETWEEN = "is there a <image> nodule <image>?"
+"""Asked of two views, each at its place."""
 ANSWERS = ["yes", "yes, there is none", "no, there is none", "AP"]
 
 
-def tuned(folder):
-    """An engine of the model with an adapter on its language layers whose both matrices are away from zero."""
-    vlm = load_model(ModelSettings(name=str(folder), device="cpu"))
+def tuned(shared_vlm):
+    """An engine of a copy with an adapter on its language layers whose both matrices are away from zero."""
+    vlm = deepcopy(shared_vlm)
     make_trainable(vlm, TrainSettings(lora=LoraSettings(rank=4, alpha=8)), seed=0)
     torch.manual_seed(1)
     for parameter in trained(vlm):
@@ -28,8 +33,16 @@ def tuned(folder):
 
 
 @pytest.fixture(scope="module")
-def engine(folder):
-    return tuned(folder)
+def engine(shared_vlm):
+    return tuned(shared_vlm)
+
+
+@pytest.fixture(scope="module")
+def exact(shared_vlm):
+    """The same in double precision: with some pictures rounding alone moves a gradient by 1.5e-5 of its norm."""
+    engine = tuned(shared_vlm)
+    engine.vlm.model.double()
+    return engine
 
 
 def trained(vlm):
@@ -37,14 +50,19 @@ def trained(vlm):
 
 
 def branch(vlm, views, question, answer):
+    if not vlm.family.several:
+        views, question = views[:1], question.replace(IMAGE_PLACE, "")
     sizes = tuple(SIZES[view.name] for view in views)
     return Branch(views, tuple(vlm.prompt_ids(question, sizes)), tuple(vlm.answer_ids(answer)), sizes)
 
 
-ASKED = st.tuples(
-    st.lists(st.sampled_from(VIEWS), min_size=1, max_size=2).map(tuple),
-    st.sampled_from(QUESTIONS),
-    st.sampled_from(ANSWERS),
+ASKED = st.one_of(
+    st.tuples(
+        st.lists(st.sampled_from(VIEWS), min_size=1, max_size=2).map(tuple),
+        st.sampled_from(QUESTIONS),
+        st.sampled_from(ANSWERS),
+    ),
+    st.tuples(st.sampled_from([VIEWS[:2], VIEWS[1:]]), st.just(BETWEEN), st.sampled_from(ANSWERS)),
 )
 
 
@@ -55,8 +73,9 @@ def apart(ours, theirs):
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(ASKED, min_size=2, max_size=5, unique=True))
-def test_every_form_has_the_stock_log_probs_and_adapter_gradients(engine, asked):
-    batch = [branch(engine.vlm, *one) for one in asked]
+def test_every_form_has_the_stock_log_probs_and_adapter_gradients(exact, asked):
+    engine = exact
+    batch = list(dict.fromkeys(branch(engine.vlm, *one) for one in asked))
     expected = [stock_logprobs(engine.vlm, item) for item in batch]
     whole = torch.cat(expected)
     coefficients = torch.randn(len(whole), generator=torch.Generator().manual_seed(0))
@@ -83,13 +102,14 @@ def test_prefixes_are_shared(engine):
 
 def test_the_engine_settles_for_the_trie(engine):
     engine.form = "packed"
-    batch = [branch(engine.vlm, VIEWS[:1], "is there a nodule?", answer) for answer in ANSWERS]
+    batch = [branch(engine.vlm, VIEWS[1:], "is there a nodule?", answer) for answer in ANSWERS]
     agreement = engine.settle(batch, strict=True, message=pytest.fail)
     assert agreement.logprob < 1e-4
     assert engine.form == "packed"
 
 
 def test_another_image_and_a_changed_rejected_image_change_the_loss(engine):
+    from mmedpo.train.forms import View
     from mmedpo.train.groups import BranchPair
     from mmedpo.train.objectives import Objective
     from mmedpo.train.values import pair_values
@@ -103,14 +123,14 @@ def test_another_image_and_a_changed_rejected_image_change_the_loss(engine):
         reference = {item: torch.zeros(len(item.response)) for item in sides}
         pair = BranchPair("p", "visual", *sides, 1.0)
         objective = Objective((TermSettings(),), beta=1.0)
-        losses.append(objective.sum(pair_values([pair], sides, policy, reference)).item())
+        losses.append(objective.sum({View(): pair_values([pair], sides, policy, reference)}).item())
     assert abs(losses[0] - losses[1]) > 1e-4
     assert abs(losses[1] - losses[2]) > 1e-4
 
 
-def test_a_family_that_leaves_out_an_input_is_stopped(folder, monkeypatch):
+def test_a_family_that_leaves_out_an_input_is_stopped(shared_vlm, monkeypatch):
     """What packed against plain cannot see: both lack the same."""
-    engine = tuned(folder)
+    engine = tuned(shared_vlm)
     family = engine.vlm.family
     ids = engine.vlm.prompt_ids("is there a nodule?", [SIZES["wide"]])
     asked = [branch(engine.vlm, VIEWS[:1], "is there a nodule?", "yes")]
@@ -126,8 +146,8 @@ def test_a_family_that_leaves_out_an_input_is_stopped(folder, monkeypatch):
     engine.settle(asked, strict=False, message=pytest.fail)
 
 
-def test_wrong_positions_are_noticed(folder, monkeypatch):
-    engine = tuned(folder)
+def test_wrong_positions_are_noticed(shared_vlm, monkeypatch):
+    engine = tuned(shared_vlm)
     own = engine.vlm.family.positions
     if own((1, 2), ()) is None:
         pytest.skip("counts 0, 1, 2")

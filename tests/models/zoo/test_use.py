@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -16,52 +17,49 @@ from mmedpo.engine import Branch, Engine, FeatureStore
 from mmedpo.errors import ModelError
 from mmedpo.models.family import Size
 from mmedpo.models.generation import Decoding, generate_answers
-from mmedpo.models.hub import load_tuned, make_trainable, open_parts
+from mmedpo.models.hub import load_model, load_tuned, make_trainable, open_parts
+from mmedpo.records import IMAGE_PLACE
 from models.zoo.pictures import SIZES, VIEWS, read, stock_inputs, stock_logprobs
+from models.zoo.processors import own_processor
 
 QUESTION = "is there a nodule?"
-ASKED = [(VIEWS[0], QUESTION), (VIEWS[1], "which plane is shown?"), (VIEWS[2], QUESTION)]
+ASKED = [(VIEWS[:1], QUESTION), (VIEWS[1:2], "which plane is shown?"), (VIEWS[2:], QUESTION)]
+SEVERAL = [(VIEWS[:2], QUESTION), (VIEWS[1:], "is there a nodule in <image> or in <image>?")]
+"""Views and question; two views stand before a question, or between its words."""
 
 
-def own_processor(vlm):
-    """The checkpoint's own processor, where it can be built without torchvision."""
-    from transformers import Gemma3Processor, Idefics3Processor, LlavaNextProcessor, LlavaProcessor, PaliGemmaProcessor
-
-    kind, config = vlm.base.config.model_type, vlm.base.config
-    template = vlm.tokenizer.chat_template
-    if kind in ("llava", "llava_next"):
-        return (LlavaProcessor if kind == "llava" else LlavaNextProcessor)(
-            vlm.image_processor,
-            vlm.tokenizer,
-            patch_size=config.vision_config.patch_size,
-            vision_feature_select_strategy=config.vision_feature_select_strategy,
-            num_additional_image_tokens=1,
-            chat_template=template,
-        )
-    if kind == "gemma3":
-        return Gemma3Processor(vlm.image_processor, vlm.tokenizer, chat_template=template, image_seq_length=4)
-    if kind == "paligemma":
-        vlm.image_processor.image_seq_length = 4
-        return PaliGemmaProcessor(vlm.image_processor, vlm.tokenizer)
-    if kind == "idefics3":
-        return Idefics3Processor(vlm.image_processor, vlm.tokenizer, image_seq_len=4, chat_template=template)
-    return None
+def asked_of(vlm):
+    return [*ASKED, *(SEVERAL if vlm.family.several else ())]
 
 
-def test_prompt_ids_are_those_of_the_checkpoints_own_processor(vlm):
-    processor = own_processor(vlm)
-    if processor is None:
-        pytest.skip("its processor wants torchvision or num2words")
-    for view, question in ASKED:
-        picture = Image.fromarray(read(view)).convert("RGB")
-        ours = vlm.prompt_ids(question, [SIZES[view.name]])
+def test_several_pictures_are_refused_where_each_would_be_cut_up_otherwise_than_alone(zoo_folder):
+    vlm = load_model(ModelSettings(name=str(zoo_folder("llava_onevision")), device="cpu"))
+    with pytest.raises(ModelError, match="several images in a question in another way than one"):
+        vlm.prompt_ids(QUESTION, [SIZES["wide"], SIZES["tall"]])
+
+
+def test_prompt_ids_are_those_of_the_checkpoints_own_processor(vlm, monkeypatch):
+    processor = own_processor(vlm, monkeypatch)
+    for views, question in asked_of(vlm):
+        pictures = [Image.fromarray(read(view)).convert("RGB") for view in views]
+        ours = vlm.prompt_ids(question, [SIZES[view.name] for view in views])
         if vlm.family.templated:
-            content = [{"type": "image", "image": picture}, {"type": "text", "text": question}]
+            pieces = question.split(IMAGE_PLACE) if IMAGE_PLACE in question else [*[""] * len(views), question]
+            content = [part for piece, picture in zip_longest(pieces, pictures) for part in typed(piece, picture)]
             turns = [{"role": "user", "content": content}]
             theirs = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=True)
         else:
-            theirs = processor(images=picture, text=f"<image>{question}")["input_ids"]
+            asked = question.replace(IMAGE_PLACE, "")
+            theirs = processor(images=[pictures], text=f"{IMAGE_PLACE * len(views)}{asked}")["input_ids"]
         assert ours == list(np.array(theirs).flatten())
+
+
+def typed(piece, picture):
+    """A text and the picture behind it as parts of a message; what is empty is no part."""
+    return [
+        *([{"type": "text", "text": piece}] if piece else []),
+        *([{"type": "image", "image": picture}] if picture is not None else []),
+    ]
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -82,15 +80,16 @@ def test_the_number_of_image_tokens_follows_from_the_size_alone(shared_vlm, size
 
 @torch.no_grad()
 def test_batched_answers_are_those_of_one_by_one_and_of_the_stock_loop_from_pixels(vlm):
-    features = vlm.encode([read(view) for view, _ in ASKED])
-    questions = [question for _, question in ASKED]
+    asked = asked_of(vlm)
+    features = FeatureStore(vlm, read).each([views for views, _ in asked])
+    questions = [question for _, question in asked]
     together = generate_answers(vlm, questions, features, Decoding(6))
-    for answer, question, feature, (view, _) in zip(together, questions, features, ASKED, strict=True):
+    for answer, question, feature, (views, _) in zip(together, questions, features, asked, strict=True):
         assert generate_answers(vlm, [question], [feature], Decoding(6)) == [answer]
-        ids = vlm.prompt_ids(question, [SIZES[view.name]])
+        ids = vlm.prompt_ids(question, [SIZES[view.name] for view in views])
         prompt, generated = len(ids), []
         for _ in range(6):
-            logits = vlm.model(**stock_inputs(vlm, (view,), [*ids, *generated], prompt)).logits[0, -1]
+            logits = vlm.model(**stock_inputs(vlm, views, [*ids, *generated], prompt)).logits[0, -1]
             generated.append(int(logits.argmax()))
             if generated[-1] in vlm.family.stops:
                 break
@@ -131,9 +130,9 @@ def test_a_trained_projector_or_tower_gets_the_gradients_of_the_stock_forward(vl
     assert trained
     engine = Engine(vlm, FeatureStore(vlm, read), max_tokens=4096)
     batch = []
-    for view, question in ASKED:
-        sizes = (SIZES[view.name],)
-        batch.append(Branch((view,), tuple(vlm.prompt_ids(question, sizes)), tuple(vlm.answer_ids("yes")), sizes))
+    for views, question in asked_of(vlm)[1:4]:
+        sizes = tuple(SIZES[view.name] for view in views)
+        batch.append(Branch(views, tuple(vlm.prompt_ids(question, sizes)), tuple(vlm.answer_ids("yes")), sizes))
     expected = torch.cat([stock_logprobs(vlm, item) for item in batch])
     theirs = torch.autograd.grad(expected.sum(), trained, allow_unused=True)
     for _ in range(2):

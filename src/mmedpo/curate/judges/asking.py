@@ -60,10 +60,10 @@ class AskedJudge(ABC):
         return self.line.settings.max_tokens + ADVICE_TOKENS
 
     def images(self, example: Example) -> tuple[ChatImage, ...]:
-        """The image of the question, where the endpoint is shown images."""
+        """The images of the question, where the endpoint is shown images."""
         if not self.line.settings.images:
             return ()
-        return (ChatImage(example.image.sha256, partial(_png, self.image_root, example.image.path)),)
+        return tuple(ChatImage(image.sha256, partial(_png, self.image_root, image.path)) for image in example.images)
 
     def dropped(self, example: Example, reason: str, said: Sequence[Exchange[Any]] = ()) -> Verdict:
         """No pair, with the countable reason."""

@@ -40,7 +40,7 @@ class IuXray:
         self.own = own or ReportSettings()
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
-        """Reads one question per study (or per image: data.reports.views=all); default split: official.
+        """Reads one question per study, on one image or all (data.reports.views); default split: official.
 
         R2Gen reports are one text (its findings); of raw reports the sections in data.reports.sections.
 
@@ -108,21 +108,20 @@ def _read_open_i(parsed: Parsed, root: Path, settings: ReportSettings) -> None:
 
 
 def _add(parsed: Parsed, study: str, images: Sequence[str], report: str, split: str, settings: ReportSettings) -> None:
-    shown = list(images) if settings.views == "all" else list(images[:1])
     patient = _PATIENT.match(study)
-    for number, image in enumerate(shown):
-        parsed.add(
-            Question(
-                example_id=f"iu-xray-{study}" + (f"-{number}" if len(shown) > 1 else ""),
-                image=image,
-                question=settings.question,
-                answer=report.strip(),
-                answer_type="report",
-                split=split,
-                patient_id=patient.group(1).upper() if patient else study,
-                tags=(*_TAGS, f"views:{len(images)}"),
-            )
+    parsed.add(
+        Question(
+            example_id=f"iu-xray-{study}",
+            image=images[0],
+            other_images=tuple(images[1:]) if settings.views == "all" else (),
+            question=settings.question,
+            answer=report.strip(),
+            answer_type="report",
+            split=split,
+            patient_id=patient.group(1).upper() if patient else study,
+            tags=(*_TAGS, f"views:{len(images)}"),
         )
+    )
 
 
 def _suffix(folder: Path) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, first_of, yes_no_choices
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
-from mmedpo.data.tabular import FileSettings, TableRow, one_image, read_table_rows, table_files
+from mmedpo.data.tabular import FileSettings, TableRow, images_in, read_table_rows, table_files
+from mmedpo.records import question_text
 from mmedpo.registry import register
 from mmedpo.storage.embedded import BadImage
 from mmedpo.storage.speakers import role_of
@@ -68,7 +69,7 @@ def _add(parsed: Parsed, folder: str, row: TableRow) -> None:
         parsed.drop(row.where, "missing-key", f"{row.where} needs {needed}")
         return
     try:
-        image = one_image(cells.get("image"), folder, parsed.images)
+        images = images_in(cells.get("image") or cells.get("images"), folder, parsed.images)
     except BadImage as bad:
         parsed.drop(row.where, "no-image", f"{row.where}: image holds {bad}")
         return
@@ -80,8 +81,9 @@ def _add(parsed: Parsed, folder: str, row: TableRow) -> None:
         parsed.add(
             Question(
                 example_id=f"llava-med-{_ID.sub('_', qid)[:80]}{place}",
-                image=image,
-                question=question.replace("<image>", "").strip(),
+                image=images[0],
+                other_images=images[1:],
+                question=question_text(question, len(images)),
                 answer=answer,
                 answer_type=kind,
                 split=official_name(split) if split else "",

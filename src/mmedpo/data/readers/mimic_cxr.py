@@ -144,28 +144,31 @@ def _add(
     shown = _choose(images, settings.views)
     if not shown:
         parsed.drop(f"{name}-{study}", "no-frontal-view", f"study {study} has only {', '.join(i.view for i in images)}")
-    for image in shown:
-        tags = ["organ:chest", "modality:xray", *(f"finding:{label}" for label in labels)]
-        if image.view:
-            tags.append(f"view:{image.view.casefold()}")
-        parsed.add(
-            Question(
-                example_id=f"{name}-{study}" + (f"-{image.dicom_id}" if len(shown) > 1 else ""),
-                image=image.path,
-                question=settings.question,
-                answer=answer,
-                answer_type="report",
-                split=image.split,
-                patient_id=f"p{subject}",
-                tags=tuple(tags),
-            )
+        return unread
+    first, *others = shown
+    tags = ["organ:chest", "modality:xray", *(f"finding:{label}" for label in labels)]
+    if first.view:
+        tags.append(f"view:{first.view.casefold()}")
+    parsed.add(
+        Question(
+            example_id=f"{name}-{study}",
+            image=first.path,
+            other_images=tuple(image.path for image in others),
+            question=settings.question,
+            answer=answer,
+            answer_type="report",
+            split=first.split,
+            patient_id=f"p{subject}",
+            tags=tuple(tags),
         )
+    )
     return unread
 
 
 def _choose(images: Sequence[_Image], views: str) -> Sequence[_Image]:
     if views == "all":
-        return images
+        # What the tags say is said of the first; sorting keeps the order of the rest.
+        return sorted(images, key=lambda image: FRONTAL.index(image.view) if image.view in FRONTAL else len(FRONTAL))
     if views == "frontal" and any(image.view for image in images):
         return [image for view in FRONTAL for image in images if image.view == view][:1]
     return images[:1]

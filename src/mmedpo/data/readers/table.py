@@ -13,9 +13,9 @@ from pydantic import Field
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
 from mmedpo.data.choices import LISTS, BadChoices, choices_of, chosen, option_columns, without_letters
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
-from mmedpo.data.tabular import FileSettings, TableRow, one_image, read_table_rows, table_files
+from mmedpo.data.tabular import FileSettings, TableRow, images_in, read_table_rows, table_files
 from mmedpo.errors import ConfigError, DataError, brief, shown
-from mmedpo.records import AnswerType
+from mmedpo.records import AnswerType, question_text
 from mmedpo.registry import register
 from mmedpo.storage.embedded import BadImage, EmbeddedImages
 from mmedpo.storage.splits import official_name, split_told
@@ -34,7 +34,8 @@ class TableSettings(FileSettings):
     columns: dict[str, str] = Field(default_factory=dict)
     """Our name to the table's: image, question, answer, and optionally id, split, answer_type, patient_id, choices.
 
-    Choices may stand in several columns: `Choice A,Choice B`; columns named A, B, C ... are found without a mapping.
+    Images and choices may stand in several columns: `View 1,View 2`; a cell of images may be a list. Columns of choices
+    named A, B, C ... are found without a mapping.
     """
     question: str = ""
     """Asked of every image, where the table has no column of questions."""
@@ -87,8 +88,8 @@ class _Reader:
     table: TableSettings
     parsed: Parsed
     met: set[str] = field(default_factory=set)
-    shown_before: dict[str, str] = field(default_factory=dict)
-    """Id to image, of the rows that hold theirs inside: VLMEvalKit names such a row instead of repeating its image."""
+    shown_before: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Id to images, of the rows that hold theirs inside: VLMEvalKit names such a row instead of repeating its image."""
     options: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,7 +111,7 @@ class _Reader:
             parsed.drop(row.where, "bad-split", f"{row.where}: column {shown(self.columns['split'])} names no split")
             return
         try:
-            image = self._image(cells)
+            images = self._images(cells)
             choices = self._choices(cells)
         except BadImage as bad:
             parsed.drop(row.where, "no-image", f"{row.where}: column {shown(self.columns['image'])} holds {bad}")
@@ -125,19 +126,20 @@ class _Reader:
                 parsed.drop(row.where, "answer-not-among-choices", detail)
                 return
             answer = meant
-        self._add(row, number, image, answer, choices)
+        self._add(row, number, images, answer, choices)
 
-    def _add(self, row: TableRow, number: int, image: str, answer: str, choices: tuple[str, ...]) -> None:
+    def _add(self, row: TableRow, number: int, images: tuple[str, ...], answer: str, choices: tuple[str, ...]) -> None:
         cells = row.value
         told = _TYPES.get((as_text(cells.get(self.columns["answer_type"])) or "").casefold())
         kind = cast(AnswerType, told) if told else "closed" if choices else closed_or_open(answer)
         label = as_text(cells.get(self.columns["id"]))
         split = as_text(cells.get(self.columns["split"])) or self._told(cells) or row.split
-        question = (as_text(cells.get(self.columns["question"])) or "").replace("<image>", "").strip()
+        question = question_text(as_text(cells.get(self.columns["question"])) or "", len(images))
         self.parsed.add(
             Question(
                 example_id=f"{self.name}-{_ID.sub('_', label)[:80]}" if label else f"{self.name}-{number}",
-                image=image,
+                image=images[0],
+                other_images=images[1:],
                 question=question or self.table.question,
                 answer=answer,
                 answer_type=kind,
@@ -150,15 +152,19 @@ class _Reader:
     def _told(self, cells: Mapping[str, Any]) -> str:
         return "" if "split" in self.table.columns else split_told(cells)
 
-    def _image(self, cells: Mapping[str, Any]) -> str:
-        value = cells.get(self.columns["image"])
+    def _images(self, cells: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of the mapped column, or of each of several mapped columns that has any."""
+        name = self.columns["image"]
+        value = cells.get(name)
+        if "image" in self.table.columns and name not in cells and "," in name:
+            value = [held for column in name.split(",") if (held := cells.get(column.strip())) not in (None, "")]
         index = as_text(cells.get("index"))
         if isinstance(value, str) and len(value) <= _LONGEST_INDEX and value in self.shown_before:
             return self.shown_before[value]
-        image = one_image(value, self.table.images, self.parsed.images)
-        if index and image in self.parsed.images.names:
-            self.shown_before.setdefault(index, image)
-        return image
+        images = images_in(value, self.table.images, self.parsed.images)
+        if index and self.parsed.images.names.issuperset(images):
+            self.shown_before.setdefault(index, images)
+        return images
 
     def _choices(self, cells: Mapping[str, Any]) -> tuple[str, ...]:
         """Those of the mapped column or columns; unmapped, of `choices`, `options` ..., or of columns A, B, C ..."""
@@ -181,7 +187,7 @@ class _Reader:
         """Refuses a mapping that the table does not fulfil, and a table without the columns that are needed."""
         mapped = self.table.columns
         for ours, theirs in mapped.items():
-            several = ours == "choices" and theirs not in self.met
+            several = ours in ("choices", "image") and theirs not in self.met
             wanted = [part.strip() for part in theirs.split(",")] if several else [theirs]
             gone = [column for column in wanted if column not in self.met]
             if self.met and gone:
@@ -197,7 +203,7 @@ class _Reader:
             self._check_needed(root)
 
     def _check_needed(self, root: Path) -> None:
-        needed = [ours for ours in ("image", "question", "answer") if self.columns[ours] not in self.met]
+        needed = [ours for ours in ("image", "question", "answer") if not self._there(ours)]
         if self.table.question and "question" in needed:
             needed.remove("question")
         if needed and "conversations" in self.met:
@@ -207,6 +213,9 @@ class _Reader:
                 f"{root}: the table has no column {shown(self.columns[needed[0]])} (it has {self._found()}); "
                 f"map it with data.table.columns.{needed[0]}=COLUMN"
             )
+
+    def _there(self, ours: str) -> bool:
+        return ours in self.table.columns or self.columns[ours] in self.met
 
     def _found(self) -> str:
         return ", ".join(brief(name, 40) for name in sorted(self.met)[:12])

@@ -25,8 +25,8 @@ from mmedpo.data.dataset import (
     as_text,
     find_entry,
 )
-from mmedpo.data.splits import linked
 from mmedpo.errors import DataError
+from mmedpo.linking import linked
 from mmedpo.records import AnswerType, Drop, ErrorType
 from mmedpo.registry import register
 from mmedpo.storage.rows import all_rows

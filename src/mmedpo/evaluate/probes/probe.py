@@ -21,7 +21,7 @@ from mmedpo.config import EvaluateSettings
 from mmedpo.config.groups import Settings
 from mmedpo.errors import ConfigError
 from mmedpo.evaluate.statistics import holm, mean_interval, paired_difference
-from mmedpo.imaging.pictures import read_image_file
+from mmedpo.imaging.pictures import image_files, read_image_file
 from mmedpo.progress import Advance
 from mmedpo.records import Drop, Example, Measurement, ProbePart, ProbeSummary
 from mmedpo.registry import lookup
@@ -71,14 +71,18 @@ class Subject:
     """One line for the user."""
 
     def log_probabilities(self, shown: Sequence[tuple[Path, Example]]) -> list[float]:
-        """log pi of the true answer, nats, summed over it: of each question, shown a picture."""
+        """log pi of the true answer, nats, summed over it: of each question, shown a picture.
+
+        Args:
+            shown: each picture takes the place of the question's first image; its other images stay.
+        """
         from mmedpo.engine import build_branch
 
         vlm = self.engine.vlm
         branches = [
             build_branch(
                 vlm,
-                view,
+                (view, *image_files(self.image_root, example.other_images)),
                 example.question,
                 example.answer,
                 max_length=vlm.context_length,

@@ -48,7 +48,13 @@ class LlavaNext(Family):
 
 @register("family", "llava_onevision")
 class LlavaOneVision(LlavaNext):
-    """Counts follow `LlavaOnevisionModel.pack_image_features`."""
+    """Counts follow `LlavaOnevisionModel.pack_image_features`.
+
+    Of several pictures in a question its processor shows each as one tile, padded to a square, without the tiles it
+    has alone: features of a picture would depend on its neighbours.
+    """
+
+    several = False
 
     def shrunk(self, rows: int, columns: int, side: int) -> tuple[int, int]:
         """At most so many tiles' worth of features (`anyres_max_9`: nine)."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedpo.models.family import Family, Size
+from mmedpo.records import IMAGE_PLACE
 from mmedpo.registry import register
 
 
@@ -20,7 +21,9 @@ class PaliGemma(Family):
     templated = False
 
     def render(self, question: str, images: int) -> str:
-        """As its processor writes it."""
+        """As its processor writes it: images always stand before the text."""
+        if images > 1:
+            question = question.replace(IMAGE_PLACE, "")
         return f"{self.marker * images}{self.tokenizer.bos_token}{question}\n"
 
     def tokenize(self, text: str) -> list[int]:

@@ -83,7 +83,7 @@ def curation(stored: Stored) -> Curation | None:
         CurationCount(
             label=f"{kind} pairs", count=kinds[kind], note="" if kind == "text" and verdicts else _origins(pairs, kind)
         )
-        for kind in ("text", "visual")
+        for kind in ("text", "visual", "answer")
         if kinds[kind]
     ]
     if stored.candidates:

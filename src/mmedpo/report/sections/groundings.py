@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmedpo.errors import MMedPOError
-from mmedpo.grounding.library import heatmap_of
+from mmedpo.grounding.library import apart, heatmap_of
 from mmedpo.grounding.overlay import overlay
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Example, Grounding, PreferencePair
@@ -75,10 +75,8 @@ def groundings(run: Run, stored: Stored) -> Groundings | None:
     note = f"{len(drawn)} of {count(len(marked))} training images with a heatmap, drawn with seed {seed}."
     if without:
         note += f" {count(without)} more have none and give no visual pair."
-    of_image: dict[str, Example] = {}
-    for example in stored.examples.values():
-        of_image.setdefault(example.image.sha256, example)
-    noised = {pair.image.sha256: pair for pair in stored.curated if pair.kind == "visual"}
+    of_image = apart(stored.examples.values())
+    noised = {pair.images[pair.noised_image].sha256: pair for pair in stored.curated if pair.kind == "visual"}
     samples = (_grounding(run, item, of_image.get(item.image_sha256), noised.get(item.image_sha256)) for item in drawn)
     return Groundings(samples=tuple(samples), note=note)
 

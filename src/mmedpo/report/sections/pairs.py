@@ -6,7 +6,7 @@ from mmedpo.records import PreferencePair
 from mmedpo.registry import register
 from mmedpo.report.formatting import count
 from mmedpo.report.parts import Part, Picture
-from mmedpo.report.pictures import shuffled, stored_picture
+from mmedpo.report.pictures import shuffled, stored_picture, stored_pictures
 from mmedpo.report.section import Section
 from mmedpo.report.stored import Stored
 from mmedpo.run import Run
@@ -19,6 +19,8 @@ class PairSample(Part):
 
     pair: PreferencePair
     image: Picture | None = None
+    other_images: tuple[Picture | None, ...] = ()
+    """What is shown behind it."""
     rejected_image: Picture | None = None
     """The noised view of a visual pair."""
     wrong: str = ""
@@ -75,6 +77,12 @@ def _pair(run: Run, stored: Stored, pair: PreferencePair) -> PairSample:
     rejected, missing = None, ""
     if pair.rejected_image_path is not None:
         rejected, missing = stored_picture(run.path, pair.rejected_image_path)
-    image, why = stored_picture(run.image_root, pair.image.path)
-    wrong = [f"judge: {verdict.reason}" if verdict and verdict.reason else "", why, missing]
-    return PairSample(pair=pair, image=image, rejected_image=rejected, wrong="; ".join(part for part in wrong if part))
+    (image, *others), why = stored_pictures(run.image_root, pair.images)
+    wrong = [f"judge: {verdict.reason}" if verdict and verdict.reason else "", *why, missing]
+    return PairSample(
+        pair=pair,
+        image=image,
+        other_images=tuple(others),
+        rejected_image=rejected,
+        wrong="; ".join(part for part in wrong if part),
+    )

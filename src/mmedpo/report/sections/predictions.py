@@ -8,7 +8,7 @@ from mmedpo.records import AnswerType
 from mmedpo.registry import register
 from mmedpo.report.formatting import count
 from mmedpo.report.parts import Measured, Part, Picture
-from mmedpo.report.pictures import shuffled, stored_picture
+from mmedpo.report.pictures import shuffled, stored_pictures
 from mmedpo.report.section import Section
 from mmedpo.report.stored import Stored
 from mmedpo.run import Run
@@ -39,6 +39,8 @@ class PredictionSample(Part):
     answer: str
     answers: tuple[ModelAnswer, ...]
     image: Picture | None = None
+    other_images: tuple[Picture | None, ...] = ()
+    """What is shown behind it."""
     split: str = ""
     error_type: str = ""
 
@@ -112,11 +114,13 @@ def proportional(rose: int, fell: int, places: int) -> tuple[int, int]:
 def _prediction(run: Run, stored: Stored, name: str, values: Mapping[str, float | None]) -> PredictionSample:
     example = stored.examples[name]
     closed = example.answer_type == "closed"
+    (image, *others), _ = stored_pictures(run.image_root, example.images)
     return PredictionSample(
         example_id=name,
         question=example.question,
         answer=example.answer,
-        image=stored_picture(run.image_root, example.image.path)[0],
+        image=image,
+        other_images=tuple(others),
         split=example.split,
         error_type=example.error_type,
         answers=tuple(

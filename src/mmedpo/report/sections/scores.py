@@ -39,10 +39,22 @@ class ScoreSource(Part):
     warnings: tuple[str, ...] = ()
 
 
+class FactorLine(Part):
+    """How much one factor moved the weights."""
+
+    name: str
+    pairs: int
+    lowest: float
+    highest: float
+    moved: float
+    """Mean of |factor - 1|."""
+
+
 class Scores(Part):
     """Clinical relevance scores and weights."""
 
     sources: tuple[ScoreSource, ...] = ()
+    factors: tuple[FactorLine, ...] = ()
     panel: Panel | None = None
     debates: tuple[Debate, ...] = ()
     mode: str = ""
@@ -61,11 +73,12 @@ class ScoresSection(Section[Scores]):
         """None when nothing was scored."""
         found = Scores(
             sources=score_sources(stored),
+            factors=factor_lines(stored),
             panel=panel(stored),
             debates=debates(stored),
             mode=weighting(stored.settings.score),
         )
-        return found if found.sources or found.panel or found.debates else None
+        return found if found.sources or found.factors or found.panel or found.debates else None
 
     def draw(self, part: Scores) -> Mapping[str, object]:
         """Histograms of scores and weights, for every source."""
@@ -106,6 +119,30 @@ def score_sources(stored: Stored) -> tuple[ScoreSource, ...]:
             )
         )
     return tuple(sources)
+
+
+FACTOR_OF = {"text": "clinical relevance", "visual": "tool confidence"}
+"""What the weight of a kind of pair is derived from."""
+
+
+def factor_lines(stored: Stored) -> tuple[FactorLine, ...]:
+    """Every factor that some pair's weight was multiplied by, with how far it moved the weights."""
+    values: dict[str, list[float]] = {}
+    for pair in stored.pairs if stored.settings.score.weights != UNWEIGHTED else ():
+        if pair.kind in FACTOR_OF and pair.weight is not None:
+            values.setdefault(FACTOR_OF[pair.kind], []).append(pair.weight)
+    for row in stored.factors:
+        values.setdefault(row.factor, []).append(row.value)
+    return tuple(
+        FactorLine(
+            name=name,
+            pairs=len(found),
+            lowest=min(found),
+            highest=max(found),
+            moved=sum(abs(value - 1) for value in found) / len(found),
+        )
+        for name, found in values.items()
+    )
 
 
 def _calibration(stored: Stored, kind: str, given: str) -> tuple[str, ...]:

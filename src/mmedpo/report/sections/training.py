@@ -86,11 +86,13 @@ def training(stored: Stored) -> Training | None:
                 "probe_score": "score",
                 "probe_closed_accuracy": "closed accuracy",
                 "probe_open_recall": "open recall",
+                "probe_rouge_l": "ROUGE-L of reports",
             },
         ),
         _panel(log, "Validation log π(y_w)", "per token, nats", {"probe_logprob_per_token": "log π(y_w)"}),
         _panel(log, "Implicit rewards", "batch mean", {"chosen_reward": "chosen", "rejected_reward": "rejected"}),
         _panel(log, "Reward accuracy", "share chosen > rejected", {"reward_accuracy": "accuracy"}),
+        _panel(log, "Put to another image", "share of the pairs", {"contrasted": "share"}),
         _panel(log, "Gradient norm", "before the clip", {"grad_norm": "norm"}),
         _panel(log, "Learning rate", "", {"learning_rate": "rate"}),
     ]

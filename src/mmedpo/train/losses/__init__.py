@@ -4,6 +4,6 @@ Notation of the papers: a(y, x) = log pi(y|x) - log pi_0(y|x); y_w preferred, y_
 the dispreferred side is shown.
 """
 
-from mmedpo.train.losses.loss import Loss, LossOptions, PairValues
+from mmedpo.train.losses.loss import COMPARES, Loss, LossOptions, PairValues, Use, uses_of
 
-__all__ = ["Loss", "LossOptions", "PairValues"]
+__all__ = ["COMPARES", "Loss", "LossOptions", "PairValues", "Use", "uses_of"]

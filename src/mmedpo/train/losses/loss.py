@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
+Use = Literal["reference", "rejected", "other-image", "distributions"]
+"""What a loss needs beside log pi of the preferred answer: log pi_0, the other side, another image of the step, the
+whole next-token distributions of policy and reference."""
+
 
 class PairValues(NamedTuple):
-    """A batch of pairs as numbers. Every tensor is [pairs]; log-probabilities are sums over answer tokens, nats."""
+    """A batch of pairs as numbers. Every tensor is [pairs]; log-probabilities are sums over answer tokens, nats.
+
+    Where a form compares more than two branches, each side is the sum of its own.
+    """
 
     chosen: Tensor
     """a(y_w, x), token weights applied."""
     rejected: Tensor
     """a(y_l, x*), token weights applied."""
     chosen_logprob: Tensor
-    """log pi(y_w | x)."""
+    """log pi(y_w | x), token weights applied."""
     chosen_tokens: Tensor
-    """Tokens of y_w, end-of-sequence included."""
+    """Tokens of y_w that count, end-of-sequence included."""
     family: Tensor
     """Equal for the pairs that share their preferred branch (several negatives of one question)."""
     visual: Tensor
-    """True for a visual pair, False for a text pair."""
+    """True for a visual pair, False for any other."""
     weight: Tensor
-    """s' of Eq. 3."""
+    """s' of Eq. 3, times the factors."""
+    rejected_logprob: Tensor
+    """log pi(y_l | x*), token weights applied."""
+    rejected_tokens: Tensor
+    """Tokens of y_l that count."""
+    other_logprob: Tensor
+    """log pi(y_w | x'), x' another image of the step; not a number where there is none."""
+    answer: Tensor
+    """True for a ground truth alone."""
+    complete: Tensor
+    """True where both sides are there; elsewhere the other numbers of the rejected side are not."""
+    contrasted: Tensor
+    """True where there is an x'."""
+    forward_kl: Tensor
+    """sum over the tokens of y_w that count of KL(pi_0 || pi) of the next token; not a number where not asked for."""
+    reverse_kl: Tensor
+    """The same of KL(pi || pi_0)."""
 
 
 class LossOptions(NamedTuple):
@@ -35,6 +58,16 @@ class LossOptions(NamedTuple):
     """Margin inside the sigmoid."""
     label_smoothing: float = 0.0
     """Assumed share of flipped preferences."""
+    margin: float = 1.0
+    """Nats by which a bounded loss wants the one ahead of the other."""
+    per: Literal["answer", "token"] = "token"
+    """What a likelihood is summed over."""
+    scale: float = 0.5
+    """Share of the rejected reward that counts."""
+    mix: float = 0.5
+    """Share of the forward divergence."""
+    penalty: float = 50.0
+    """Cost of a chosen answer that is less likely than under the reference."""
 
 
 class Loss(Protocol):
@@ -49,3 +82,13 @@ class Loss(Protocol):
 
     def __call__(self, pairs: PairValues, options: LossOptions) -> Tensor:
         """[pairs] the loss of each pair, without weight."""
+
+
+COMPARES: frozenset[Use] = frozenset({"reference", "rejected"})
+"""What a loss uses that does not say it in `uses`: both sides, and the reference."""
+
+
+def uses_of(loss: Loss) -> frozenset[Use]:
+    """What a loss needs; a class may say less, or other, than `COMPARES` as `uses: ClassVar[frozenset[Use]]`."""
+    found: frozenset[Use] = getattr(loss, "uses", COMPARES)
+    return found

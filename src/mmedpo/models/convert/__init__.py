@@ -1,0 +1,1 @@
+"""Checkpoints in their authors' own layout, rewritten as `transformers` reads them: `mmedpo convert`."""

@@ -1,0 +1,70 @@
+"""Tables of a study: arms laid over a dataset, a quick look, arms that ask a language model."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pytest
+
+from mmedpo.config import load_settings
+from mmedpo.errors import ConfigError
+from mmedpo.pipeline.grid import QUICK_PHANTOM, Table, load_table, recipe_of
+
+TABLES = sorted(item.name.removesuffix(".yaml") for item in (resources.files("mmedpo.recipes") / "tables").iterdir())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_arm_of_a_shipped_table_is_a_recipe_that_loads(name: str) -> None:
+    table = load_table(name).over("phantom", ["chat.endpoints.judge.model=m"])
+    told = set()
+    for recipe in table.arms.values():
+        overrides = [*table.settings, *table.quick().settings, *QUICK_PHANTOM]
+        if recipe in ("phantom-self-rewarding", "phantom-sima"):
+            endpoint = 'chat.endpoints={%s: {base_url: "http://127.0.0.1:1/v1", model: m, temperature: 0.7}}'
+            asked = "critic" if recipe.endswith("sima") else "judge"
+            overrides.append(endpoint % asked)
+        try:
+            settings = load_settings(recipe, overrides)
+        except ConfigError as error:
+            assert "endpoint" in str(error), recipe  # noqa: PT017
+            continue
+        told.add(settings.model_dump_json(exclude={"description"}))
+    # Two names of one and the same run would be one arm.
+    assert len(told) >= len(table.arms) - 2
+
+
+def test_a_method_is_laid_over_any_dataset() -> None:
+    assert recipe_of("phantom", "dpo") == "phantom-dpo"
+    assert recipe_of("phantom", "mmedpo") == "phantom-mmedpo"
+    assert recipe_of("vqa-rad", "mmedpo") == "vqa-rad"
+    assert recipe_of("vqa-rad", "dpo-after-sft") == "vqa-rad-dpo-after-sft"
+    assert recipe_of("anything", "vqa-rad-released") == "vqa-rad-released"
+    with pytest.raises(ConfigError, match="no recipe of 'dop' on 'phantom'"):
+        recipe_of("phantom", "dop")
+
+
+TABLE = Table(
+    description="d",
+    seeds=(0, 1, 2),
+    selection_seed=0,
+    learning_rates=(1e-4, 2e-4, 5e-4),
+    arms={"a": "mmedpo", "b": "dpo"},
+    asking={"c": "self-rewarding"},
+)
+
+
+def test_arms_that_ask_run_where_endpoints_are_given_and_are_told_of_where_not() -> None:
+    without = TABLE.over("phantom", [])
+    assert list(without.arms) == ["a", "b"]
+    assert without.caveats[-1].startswith("c: not run, they ask a language model")
+    asking = TABLE.over("phantom", ["chat.endpoints.x.model=m"])
+    assert asking.arms["c"] == "phantom-self-rewarding"
+    assert asking.caveats == ()
+
+
+def test_runs_are_counted_once_and_a_quick_look_has_one_seed_and_rate() -> None:
+    # Two arms at three rates on the selection seed, and both on two further seeds.
+    assert TABLE.over("phantom", []).runs() == 2 * 3 + 2 * 2
+    quick = TABLE.over("phantom", []).quick()
+    assert (quick.seeds, quick.learning_rates, quick.runs()) == ((0,), (2e-4,), 2)
+    assert "no result" in quick.caveats[0]
