@@ -10,12 +10,12 @@ from PIL import Image
 
 from mmedpo.config import validate_settings
 from mmedpo.curate import stage as curation
-from mmedpo.curate.pairs import visual_pair
+from mmedpo.curate.pairs import answer_pair, text_pair, visual_pair
 from mmedpo.curate.stage import curate
 from mmedpo.errors import CurationError
 from mmedpo.grounding.library import about, apart
 from mmedpo.imaging.pictures import views_of
-from mmedpo.records import Box, Example, Grounding, ImageRef, NoiseSpec
+from mmedpo.records import Box, Example, Grounding, ImageRef, NoiseSpec, Verdict
 from mmedpo.run import BASE, open_run
 
 
@@ -82,6 +82,17 @@ def test_what_a_question_says_of_its_lesion_is_said_of_its_first_image(tmp_path)
     (_, lateral) = apart([question("e", 1, 2, **told)]).values()
     assert (lateral.boxes, lateral.annotated, lateral.mask_path) == ((), False, None)
     assert (about(lateral, settings).organ, about(lateral, settings).view) == ("chest", "untold")
+
+
+def test_every_kind_of_pair_shows_what_its_question_shows():
+    asked = question("e", 1, 2)
+    picked = Verdict(example_id="e", judge="j", outcome="picked", rejected="no", error_type="other")
+    for pair in (
+        text_pair(asked, picked),
+        answer_pair(asked),
+        visual_pair(asked, marked(2, 0.5), NoiseSpec(), "n.png"),
+    ):
+        assert pair.images == asked.images, pair.kind
 
 
 def test_a_grounding_of_another_image_makes_no_pair():

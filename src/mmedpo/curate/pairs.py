@@ -40,6 +40,7 @@ def answer_pair(example: Example) -> PreferencePair:
         example_id=example.example_id,
         kind="answer",
         image=example.image,
+        other_images=example.other_images,
         question=example.question,
         chosen=example.answer,
         rejected="",

@@ -28,7 +28,7 @@ ALWAYS = ("huatuo-iu-xray",)
 def small(recipe, checkpoint, root):
     """The recipe where its model, its servers and the files of its visual tool are not at hand.
 
-    What decides the method stays: weights, objective, batch, grouping, adapter, schedule, views.
+    What decides the method stays: weights, objective, batch, grouping, schedule, views.
     """
     raw = read_recipe(recipe)
     raw["model"] = {"name": str(checkpoint), "device": "cpu"}
@@ -39,6 +39,7 @@ def small(recipe, checkpoint, root):
     raw["ground"] = {"tool": "patch-probe"}
     raw["curate"]["max_new_tokens"] = raw["evaluate"]["max_new_tokens"] = 4
     raw["train"] |= {"epochs": 1, "watch": {"every": 1, "questions": 2, "collapse_drop": 0.001}}
+    raw["train"]["lora"] = {"rank": 8, "alpha": 16}  # no layer of the small model is as wide as the paper's rank
     raw["engine"] = {"packing": "strict"}
     raw["evaluate"] |= {"bootstrap_samples": 200, "probes": {"lesion-reliance": None}}
     return validate_settings(raw, recipe)
