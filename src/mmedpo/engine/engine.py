@@ -243,7 +243,11 @@ class Engine:
         return ("packed", "dense") if alike or self.vlm.family.masks_by_kind else ("packed",)
 
     def compare(self, branches: Sequence[Branch]) -> Agreement:
-        """Log-probabilities and gradients of the current form against plain sequences, on a few parameters."""
+        """Log-probabilities and gradients of the current form against plain sequences, on a few parameters.
+
+        Without dropout, which would draw other neurons for each; training turns it on again.
+        """
+        self.vlm.model.eval()
         trained = [p for p in self.vlm.model.parameters() if p.requires_grad]
         # A few of them, from the first layer to the last: all would need a second copy of every gradient.
         # An odd step, for an adapter's halves alternate, and one of them has no gradient at the start.

@@ -80,7 +80,7 @@ def read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, An
         close = difflib.get_close_matches(str(recipe)[:LONGEST_NAME], shipped_recipes(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(
-            f"unknown recipe {shown(str(recipe))}; {hint}Shipped: {', '.join(_files())}, and every method over them, "
+            f"unknown recipe {shown(str(recipe))}; {hint}shipped: {', '.join(_files())}, and every method over them, "
             "as in phantom-irpo (`mmedpo recipes` lists all); or a .yaml file"
         )
     raw = read_yaml(text, name)
