@@ -174,12 +174,9 @@ def runs(draw: st.DrawFn) -> RunSettings:
         speakers = str(changed.get("score", "")) + str(changed.get("curate", ""))
         spoken = [point for point in ("m", "a.b") if f":{point}'" in speakers]
         if spoken:
-            changed["chat"] = raw.get("chat") or {
-                "endpoints": {point: draw(group(EndpointSettings)) for point in spoken}
-            }
-            changed["chat"]["endpoints"] = {
-                point: changed["chat"]["endpoints"].get(point) or draw(group(EndpointSettings)) for point in spoken
-            }
+            known = raw.get("chat", {}).get("endpoints", {})
+            points = {point: known.get(point) or draw(group(EndpointSettings)) for point in spoken}
+            changed["chat"] = {"endpoints": points}
         try:
             RunSettings.model_validate(changed)
         except ValidationError:

@@ -42,7 +42,7 @@ def folders(tmp_path: Path) -> dict[str, list[Path]]:
 
 def written(folders: dict[str, list[Path]], out: Path) -> tuple[str, dict]:
     chosen = {arm: (1e-4, {1e-4: "0.5"}) for arm in folders}
-    write_study("table", "A study.", folders, chosen, [], [], out)
+    write_study("table", "A study.", "mmedpo reproduce table", folders, chosen, [], out)
     return (out / "table.md").read_text(), json.loads((out / "table.json").read_text())
 
 

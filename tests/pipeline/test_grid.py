@@ -8,7 +8,7 @@ import pytest
 
 from mmedpo.config import load_settings
 from mmedpo.errors import ConfigError
-from mmedpo.pipeline.grid import QUICK_PHANTOM, Table, load_table, recipe_of
+from mmedpo.pipeline.grid import QUICK_PHANTOM, Table, load_table, recipe_of, study
 
 TABLES = sorted(item.name.removesuffix(".yaml") for item in (resources.files("mmedpo.recipes") / "tables").iterdir())
 
@@ -68,3 +68,12 @@ def test_runs_are_counted_once_and_a_quick_look_has_one_seed_and_rate() -> None:
     quick = TABLE.over("phantom", []).quick()
     assert (quick.seeds, quick.learning_rates, quick.runs()) == ((0,), (2e-4,), 2)
     assert "no result" in quick.caveats[0]
+
+
+def test_a_study_tells_the_command_that_makes_it_again() -> None:
+    quick = study("table3", "phantom", True, ["train.beta=0.5"])
+    assert quick.command == "mmedpo reproduce table3 --quick --set train.beta=0.5"
+    assert (quick.name, quick.overrides[-1]) == ("table3-quick", "train.beta=0.5")
+    assert set(QUICK_PHANTOM) < set(quick.overrides)
+    other = study("table3", "vqa-rad", False, [])
+    assert (other.name, other.command) == ("table3-vqa-rad", "mmedpo reproduce table3 --dataset vqa-rad")

@@ -33,5 +33,5 @@ def reproduce(
     from mmedpo.pipeline.grid import run_table, study
     from mmedpo.progress import LineReporter
 
-    name, plan, overrides = study(table, dataset, quick, settings or [])
-    print(f"wrote {run_table(name, plan, runs, out, max(jobs, 1), overrides, LineReporter())}")
+    wanted = study(table, dataset, quick, settings or [])
+    print(f"wrote {run_table(wanted, runs, out, max(jobs, 1), LineReporter())}")

@@ -52,6 +52,8 @@ _ROLE = re.compile(
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFAFF]")
 _LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
+_HOLLOW = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}")
+"""Brackets around what was taken out."""
 _SENTENCE = re.compile(r"(?:[^;!?\n.]|\.(?=\d))*(?:[;!?\n.]+|$)")
 _FRESH = re.compile(r"(?:\b[a-z]\w*|\d|[)}\]\"=*`])\s+(?=[A-Z][a-z]*[,:\s]+\w)")
 _PIECE_MARK = re.compile(r"[,:()\[\]\"“”—]|\s-+\s")
@@ -186,6 +188,8 @@ def _cleaned(text: str, shared: frozenset[str]) -> _Sentence:
     left = text
     for start, end in reversed(spans):
         left = left[:start] + " " + left[end:]
+    if spans:
+        left = _HOLLOW.sub(" ", left)
     left = _without_pieces(left, shared, bool(spans))
     return _Sentence(text, left, bool(spans) or left != text, {w.kind for w in talk_words(left)})
 

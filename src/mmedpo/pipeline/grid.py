@@ -95,33 +95,42 @@ class Job:
         return f"{self.recipe}-seed{self.seed}-lr{self.rate:g}"
 
 
-def run_table(
-    name: str, plan: Table, runs: Path, out: Path, jobs: int, settings: Sequence[str], reporter: Reporter
-) -> Path:
+@dataclass(frozen=True)
+class Study:
+    """A table over a dataset."""
+
+    name: str
+    """Of the folder of its runs, and of what is written."""
+    plan: Table
+    """What it compares; its arms are recipes."""
+    overrides: tuple[str, ...]
+    """Settings of every arm."""
+    command: str
+    """What makes it again."""
+
+
+def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter) -> Path:
     """Runs every arm over its seeds and writes the table; goes on where it stopped.
 
     The learning rate of each arm is the one with the best validation probe on the selection seed; a
     rate at which training collapses is out. Every arm has the same grid and the same budget.
 
     Args:
-        name: name of the table: of its folder of runs, and of what is written.
-        plan: arms, seeds, grid.
+        study: what is compared.
         runs: folder that holds the run folders.
         out: folder for `NAME.md` and `NAME.json`.
         jobs: runs at a time; each gets its share of the cores.
-        settings: overrides for every arm.
         reporter: progress.
 
     Returns:
         The written page.
     """
-    folder = runs / name
-    overrides = [*plan.settings, *settings]
+    plan, folder = study.plan, runs / study.name
     reporter.message(
         f"{len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.learning_rates)} learning rates: "
         f"{plan.runs()} runs, {jobs} at a time; finished ones are not run again"
     )
-    runner = _Runner(folder, overrides, jobs, reporter)
+    runner = _Runner(folder, [*plan.settings, *study.overrides], jobs, reporter)
     first = next(iter(plan.arms.items()))
     shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
     runner.all(shared, until="score")
@@ -142,22 +151,25 @@ def run_table(
         )
     gone = "training collapsed with seed {}; the arm is not in the tables"
     notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
-    write_study(name, plan.description, folders, chosen, overrides, [*plan.caveats, *notes], out)
-    return out / f"{name}.md"
+    write_study(study.name, plan.description, study.command, folders, chosen, [*plan.caveats, *notes], out)
+    return out / f"{study.name}.md"
 
 
-def study(table: str, dataset: str, quick: bool, overrides: Sequence[str]) -> tuple[str, Table, list[str]]:
-    """A table over a dataset: the name of its runs and pages, what it compares, and the overrides of every arm.
+def study(table: str, dataset: str, quick: bool, overrides: Sequence[str]) -> Study:
+    """A shipped table or one of the user's, over a dataset.
 
     Raises:
         ConfigError: as `load_table` and `recipe_of`.
     """
     plan, name = load_table(table).over(dataset, overrides), Path(table).stem
+    command = f"mmedpo reproduce {table}"
     if dataset not in ("phantom", name):
-        name = f"{name}-{dataset}"
+        name, command = f"{name}-{dataset}", f"{command} --dataset {dataset}"
+    given = "".join(f" --set {override}" for override in overrides)
     if not quick:
-        return name, plan, list(overrides)
-    return f"{name}-quick", plan.quick(), [*(QUICK_PHANTOM if dataset == "phantom" else ()), *overrides]
+        return Study(name, plan, tuple(overrides), command + given)
+    small = QUICK_PHANTOM if dataset == "phantom" else ()
+    return Study(f"{name}-quick", plan.quick(), (*small, *overrides), f"{command} --quick{given}")
 
 
 def load_table(table: str) -> Table:

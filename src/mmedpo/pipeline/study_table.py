@@ -30,9 +30,9 @@ Chosen = Mapping[str, tuple[float, Mapping[float, str]]]
 def write_study(
     name: str,
     description: str,
+    command: str,
     folders: Mapping[str, Sequence[Path]],
     chosen: Chosen,
-    overrides: Sequence[str],
     notes: Sequence[str],
     out: Path,
 ) -> None:
@@ -50,7 +50,7 @@ def write_study(
         cells += study_cells(split, base, arms, samples)
         contrasts += study_contrasts(split, arms, leader, samples)
     parts = [
-        _head(name, description, settings, overrides, len(first)),
+        _head(description, command, settings, len(first)),
         *notes,
         _rates(chosen),
         *[_split_table(split, cells) for split in settings.evaluate.splits],
@@ -89,12 +89,11 @@ def _rows(folders: Sequence[Path], name: str, probe: Probe[Any], model: str) -> 
     return [read_table(folder / measured_by(name, model), probe.record) for folder in folders]
 
 
-def _head(name: str, description: str, settings: RunSettings, overrides: Sequence[str], seeds: int) -> str:
-    given = "".join(f" --set {override}" for override in overrides)
+def _head(description: str, command: str, settings: RunSettings, seeds: int) -> str:
     versions = ", ".join(f"{package} {version(package)}" for package in ("mmedpo", "torch", "transformers", "peft"))
     return (
         f"# {description.rstrip('.')}\n\n"
-        f"Command: `mmedpo reproduce {name}{given}`. Versions: {versions}. {seeds} seeds; every arm has the same "
+        f"Command: `{command}`. Versions: {versions}. {seeds} seeds; every arm has the same "
         f"training questions, the same learning-rate grid and the same number of passes ({settings.train.epochs:g}); "
         "rate and stopping are chosen on the validation split. Protocol "
         f"`{settings.evaluate.protocol}`. Differences are paired by question; 95 % intervals by a bootstrap over "
