@@ -54,6 +54,8 @@ def test_every_other_protocol_and_the_reading_aids_are_told(full: Run) -> None:
     assert "always giving the most frequent closed answer would score 55.0 %" in text
     assert "answered with yes: base 90.0 %, tuned 50.0 %; the truth is yes in 40.0 %" in text
     assert "10,000 resamples" in text
+    # The interval 0.1 to 0.4 has a standard error of 0.3 / 3.92; 1.96 + 0.84 of them are 21.4 points.
+    assert "shown eight times of ten, percentage points: closed accuracy 21.4." in text
 
 
 def test_metrics_nobody_measured_are_absent() -> None:

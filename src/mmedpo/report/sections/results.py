@@ -122,11 +122,30 @@ def results(evaluation: Evaluation) -> Results:
         notes=(
             "The intervals cover the chance in which test images were drawn. A run has one training seed; what another "
             "seed would change is not in them.",
+            *_power(evaluation, first),
             *(note for scores in evaluation.splits for note in _answer_rates(scores)),
             *(note for scores in evaluation.splits for note in _findings(scores)),
             *(note for scores in evaluation.splits for note in _other_protocols(scores)),
         ),
     )
+
+
+def _power(evaluation: Evaluation, split: str) -> list[str]:
+    """How large a true difference must be to be shown eight times of ten: (z_0.975 + z_0.8) standard errors.
+
+    The standard error is that of the interval found, so the line speaks of this test set and these two models.
+    """
+    visible = {
+        LABELS[item.metric]: 2.8 / 3.92 * (item.high - item.low)
+        for item in evaluation.differences
+        if item.split == split and item.model == evaluation.models[-1] and item.high > item.low
+    }
+    if not visible:
+        return []
+    told = ", ".join(f"{name} {number(100 * value)}" for name, value in visible.items())
+    return [
+        f"{split}: a true difference of about this size would be shown eight times of ten, percentage points: {told}."
+    ]
 
 
 def _key(split: str, metric: str) -> str:
