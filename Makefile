@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # Rooms whose tests load no model and start no server.
-PURE := $(addprefix tests/,clinical storage run grounding imaging report evaluate lint score/test_debate.py score/test_weights.py)
+PURE := $(addprefix tests/,clinical storage imaging report evaluate lint score/test_debate.py score/test_weights.py)
 
 .PHONY: install demo check test test-long lint bench clean
 
