@@ -192,6 +192,15 @@ def test_files_of_several_programs_become_columns_of_one_comparison(tmp_path: Pa
     assert "weak against ours" in (tmp_path / "runs/answers/report.html").read_text()
 
 
+def test_the_run_keeps_its_name_inside_the_folder_of_runs(tmp_path: Path) -> None:
+    command = ["evaluate", "--predictions", "a.json", "--data", "phantom-mmedpo", "--runs", str(tmp_path / "runs")]
+    (tmp_path / "a.json").write_text("[]")
+    command[2] = str(tmp_path / "a.json")
+    done = CliRunner().invoke(app, [*command, "--name", "../outside"])
+    assert "is no name of a folder inside" in str(done.exception)
+    assert not (tmp_path / "outside").exists()
+
+
 def test_neither_or_both_is_refused() -> None:
     for command in (["evaluate"], ["evaluate", "--data", "vqa-rad"], ["evaluate", "runs/x", "--predictions", "a.json"]):
         done = CliRunner().invoke(app, command)

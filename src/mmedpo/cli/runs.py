@@ -173,8 +173,9 @@ def evaluate(
             _stage(folder, stage)
     elif folder is None and predictions and data:
         from mmedpo.config import load_answers
+        from mmedpo.run.opening import run_folder
 
-        run_to_report(load_answers(data, predictions, settings or ()), runs / name)
+        run_to_report(load_answers(data, predictions, settings or ()), run_folder(runs, name))
     else:
         raise ConfigError("give a run folder, or both --predictions FILE and --data RECIPE; see mmedpo evaluate --help")
 
