@@ -80,3 +80,11 @@ def test_stored_scores_are_what_is_compared(folders, tmp_path: Path) -> None:
     (folders["better"][0] / SCORES).unlink()
     with pytest.raises(RunFolderError, match=r"scores\.parquet is missing"):
         written(folders, tmp_path)
+
+
+def test_a_rate_at_the_edge_of_the_grid_is_told(folders, tmp_path: Path) -> None:
+    grid = {1e-4: "0.5", 2e-4: "0.6", 5e-4: "0.4"}
+    chosen = {arm: (2e-4 if number else 1e-4, grid) for number, arm in enumerate(folders)}
+    write_study("table", "A study.", "mmedpo reproduce table", folders, chosen, [], tmp_path)
+    first = next(iter(folders))
+    assert f"beyond which a better rate may lie: {first}.\n" in (tmp_path / "table.md").read_text()

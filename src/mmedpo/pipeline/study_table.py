@@ -113,6 +113,9 @@ def _rates(chosen: Chosen) -> str:
     ]
     for arm, (rate, shown) in chosen.items():
         lines.append(f"| {arm} | {' | '.join(shown[r] for r in rates)} | {rate:g} |")
+    edge = [arm for arm, (rate, _) in chosen.items() if len(rates) > 1 and rate in (min(rates), max(rates))]
+    if edge:
+        lines += ["", f"At the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."]
     return "\n".join(lines)
 
 
