@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmedpo.config import AssumeSettings, GroundSettings, Settings, tool_settings
+from mmedpo.errors import RunFolderError, brief
 from mmedpo.grounding.grounder import UNKNOWN, About, Grounder, Region
 from mmedpo.imaging import pictures
 from mmedpo.records import Box, Example, Grounding
@@ -101,9 +102,22 @@ def read_mask(image_root: Path, example: Example) -> np.ndarray | None:
 
 
 def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:
-    """Reads a stored heatmap, float32 [H, W]."""
+    """Reads a stored heatmap, float32 [H, W].
+
+    Raises:
+        RunFolderError: the file is damaged, or is none.
+    """
     assert grounding.heatmap_path is not None
-    return np.asarray(np.load(run.file(grounding.heatmap_path), allow_pickle=False))
+    path = run.file(grounding.heatmap_path)
+    try:
+        heatmap = np.load(path, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header raises whatever the parsers below raise
+        raise RunFolderError(f"{path} is no heatmap ({brief(str(error), 80)}); run `ground` again") from error
+    if not isinstance(heatmap, np.ndarray) or heatmap.ndim != 2 or heatmap.dtype != np.float32:
+        raise RunFolderError(f"{path} is no heatmap (float32 with two axes); run `ground` again")
+    return heatmap
 
 
 def by_image(groundings: Sequence[Grounding]) -> dict[str, Grounding]:

@@ -88,7 +88,7 @@ def load(path: Path) -> Queries:
     try:
         with np.load(path, allow_pickle=False) as content:
             names, embeddings = content["names"], content["embeddings"].astype(np.float32)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise GroundingError(f"queries {path} cannot be read; make them with `mmedpo ground queries`") from error
     if names.ndim != 1 or not len(names) or embeddings.shape != (len(names), TEXT_WIDTH):
         raise GroundingError(f"queries {path} have shape {list(embeddings.shape)}; allowed: [entities, {TEXT_WIDTH}]")
