@@ -52,8 +52,12 @@ _ROLE = re.compile(
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFAFF]")
 _LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
-_HOLLOW = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}")
-"""Brackets around what was taken out."""
+_MARK = re.compile(r"[^\w\s.!?,;:]")
+"""What may stand around words: brackets, quotes, stars, dashes. No mark that parts statements."""
+_DANGLING = re.compile(r"^[\s–—-]*[–—-](?=\s)|(?<=\s)[–—-][\s–—-]*$")
+"""Dashes at an end of a sentence that was cut there: they joined what was taken out."""
+_UNDERLINE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
+"""Underscores around words, which are emphasis; inside a word they are part of it."""
 _SENTENCE = re.compile(r"(?:[^;!?\n.]|\.(?=\d))*(?:[;!?\n.]+|$)")
 _FRESH = re.compile(r"(?:\b[a-z]\w*|\d|[)}\]\"=*`])\s+(?=[A-Z][a-z]*[,:\s]+\w)")
 _PIECE_MARK = re.compile(r"[,:()\[\]\"“”—]|\s-+\s")
@@ -159,7 +163,7 @@ def _without_markup(text: str, shared: frozenset[str]) -> str:
     for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _VALUE):
         rest = pattern.sub("\n", text)
         text = rest if words(rest) else text
-    text = _ROLE.sub("\n", _TAG.sub("\n", text))
+    text = _ROLE.sub("\n", _TAG.sub("\n", _UNDERLINE.sub(" ", text)))
     latin = _latin(text)
     return latin if words(latin) else text
 
@@ -183,15 +187,23 @@ def _cleaned(text: str, shared: frozenset[str]) -> _Sentence:
     """Step 2 for one sentence."""
     said = _said(text, shared)
     if said is not None:
-        return _Sentence(text, said, True)
+        return _Sentence(text, _DANGLING.sub(" ", said), True)
     spans = _commands(text, shared)
     left = text
     for start, end in reversed(spans):
-        left = left[:start] + " " + left[end:]
-    if spans:
-        left = _HOLLOW.sub(" ", left)
+        start, end = _wrapped(left, start, end)
+        left = _DANGLING.sub(" ", left[:start] + " " + left[end:])
     left = _without_pieces(left, shared, bool(spans))
     return _Sentence(text, left, bool(spans) or left != text, {w.kind for w in talk_words(left)})
+
+
+def _wrapped(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span with the marks that stand on both sides of it: without it they would be around nothing."""
+    while True:
+        before, after = len(text[:start].rstrip()), len(text) - len(text[end:].lstrip())
+        if not (before and after < len(text) and _MARK.match(text[before - 1]) and _MARK.match(text[after])):
+            return start, end
+        start, end = before - 1, after + 1
 
 
 def _said(text: str, shared: frozenset[str]) -> str | None:
