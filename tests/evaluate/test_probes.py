@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from PIL import Image
 from mmedpo.config import EvaluateSettings
 from mmedpo.data.phantom.dataset import write_phantoms
 from mmedpo.data.phantom.priors import BALANCED_PRIORS
-from mmedpo.evaluate.probes import Probe, Workplace, probes_of
+from mmedpo.evaluate.probes import Probe, Subject, Workplace, probes_of
+from mmedpo.evaluate.probes.another_patient import Others
 from mmedpo.evaluate.probes.mirrored_side import one_sided, turned
+from mmedpo.evaluate.stage import prepared_of
 from mmedpo.imaging.images import read_image
 from mmedpo.progress import Silent
 from mmedpo.records import Example, ProbePart
@@ -24,16 +27,18 @@ NAMES = ("blank-image", "another-patient", "mirrored-side", "hallucinated-twin")
 Belief = Callable[[Path, Example], float]
 
 
-class Constructed:
+@dataclass(frozen=True)
+class Constructed(Subject):
     """Stands in front of a probe as a model of the run does."""
 
-    model = "m"
-
-    def __init__(self, root: Path, folder: Path, belief: Belief) -> None:
-        self.image_root, self.folder, self.belief = root, folder, belief
+    belief: Belief
 
     def log_probabilities(self, shown: Sequence[tuple[Path, Example]]) -> list[float]:
         return [self.belief(path, example) for path, example in shown]
+
+
+def constructed(root: Path, folder: Path, belief: Belief) -> Constructed:
+    return Constructed("m", None, root, folder, print, belief)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def headline(
     place = Workplace(root, folder, "predict-base", Silent().track)
     prepared = probe.prepare(place, examples)
     assert len(prepared.examples) >= 10
-    rows = probe.measure(Constructed(root, folder, belief), prepared.examples)  # type: ignore[arg-type]
+    rows = probe.measure(constructed(root, folder, belief), prepared.examples)
     summary = probe.summarise(name, {"m": rows}, "test", 500)
     assert summary is not None
     part = summary.part(probe.headline, "m")
@@ -104,7 +109,7 @@ def test_the_control_of_another_patient_is_zero_for_a_model_that_sees(
     root, examples = world
     probe = probes_of(EvaluateSettings.model_validate({"probes": {"another-patient": {}}}))["another-patient"]
     prepared = probe.prepare(Workplace(root, tmp_path, "predict-base", Silent().track), examples)
-    rows = probe.measure(Constructed(root, tmp_path, seeing(root, examples)), prepared.examples)  # type: ignore[arg-type]
+    rows = probe.measure(constructed(root, tmp_path, seeing(root, examples)), prepared.examples)
     values = probe.values(rows)
     assert set(values["alike"].values()) == {0.0}
     assert {round(value, 6) for value in values["differing"].values()} == {5.9}
@@ -135,3 +140,30 @@ def test_questions_of_sides_are_those_whose_answer_alone_names_one(world: tuple[
     }
     for (question, answer), wanted in asked.items():
         assert one_sided(example.model_copy(update={"question": question, "answer": answer})) is wanted
+
+
+def test_others_are_asked_the_same_words_and_are_other_patients(world: tuple[Path, list[Example]]) -> None:
+    one = next(item for item in world[1] if item.answer_type != "report")
+
+    def asked(name: str, patient: str, answer: str, question: str = "Is there a mass?") -> Example:
+        told = {"example_id": name, "patient_id": patient, "answer": answer, "question": question}
+        return one.model_copy(update=told)
+
+    mine = asked("a", "p", "Yes")
+    own_patient, other_words = asked("b", "p", "no"), asked("c", "q", "no", "Is there a nodule?")
+    assert Others([mine, own_patient, other_words]).of(mine) == (None, None)
+    differing, alike = asked("d", "q", "No."), asked("e", "r", "yes.", "is there a MASS")
+    assert Others([mine, own_patient, other_words, differing, alike]).of(mine) == (differing, alike)
+
+
+def test_a_question_on_several_images_is_counted_where_a_probe_changes_all_that_is_shown(
+    world: tuple[Path, list[Example]], tmp_path: Path
+) -> None:
+    one, two, *_ = [item for item in world[1] if item.answer_type != "report"]
+    both = two.model_copy(update={"other_images": (one.image,)})
+    settings = EvaluateSettings.model_validate({"probes": {"blank-image": {}}})
+    place = Workplace(world[0], tmp_path, "predict-base", Silent().track)
+    prepared = prepared_of(probes_of(settings)["blank-image"], place, [one, both])
+    assert prepared.examples == [one]
+    assert [(drop.item, drop.reason) for drop in prepared.drops] == [(two.example_id, "several-images")]
+    assert probes_of(EvaluateSettings())["lesion-reliance"].several

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
 from mmedpo.evaluate.joining import join_answers
-from mmedpo.evaluate.probes import Probe, Workplace, prober, probes_of
+from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
 from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.models.checkpoints import model_identity
@@ -137,7 +137,7 @@ def _probe(run: Run, model: str) -> list[Drop]:
     drops: list[Drop] = []
     for name, probe in probes_of(run.settings.evaluate).items():
         place = Workplace(run.image_root, run.work_folder / "probes" / name, run.current, run.track)
-        prepared = probe.prepare(place, examples)
+        prepared = prepared_of(probe, place, examples)
         # All at once: packed together, questions of one image cost least, and the numbers depend on no chunk.
         size = max(len(prepared.examples), 1)
         probing = partial(prober, run, model, name, place.folder)
@@ -147,6 +147,16 @@ def _probe(run: Run, model: str) -> list[Drop]:
         run.write(measured_by(name, model), probe.record, rows)
         drops += prepared.drops
     return drops
+
+
+def prepared_of(probe: Probe[Any], place: Workplace, examples: Sequence[Example]) -> Prepared:
+    """What a probe will ask; questions on several images are counted where it changes all that is shown."""
+    if probe.several:
+        return probe.prepare(place, examples)
+    prepared = probe.prepare(place, [example for example in examples if not example.other_images])
+    several = [example for example in examples if example.other_images]
+    drops = [Drop(stage=place.stage, item=example.example_id, reason="several-images") for example in several]
+    return Prepared(prepared.examples, (*drops, *prepared.drops))
 
 
 def evaluate(run: Run) -> Evaluation:

@@ -48,38 +48,42 @@ class AnotherPatient(Probe[Swapped]):
     options = SampleSettings
 
     def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
-        """Questions that are asked of patients with the same and with another truth."""
-        partners = partners_of(examples)
-        questions = [example for example in examples if example.answer_type != "report"]
-        asked = self.sample([example for example in questions if example.example_id in partners])
-        drops = [
-            Drop(stage=place.stage, item=example.example_id, reason="no-patients-with-another-and-the-same-truth")
-            for example in questions
-            if example.example_id not in partners
-        ]
-        chosen = {example.example_id: partners[example.example_id] for example in asked}
+        """Questions that are asked of patients with another and with the same truth."""
+        others = Others(examples)
+        lonely: list[Drop] = []
+
+        def usable(example: Example) -> bool:
+            if None not in others.of(example):
+                return True
+            reason = "no-patients-with-another-and-the-same-truth"
+            lonely.append(Drop(stage=place.stage, item=example.example_id, reason=reason))
+            return False
+
+        asked = self.sample(examples, usable)
+        chosen = {e.example_id: [other.image.path for other in others.of(e) if other is not None] for e in asked}
         write_text(place.folder / PARTNERS, json.dumps(chosen))
-        return Prepared(asked, drops)
+        return Prepared(asked, lonely)
 
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[Swapped]:
         """log pi(y_w) under the three images."""
         partners = json.loads((subject.folder / PARTNERS).read_text())
         shown = [
-            (image_file(subject.image_root, path), example)
+            [
+                (image_file(subject.image_root, path), example)
+                for path in (example.image.path, *partners[example.example_id])
+            ]
             for example in examples
-            for path in (example.image.path, *partners[example.example_id])
         ]
-        totals = subject.log_probabilities(shown)
         return [
             Swapped(
                 example_id=example.example_id,
                 model=subject.model,
                 image_sha256=example.image.sha256,
-                own=totals[3 * number],
-                differing=totals[3 * number + 1],
-                alike=totals[3 * number + 2],
+                own=own,
+                differing=differing,
+                alike=alike,
             )
-            for number, example in enumerate(examples)
+            for example, (own, differing, alike) in zip(examples, subject.of_each(shown), strict=True)
         ]
 
     def values(self, rows: Sequence[Swapped]) -> Mapping[str, Mapping[str, float]]:
@@ -91,31 +95,39 @@ class AnotherPatient(Probe[Swapped]):
         }
 
 
-def partners_of(examples: Sequence[Example]) -> dict[str, tuple[str, str]]:
-    """Question -> image of a patient with another truth, image of one with the same; where there are both.
+class Others:
+    """The same words asked of other patients.
 
-    The same words are asked of both. Which of several patients is taken depends on the two questions alone.
+    Args:
+        examples: every question there is; reports ask for everything at once and are left out.
     """
-    asked: dict[tuple[str, ...], list[Example]] = defaultdict(list)
-    for example in examples:
-        if example.answer_type != "report":
-            asked[tuple(strict_tokens(example.question))].append(example)
-    found = {}
-    for group in asked.values():
-        for example in group:
-            others = [other for other in group if _patient(other) != _patient(example)]
-            same = [other for other in others if strict_tokens(other.answer) == strict_tokens(example.answer)]
-            differing = [other for other in others if strict_tokens(other.answer) != strict_tokens(example.answer)]
-            if same and differing:
-                found[example.example_id] = (_one(example, differing), _one(example, same))
-    return found
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._asked: dict[tuple[str, ...], list[tuple[Example, tuple[str, ...]]]] = defaultdict(list)
+        for example in examples:
+            if example.answer_type != "report":
+                self._asked[strict_tokens(example.question)].append((example, strict_tokens(example.answer)))
+
+    def of(self, example: Example) -> tuple[Example | None, Example | None]:
+        """One of another patient with another truth, one of one with the same; None where there is none.
+
+        Which of several depends on the two questions alone.
+        """
+        truth = strict_tokens(example.answer)
+        others = [
+            other for other in self._asked[strict_tokens(example.question)] if _patient(other[0]) != _patient(example)
+        ]
+        differing = [other for other, answer in others if answer != truth]
+        alike = [other for other, answer in others if answer == truth]
+        return _one(example, differing), _one(example, alike)
 
 
 def _patient(example: Example) -> str:
     return example.patient_id or example.image.sha256
 
 
-def _one(example: Example, others: Sequence[Example]) -> str:
-    return min(
-        others, key=lambda o: hashlib.sha256(f"{example.example_id}\0{o.example_id}".encode()).digest()
-    ).image.path
+def _one(example: Example, others: Sequence[Example]) -> Example | None:
+    def draw(other: Example) -> bytes:
+        return hashlib.sha256(f"{example.example_id}\0{other.example_id}".encode()).digest()
+
+    return min(others, key=draw, default=None)

@@ -49,11 +49,13 @@ class BlankImage(Probe[Blank]):
 
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[Blank]:
         """log pi(y_w) under both views of every question."""
-        shown = subject.log_probabilities([(image_file(subject.image_root, e.image.path), e) for e in examples])
-        blank = subject.log_probabilities([(subject.folder / f"{e.image.sha256[:16]}.png", e) for e in examples])
+        shown = [
+            [(image_file(subject.image_root, e.image.path), e), (subject.folder / f"{e.image.sha256[:16]}.png", e)]
+            for e in examples
+        ]
         return [
-            Blank(example_id=e.example_id, model=subject.model, image_sha256=e.image.sha256, shown=a, blank=b)
-            for e, a, b in zip(examples, shown, blank, strict=True)
+            Blank(example_id=e.example_id, model=subject.model, image_sha256=e.image.sha256, shown=own, blank=blank)
+            for e, (own, blank) in zip(examples, subject.of_each(shown), strict=True)
         ]
 
     def values(self, rows: Sequence[Blank]) -> Mapping[str, Mapping[str, float]]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from mmedpo.evaluate.probes.another_patient import partners_of
+from mmedpo.evaluate.probes.another_patient import Others
 from mmedpo.evaluate.probes.probe import Prepared, Probe, SampleSettings, Subject, Workplace
 from mmedpo.imaging.pictures import image_file
 from mmedpo.records import Drop, Example, Measurement
@@ -14,7 +14,7 @@ from mmedpo.registry import register
 from mmedpo.storage.tables import write_text
 
 TWINS = "twins.json"
-"""Question -> its twin's answer and image."""
+"""Question -> its twin's image and answer."""
 
 
 class Twins(Measurement):
@@ -48,42 +48,41 @@ class HallucinatedTwin(Probe[Twins]):
 
     def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
         """Questions that are asked of another patient with another truth."""
-        partners = partners_of(examples)
-        answers = {(example.question, example.image.path): example.answer for example in examples}
-        asked = self.sample([example for example in examples if example.example_id in partners])
-        twins = {}
-        for example in asked:
-            path = partners[example.example_id][0]
-            twins[example.example_id] = {"image": path, "answer": answers.get((example.question, path))}
-        alone = [example for example in asked if twins[example.example_id]["answer"] is None]
+        others = Others(examples)
+        alone: list[Drop] = []
+
+        def usable(example: Example) -> bool:
+            if others.of(example)[0] is not None:
+                return True
+            alone.append(Drop(stage=place.stage, item=example.example_id, reason="no-patient-with-another-truth"))
+            return False
+
+        asked = self.sample(examples, usable)
+        found = {example.example_id: others.of(example)[0] for example in asked}
+        twins = {name: [twin.image.path, twin.answer] for name, twin in found.items() if twin is not None}
         write_text(place.folder / TWINS, json.dumps(twins))
-        left_out = {example.example_id for example in alone}
-        return Prepared(
-            [example for example in asked if example.example_id not in left_out],
-            [Drop(stage=place.stage, item=example.example_id, reason="twin-asked-in-other-words") for example in alone],
-        )
+        return Prepared(asked, alone)
 
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[Twins]:
         """Four log-probabilities of every question."""
         twins = json.loads((subject.folder / TWINS).read_text())
-        shown = [
-            (image_file(subject.image_root, path), example.model_copy(update={"answer": answer}))
-            for example in examples
-            for path in (example.image.path, twins[example.example_id]["image"])
-            for answer in (example.answer, twins[example.example_id]["answer"])
-        ]
-        totals = subject.log_probabilities(shown)
+        shown = []
+        for example in examples:
+            path, answer = twins[example.example_id]
+            answered = (example, example.model_copy(update={"answer": answer}))
+            views = [image_file(subject.image_root, image) for image in (example.image.path, path)]
+            shown.append([(view, way) for view in views for way in answered])
         return [
             Twins(
                 example_id=example.example_id,
                 model=subject.model,
                 image_sha256=example.image.sha256,
-                truth=totals[4 * number],
-                twin=totals[4 * number + 1],
-                truth_there=totals[4 * number + 2],
-                twin_there=totals[4 * number + 3],
+                truth=truth,
+                twin=twin,
+                truth_there=truth_there,
+                twin_there=twin_there,
             )
-            for number, example in enumerate(examples)
+            for example, (truth, twin, truth_there, twin_there) in zip(examples, subject.of_each(shown), strict=True)
         ]
 
     def values(self, rows: Sequence[Twins]) -> Mapping[str, Mapping[str, float]]:

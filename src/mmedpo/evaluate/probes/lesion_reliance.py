@@ -49,6 +49,7 @@ class LesionReliance(Probe[Reliance]):
     about = "fall of log pi(y_w) with the lesion noised minus elsewhere noised"
     record = Reliance
     options = LesionRelianceSettings
+    several = True
 
     def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
         """Questions about lesions, with both noised views of every image that has a place for them."""
@@ -59,24 +60,22 @@ class LesionReliance(Probe[Reliance]):
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[Reliance]:
         """log pi(y_w) under three views of every question."""
         shown = [
-            (view, example)
+            [
+                (image_file(subject.image_root, example.image.path), example),
+                *((view_of(subject.folder, example, region), example) for region in REGIONS),
+            ]
             for example in examples
-            for view in (
-                image_file(subject.image_root, example.image.path),
-                *(view_of(subject.folder, example, region) for region in REGIONS),
-            )
         ]
-        totals = subject.log_probabilities(shown)
         return [
             Reliance(
                 example_id=example.example_id,
                 model=subject.model,
                 image_sha256=example.image.sha256,
-                clean=totals[3 * number],
-                lesion=totals[3 * number + 1],
-                elsewhere=totals[3 * number + 2],
+                clean=clean,
+                lesion=lesion,
+                elsewhere=elsewhere,
             )
-            for number, example in enumerate(examples)
+            for example, (clean, lesion, elsewhere) in zip(examples, subject.of_each(shown), strict=True)
         ]
 
     def values(self, rows: Sequence[Reliance]) -> Mapping[str, Mapping[str, float]]:

@@ -49,7 +49,7 @@ class MirroredSide(Probe[Mirrored]):
 
     def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
         """Questions whose answer names one side and no more, with the mirror image of every image."""
-        asked = self.sample([example for example in examples if one_sided(example)])
+        asked = self.sample(examples, one_sided)
         advance = place.track("mirroring images")
         for number, example in enumerate(asked, start=1):
             mirror = np.ascontiguousarray(read_image(place.image_root, example.image.path)[:, ::-1])
@@ -59,27 +59,25 @@ class MirroredSide(Probe[Mirrored]):
 
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[Mirrored]:
         """Four log-probabilities of every question."""
-        shown = [
-            (view, answered)
-            for example in examples
-            for view in (
-                image_file(subject.image_root, example.image.path),
-                subject.folder / f"{example.image.sha256[:16]}.png",
-            )
-            for answered in (example, example.model_copy(update={"answer": turned(example.answer)}))
-        ]
-        totals = subject.log_probabilities(shown)
+        shown = []
+        for example in examples:
+            answered = (example, example.model_copy(update={"answer": turned(example.answer)}))
+            mirror = subject.folder / f"{example.image.sha256[:16]}.png"
+            views = (image_file(subject.image_root, example.image.path), mirror)
+            shown.append([(view, way) for view in views for way in answered])
         return [
             Mirrored(
                 example_id=example.example_id,
                 model=subject.model,
                 image_sha256=example.image.sha256,
-                kept=totals[4 * number],
-                kept_turned=totals[4 * number + 1],
-                mirrored=totals[4 * number + 2],
-                mirrored_turned=totals[4 * number + 3],
+                kept=kept,
+                kept_turned=kept_turned,
+                mirrored=mirrored,
+                mirrored_turned=mirrored_turned,
             )
-            for number, example in enumerate(examples)
+            for example, (kept, kept_turned, mirrored, mirrored_turned) in zip(
+                examples, subject.of_each(shown), strict=True
+            )
         ]
 
     def values(self, rows: Sequence[Mirrored]) -> Mapping[str, Mapping[str, float]]:

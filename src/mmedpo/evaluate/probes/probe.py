@@ -12,6 +12,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -95,6 +96,11 @@ class Subject:
         self.engine.settle(branches[:6], strict=False, message=self.message)
         return [float(total) for total in self.engine.measure(branches).totals().tolist()]
 
+    def of_each(self, shown: Sequence[Sequence[tuple[Path, Example]]]) -> list[list[float]]:
+        """As `log_probabilities`, for questions that are each asked in several ways, all computed together."""
+        totals = iter(self.log_probabilities([way for ways in shown for way in ways]))
+        return [[next(totals) for _ in ways] for ways in shown]
+
 
 class SampleSettings(Settings):
     """Of a probe that asks a sample of the questions."""
@@ -120,6 +126,8 @@ class Probe(ABC, Generic[M]):
     """Row of its table, `probes/<name>/<model>.parquet`."""
     options: ClassVar[type[Settings]] = Settings
     """Its settings: `evaluate.probes.<name>`."""
+    several: ClassVar[bool] = False
+    """Whether it asks questions on several images: one that changes the whole of what is shown does not."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -128,11 +136,11 @@ class Probe(ABC, Generic[M]):
         """Chooses among all questions of the headline split, the same for every model; all of them by default."""
         return Prepared(examples)
 
-    def sample(self, examples: Sequence[Example]) -> list[Example]:
-        """As many questions as `SampleSettings` says, of those that are no reports, the same ones for every model."""
+    def sample(self, examples: Sequence[Example], usable: Callable[[Example], bool] = lambda _: True) -> list[Example]:
+        """As many usable questions as `SampleSettings` says, of those that are no reports; the same for every model."""
         questions = [example for example in examples if example.answer_type != "report"]
         drawn = sorted(questions, key=lambda e: hashlib.sha256(e.example_id.encode()).digest())
-        chosen = {example.example_id for example in drawn[: self.settings.questions]}
+        chosen = {e.example_id for e in islice(filter(usable, drawn), self.settings.questions)}
         return [example for example in questions if example.example_id in chosen]
 
     @abstractmethod
