@@ -9,6 +9,7 @@ program's words through `brief`: a message stays short whatever was met.
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 MOST_SHOWN = 80
@@ -100,6 +101,11 @@ def brief(text: str, most: int = MOST_TOLD) -> str:
         head = (most - 3) * 2 // 3
         text = f"{text[:head]}...{text[len(text) - (most - 3 - head) :]}"
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def listed(items: Sequence[str], most: int = 5, between: str = ", ") -> str:
+    """The first few of what a message names, and that there are more."""
+    return between.join(items[:most]) + (f"{between}..." if len(items) > most else "")
 
 
 class _Glimpse(reprlib.Repr):

@@ -83,6 +83,18 @@ def test_without_ids_image_and_question_tell() -> None:
     assert joined(*reversed(rows)) == {"rad-7": "0", "rad-8": "1", "rad-9": "2", "rad-10": "3"}
 
 
+def test_the_prompt_of_a_row_that_names_its_image_may_hold_more_than_the_question() -> None:
+    pick = " Please choose from the following two options: [yes, no]."
+    longer = example(12, "Is there a mass? In the left lung?", "No", image=DATA[0].image.path)
+    data, ids = [*DATA, longer], [*ASKED, "rad-12"]
+    rows = [
+        asking(item, item.example_id, image=item.image.path, question=f"<image>\n{item.question}{pick}")
+        for item in data
+    ]
+    found = join_answers(data, ids, rows, "m").predictions
+    assert {p.example_id: p.text for p in found} == {name: name for name in ids}
+
+
 def test_without_images_question_and_truth_tell_and_equal_ones_go_in_order() -> None:
     rows = [asking(item, str(n)) for n, item in enumerate(DATA)]
     assert joined(*rows) == {"rad-7": "0", "rad-8": "1", "rad-9": "2", "rad-10": "3"}
@@ -95,6 +107,13 @@ def test_without_images_question_and_truth_tell_and_equal_ones_go_in_order() -> 
     [
         ([GivenAnswer("x", id="rad-7")], r"3 question\(s\) have no answer: 'rad-8', 'rad-9', 'rad-10'"),
         ([GivenAnswer("x", id="rad-7")] * 2, r"1 question\(s\) are answered more than once: 'rad-7'"),
+        (
+            [
+                GivenAnswer("x", id="rad-7", question="Is there a mass?"),
+                GivenAnswer("x", id="rad-77", question="Which?"),
+            ],
+            r"1 row\(s\) have an id that the data do not: 'rad-77'",
+        ),
         ([GivenAnswer("x", id="other")], "neither a question nor an id of the data: 'other'"),
         ([GivenAnswer("x", question="What?", truth="yes")], "fit no question of the data: 'What"),
     ],

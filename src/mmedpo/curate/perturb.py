@@ -18,7 +18,7 @@ from mmedpo.clinical import conflict, extract_facts
 from mmedpo.clinical.lexicon import find_terms, words
 from mmedpo.curate.edits import edits, match_case
 from mmedpo.curate.validators import STAGE, validate
-from mmedpo.records import Drop, ErrorType, Example, Record
+from mmedpo.records import Drop, ErrorType, Example, Record, Verdict
 
 NOTHING_TO_PERTURB = "nothing-to-perturb"
 _LONG = 12
@@ -83,6 +83,14 @@ def perturb(
     what = "term" if only is None else f"{only}"
     detail = f"no {what} of {example.answer[:60]!r} can be exchanged"
     return Drop(stage=STAGE, item=example.example_id, reason=NOTHING_TO_PERTURB, detail=detail)
+
+
+def written(made: Perturbation | Drop, example: Example, judge: str) -> Verdict:
+    """The verdict of a judge that writes the wrong answer itself: what it wrote, or that it could not."""
+    told = {"example_id": example.example_id, "judge": judge, "reason": made.reason}
+    if isinstance(made, Drop):
+        return Verdict(outcome="dropped", rejected="", error_type=example.error_type, **told)
+    return Verdict(outcome="injected", rejected=made.text, error_type=made.error_type, conflict=made.conflict, **told)
 
 
 def vocabulary_of(examples: Iterable[Example]) -> frozenset[str]:

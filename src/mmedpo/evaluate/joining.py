@@ -8,16 +8,13 @@ answers to other questions looks like any other score.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from mmedpo.errors import EvaluationError, shown
+from mmedpo.errors import EvaluationError, listed, shown
 from mmedpo.evaluate.given import GivenAnswer
 from mmedpo.records import Example, Prediction
-
-NAMED = 5
-"""How many rows or questions a message names."""
 
 
 class Joined(NamedTuple):
@@ -85,9 +82,18 @@ def _completed(answer: GivenAnswer, questions: Mapping[str, GivenAnswer]) -> Giv
 
 
 def _by_id(examples: Sequence[Example], given: Sequence[GivenAnswer]) -> Sequence[Example | None] | None:
-    """By the run's own ids, or by the dataset's; None where some row has neither."""
+    """By the run's own ids, or by the dataset's; None where some row has neither.
+
+    Raises:
+        EvaluationError: some rows have ids of the run, others do not.
+    """
     own = {example.example_id: example for example in examples}
     published = _unique(examples, lambda example: example.example_id.removeprefix(f"{example.dataset}-"))
+    unknown = [shown(answer.id) for answer in given if answer.id not in own]
+    if 0 < len(unknown) < len(given):
+        raise EvaluationError(
+            f"{len(unknown)} row(s) have an id that the data do not: {listed(unknown)}; check the file"
+        )
     for table in (own, published):
         if all(answer.id in table for answer in given):
             found = [table[answer.id] for answer in given]
@@ -104,12 +110,12 @@ def _by_content(
     bare = [shown(answer.id) for answer in given if not answer.question]
     if bare:
         raise EvaluationError(
-            f"{len(bare)} row(s) have neither a question nor an id of the data: {_some(bare)}; "
+            f"{len(bare)} row(s) have neither a question nor an id of the data: {listed(bare)}; "
             "give the question file that the ids belong to (evaluate.answers.NAME.questions)"
         )
     if all(answer.image for answer in given):
-        keys = [(_file(answer.image), _plain(answer.question)) for answer in given]
         of_data = [(_file(example.image.path), _plain(example.question)) for example in examples]
+        keys = _asked_on_image(of_data, given)
         return _matched(examples, of_data, asked, given, keys), "image and question"
     keys = [(_plain(answer.question), _plain(answer.truth)) for answer in given]
     of_data = [(_plain(example.question), _plain(example.answer)) for example in examples]
@@ -118,6 +124,22 @@ def _by_content(
 
 
 Key = tuple[str, str]
+
+
+def _asked_on_image(of_data: Sequence[Key], given: Sequence[GivenAnswer]) -> list[Key]:
+    """Image and question of every row: the longest question on its image that its prompt holds, else the whole prompt.
+
+    Scripts put instructions around questions ("Please choose from the following two options").
+    """
+    on_image: dict[str, set[str]] = defaultdict(set)
+    for image, question in of_data:
+        on_image[image].add(question)
+    keys = []
+    for answer in given:
+        image, prompt = _file(answer.image), _plain(answer.question)
+        held = [question for question in on_image[image] if question in prompt]
+        keys.append((image, max(held, key=len, default=prompt)))
+    return keys
 
 
 def _matched(
@@ -135,13 +157,13 @@ def _matched(
     others = set(of_data) - table.keys()
     unknown = [shown(a.question) for a, key in zip(given, keys, strict=True) if key not in table and key not in others]
     if unknown:
-        raise EvaluationError(f"{len(unknown)} row(s) fit no question of the data: {_some(unknown)}; check the file")
+        raise EvaluationError(f"{len(unknown)} row(s) fit no question of the data: {listed(unknown)}; check the file")
     rows = Counter(keys)
     # More answers than questions, or fewer: which one answers which cannot be told.
     torn = [shown(table[key][0].example_id) for key, n in rows.items() if key in table and n != len(table[key])]
     if torn:
         raise EvaluationError(
-            f"{len(torn)} question(s) stand another number of times in the file than in the data: {_some(torn)}; "
+            f"{len(torn)} question(s) stand another number of times in the file than in the data: {listed(torn)}; "
             "give a file with ids"
         )
     waiting = {key: iter(questions) for key, questions in table.items()}
@@ -167,11 +189,6 @@ def _file(path: str) -> str:
     return PurePosixPath(path.replace("\\", "/")).name.casefold()
 
 
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:NAMED]) + (", ..." if len(listed) > NAMED else "")
-
-
 def _refuse(model: str, what: str, items: Sequence[str]) -> None:
     if items:
-        raise EvaluationError(f"answers of {model}: {len(items)} {what}: {_some(items)}; check the file")
+        raise EvaluationError(f"answers of {model}: {len(items)} {what}: {listed(items)}; check the file")

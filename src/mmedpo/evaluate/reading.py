@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmedpo.errors import EvaluationError, shown
+from mmedpo.errors import EvaluationError, listed, shown
 from mmedpo.evaluate.given import AnswerFormat, BadAnswer, GivenAnswer, told
 from mmedpo.registry import lookup, names
 from mmedpo.storage.rows import all_rows
-
-NAMED = 5
-"""How many bad rows a message names."""
 
 
 def read_answers(path: Path, format_name: str = "") -> list[GivenAnswer]:
@@ -41,8 +38,8 @@ def read_answers(path: Path, format_name: str = "") -> list[GivenAnswer]:
         except BadAnswer as problem:
             bad.append(f"row {row.number}: {problem}")
     if bad:
-        listed = "; ".join(bad[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
-        raise EvaluationError(f"{path}: {len(bad)} of {len(rows)} rows hold no answer: {listed}; mend the file")
+        named = listed(bad, between="; ")
+        raise EvaluationError(f"{path}: {len(bad)} of {len(rows)} rows hold no answer: {named}; mend the file")
     return answers
 
 

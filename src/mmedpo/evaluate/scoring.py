@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from mmedpo.errors import EvaluationError
+from mmedpo.errors import EvaluationError, listed
 from mmedpo.evaluate.normalise import strict_tokens
 from mmedpo.evaluate.protocols import AnswerProtocol
 from mmedpo.evaluate.protocols.strict import polarity
@@ -154,5 +154,4 @@ def _repeated(ids: Iterable[str]) -> list[str]:
 
 def _refuse(what: str, ids: Sequence[str]) -> None:
     if ids:
-        named = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-        raise EvaluationError(f"{len(ids)} {what}: {named}; every example needs exactly one prediction per model")
+        raise EvaluationError(f"{len(ids)} {what}: {listed(ids)}; every example needs exactly one prediction per model")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmedpo.errors import EvaluationError, TooFewImages
+from mmedpo.errors import EvaluationError, TooFewImages, listed
 from mmedpo.records import Record
 
 FloatArray = npt.NDArray[np.float64]
@@ -220,7 +220,7 @@ def _differences(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, fl
 def _same_items(a: Mapping[str, float], b: Mapping[str, float], name_a: str, name_b: str) -> None:
     different = sorted(a.keys() ^ b.keys())
     if different:
-        named = ", ".join(different[:5]) + (", ..." if len(different) > 5 else "")
         raise EvaluationError(
-            f"{name_a} and {name_b} differ in {len(different)} item(s): {named}; compare scores of the same items"
+            f"{name_a} and {name_b} differ in {len(different)} item(s): {listed(different)}; "
+            "compare scores of the same items"
         )

@@ -47,7 +47,7 @@ class Table(BaseModel):
 
     def over(self, dataset: str, overrides: Sequence[str]) -> Table:
         """The table with the recipes of one dataset for its arms; asking ones stay where endpoints are given."""
-        asks = any(override.startswith("chat.endpoints") for override in overrides)
+        asks = any(override.startswith(("chat.endpoints", "chat=")) for override in overrides)
         arms = {**self.arms, **(self.asking if asks else {})}
         left_out = () if asks or not self.asking else (
             f"{', '.join(self.asking)}: not run, they ask a language model; give one with --set chat.endpoints...",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from mmedpo.clinical import Conflict, conflict, extract_facts
 from mmedpo.clinical.scorer_talk import plain_answer
-from mmedpo.curate.perturb import perturb, vocabulary_of
+from mmedpo.curate.perturb import perturb, vocabulary_of, written
 from mmedpo.curate.validators import validate, validate_candidate
 from mmedpo.errors import CurationError
-from mmedpo.records import Candidate, Drop, Example, Verdict
+from mmedpo.records import Candidate, Example, Verdict
 from mmedpo.registry import register
 
 
@@ -53,7 +53,7 @@ class ContradictionJudge:
             if found.score >= self.minimum and (best is None or found.score > best[1].score):
                 best = candidate, found
         if best is None:
-            return self._inject(example, seed)
+            return written(perturb(example, seed, self.vocabulary), example, self.name)
         candidate, found = best
         return Verdict(
             example_id=example.example_id,
@@ -77,24 +77,3 @@ class ContradictionJudge:
             return Conflict(0.0)
         truth = extract_facts(example.answer, example.question, example.error_type)
         return conflict(truth, extract_facts(said, example.question, example.error_type))
-
-    def _inject(self, example: Example, seed: int) -> Verdict:
-        made = perturb(example, seed, self.vocabulary)
-        if isinstance(made, Drop):
-            return Verdict(
-                example_id=example.example_id,
-                judge=self.name,
-                outcome="dropped",
-                rejected="",
-                error_type=example.error_type,
-                reason=made.reason,
-            )
-        return Verdict(
-            example_id=example.example_id,
-            judge=self.name,
-            outcome="injected",
-            rejected=made.text,
-            error_type=made.error_type,
-            conflict=made.conflict,
-            reason=made.reason,
-        )

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from mmedpo.curate.perturb import perturb, vocabulary_of
-from mmedpo.records import Candidate, Drop, Example, Verdict
+from mmedpo.curate.perturb import perturb, vocabulary_of, written
+from mmedpo.records import Candidate, Example, Verdict
 from mmedpo.registry import register
 
 
@@ -31,25 +31,8 @@ class InjectedJudge:
 
     def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
         """Settles one question; see `Judge`."""
-        made = perturb(example, seed, self.vocabulary, example.error_type if self.only_asked else None)
-        if isinstance(made, Drop):
-            return Verdict(
-                example_id=example.example_id,
-                judge=self.name,
-                outcome="dropped",
-                rejected="",
-                error_type=example.error_type,
-                reason=made.reason,
-            )
-        return Verdict(
-            example_id=example.example_id,
-            judge=self.name,
-            outcome="injected",
-            rejected=made.text,
-            error_type=made.error_type,
-            conflict=made.conflict,
-            reason=made.reason,
-        )
+        kind = example.error_type if self.only_asked else None
+        return written(perturb(example, seed, self.vocabulary, kind), example, self.name)
 
 
 @register("judge", "targeted")
