@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mmedpo.clinical.cues import find_cues
 from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact, content_words
 from mmedpo.clinical.findings import DEVICES, FOCAL, GENERIC_FINDINGS, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.kinds import same_kind
 from mmedpo.clinical.sentences import tokens_of
 from mmedpo.clinical.vocabulary import PARTS
 from mmedpo.records import ErrorType
@@ -106,7 +107,7 @@ def _findings(truth: Facts, other: Facts) -> list[Conflict]:
 
 def _one_finding(fact: FindingFact, truth: Facts, other: Facts) -> list[Conflict]:
     same = [g for g in other.findings if g.name == fact.name]
-    opposite = [g for g in same if _opposed(fact, g)]
+    opposite = [g for g in same if _opposed(fact, g) and not any(_stated(g, t) for t in truth.findings)]
     agreeing = [g for g in same if g.present == fact.present]
     if any(_overlap(g.sides, fact.sides) for g in agreeing) or any(_opposed(fact, g) for g in truth.findings):
         opposite = []  # or the truth says both: "normal to mildly enlarged"
@@ -134,8 +135,14 @@ def _one_finding(fact: FindingFact, truth: Facts, other: Facts) -> list[Conflict
 
 
 def _opposed(a: FindingFact, b: FindingFact) -> bool:
-    """One says there is what the other denies; "no large effusion" denies no small one."""
-    same = a.name == b.name and a.present != b.present
+    """One says there is what the other denies; "no large effusion" denies no small one, "no acute fracture" no old one."""
+    same = a.name == b.name and a.present != b.present and same_kind(a.kinds, b.kinds)
+    return same and _overlap(a.sides, b.sides) and _overlap(a.sizes, b.sizes)
+
+
+def _stated(a: FindingFact, b: FindingFact) -> bool:
+    """The second says the first, or more than that."""
+    same = a.name == b.name and a.present == b.present and same_kind(a.kinds, b.kinds)
     return same and _overlap(a.sides, b.sides) and _overlap(a.sizes, b.sizes)
 
 
@@ -155,7 +162,9 @@ def _counts(fact: FindingFact) -> frozenset[str]:
 
 
 def _normality(truth: Facts, other: Facts) -> list[Conflict]:
-    abnormal = other.present - DEVICES
+    healthy = next((f for f in truth.findings if f.name == "abnormality" and not f.present), None)
+    abnormal = {g.name for g in other.findings if healthy and g.present and same_kind(healthy.kinds, g.kinds)}
+    abnormal &= other.present - DEVICES
     if truth.normal and abnormal:
         return [Conflict(WEIGHTS["normality"], "abnormality", f"truth is normal, the answer claims {min(abnormal)}")]
     missed = sorted(truth.present - DEVICES)

@@ -41,7 +41,7 @@ _CLASSES = {
     "|more|less|somewhat|since|subsequently|again|just|as|to|be|been|being|yet|really|at|all|specifically|directly",
     "seen": "seen|present|visible|identified|identifiable|visuali[sz]ed|evident|observed|appreciated|appreciable|noted"
     "|detected|detectable|found|shown|demonstrated|demonstrable|viewed|depicted|apparent|recogni[sz]ed|discernible"
-    "|discerned|delineated|revealed|described|reported|mentioned|made out|there|encountered|suspected|suggested",
+    "|discerned|delineated|supported|revealed|described|reported|mentioned|made out|there|encountered|suspected|suggested",
     "degree": "significant|significantly|substantial|substantially|appreciable|appreciably|definite|definitely|relevant"
     "|interval|major|marked|markedly|much|real|really|obvious|noticeable|noticeably|further|considerable|considerably"
     "|any|clear|great|greatly|material|materially|overall|notable|notably|important|short|term|appreciated|other|the"
