@@ -202,14 +202,18 @@ class Drill:
     def run(self, wanted: dict[int, list[str]]) -> None:
         """Tries the wanted faults: operation -> kinds."""
         put(self.stage.before, self.work)
-        walk = Walk(lambda prepare: begin(lambda: self._walked(prepare), self.said), shim, self.work, self.base / "aside")
+        walk = Walk(
+            lambda prepare: begin(lambda: self._walked(prepare), self.said), shim, self.work, self.base / "aside"
+        )
         operations = 0
         for where in walk.stops():
             operations += 1
             if where in wanted:
                 self._stop(walk, where, wanted[where])
         assert walk.finish() == DONE, self.said.read_text()
-        assert operations == self.stage.operations, f"{self.name}: {operations} operations, {self.stage.operations} before"
+        assert operations == self.stage.operations, (
+            f"{self.name}: {operations} operations, {self.stage.operations} before"
+        )
         assert state_of(self.work) == self.stage.after, f"{self.name}: other bytes after the walk"
         for where, fault, before in self.long:
             found = self._alone(where, fault)
@@ -263,7 +267,14 @@ class Drill:
         elif code == ONE_LINE and (len(line) > 500 or "\n" in line):
             wrong = f"not one short line: {line[:600]}"
         left = self._keep(self.work).name
-        return {"stage": self.name, "operation": where, "fault": fault, "said": line[:200], "wrong": wrong, "left": left}
+        return {
+            "stage": self.name,
+            "operation": where,
+            "fault": fault,
+            "said": line[:200],
+            "wrong": wrong,
+            "left": left,
+        }
 
     def _keep(self, folder: Path) -> Path:
         """A copy of a folder under the name of its look; of equal ones a single copy."""
@@ -330,8 +341,8 @@ def main(base: Path, wanted: str, seed: int) -> None:
     for row in tried:
         row["wrong"] = row["wrong"] or ends[row["stage"], row["left"]]
     print(json.dumps({
-        "operations": operations, "every": every, "tried": Counter(row["fault"] for row in tried), "alone": seen["alone"],
-        "folders": len(ends), "failures": [row for row in tried if row["wrong"]],
+        "operations": operations, "every": every, "tried": Counter(row["fault"] for row in tried),
+        "alone": seen["alone"], "folders": len(ends), "failures": [row for row in tried if row["wrong"]],
     }))  # fmt: skip
 
 

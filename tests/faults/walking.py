@@ -1,7 +1,7 @@
 """One execution of a stage that stops before every file operation, so that faults can begin there.
 
-A death leaves the folder as it stands there. An error is met by a copy of the process, forked there (`faults.c`): it goes
-on to its end, then the folder is put back, every file the same one that the waiting process may hold open, and the
+A death leaves the folder as it stands there. An error is met by a copy of the process, forked there (`faults.c`): it
+goes on to its end, then the folder is put back, every file the same one that the waiting process may hold open, and the
 next fault has its turn. The copy lacks the threads of the process, and would share what the system keeps of an event
 loop, an open folder, a deleted file: where there are such, the fault is left to a process of its own.
 """
@@ -65,9 +65,9 @@ class Walk:
 
     def can_fork(self) -> bool:
         """Whether a copy made here would be whole, and alone."""
-        names = [os.readlink(link) for link in Path(f"/proc/{self.process}/fd").iterdir()]
+        opened = [link.readlink() for link in Path(f"/proc/{self.process}/fd").iterdir()]
         return self._main and not any(
-            "eventpoll" in name or name.endswith(" (deleted)") or os.path.isdir(name) for name in names
+            "eventpoll" in file.name or file.name.endswith(" (deleted)") or file.is_dir() for file in opened
         )
 
     def keep(self, copy: Path) -> None:

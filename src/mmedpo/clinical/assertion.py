@@ -37,6 +37,8 @@ _PREDICATES = re.compile(r"seen|identified|present|noted|visuali[sz]ed|visible|e
 _NEGATOR = re.compile(r"(?<!\S)(?:no|not|without|neither|never|\w+n t)(?!\S)")
 _OF_A_PREDICATE = re.compile(r"(?:not|\w+n t|\w+nt|never|neither|nor|rather than|instead of|as opposed to)$")
 """Denials that may act on a place alone; "no" and "without" deny a thing."""
+_NO_ADJECTIVES = _JOINERS | frozenset(["in", "on", "at", "of", "within", "there", "the", "a", "an", "any", "as", "to"])
+"""Words behind "no longer" that leave it to take away the thing."""
 _NEW = frozenset(["new", "newly", "additional", "further", "more"])
 """Denied with one of these in front, a finding may be there already."""
 _STATES = frozenset(["normal", "enlarged"])
@@ -185,8 +187,10 @@ def _fresh(line: _Line, start: int, i: int) -> bool:
     if not any(_is_target(m) for m in within):  # ", present on the right", ", is present on the right", "and small on"
         said = words[i + 1] if words[i] in _VERBS and i + 1 < len(words) else words[i]
         sized = any(m.first == i and m.term.kind == "size" for m in within)
+        placed = after_and and any(m.term.kind == "side" for m in line.matches if start <= m.first < i - 1)
         answered = words[i - 1] == "," or any(_answers(line, start, c) and start <= c.first < i for c in line.cues)
-        return (said in _ELLIPTIC or sized) and answered and any(m.term.kind == "side" for m in within)
+        told = (said in _ELLIPTIC and (answered or placed)) or (sized and answered)
+        return told and any(m.term.kind == "side" for m in within)
     named = {m.term.name for m in line.matches if start <= m.first < i and m.term.kind == "finding"}
     if words[i - 1] in BREAKS and any(m.term.name in named for m in within) and "or" not in words[i:]:
         return True  # "no acute fracture, old fracture of the rib"
@@ -330,11 +334,16 @@ def _after(line: _Line, match: Match) -> list[Category]:
                 found.append(cue.category)
             continue
         if (cue.direction in ("backward", "around") or _alone(line, 0, cue)) and not _parted(line, match, cue):
-            modified = cue.category == "resolved" and any(
-                m.first == cue.last + 1 and m.term.kind in ("attribute", "size") for m in line.matches
-            )
-            found.append("persists" if modified else cue.category)  # "no longer large"
+            found.append("persists" if _only_changed(line, cue) else cue.category)
     return found
+
+
+def _only_changed(line: _Line, cue: Cue) -> bool:
+    """ "No longer" takes away what an adjective says ("no longer dense"), not the thing ("no longer in the duct")."""
+    behind = line.words[cue.last + 1] if cue.last + 1 < len(line.words) else ""
+    if cue.category != "resolved" or line.words[cue.last] != "longer" or not behind.isalpha():
+        return False
+    return behind not in _NO_ADJECTIVES and not behind.endswith(("ble", "ly"))
 
 
 def _parted(line: _Line, match: Match, cue: Cue) -> bool:

@@ -62,7 +62,7 @@ class FindingFact:
     counts: frozenset[str] = frozenset()
     """Numbers as digits, or `multiple`."""
     kinds: frozenset[str] = frozenset()
-    """`axis=pole` of its attributes ("time=acute"), `axis=-pole` of those denied; an absence is one of this kind only."""
+    """`axis=pole` of its attributes ("time=acute"), `axis=-pole` of those denied; what is absent is this kind only."""
 
     @property
     def present(self) -> bool:

@@ -14,7 +14,9 @@ from mmedpo.clinical.entries import BREAKS
 _OF_ANY_KIND = frozenset(["extent"])
 """Axes that make no kinds: "no focal consolidation" denies a diffuse one too, as radiologists use it."""
 
-_ENDS = frozenset(["and", "or", "nor", "with", "without", "plus", "of", "in", "for", "is", "are", "was", "were", "no", "not"])
+_ENDS = frozenset(
+    ["and", "or", "nor", "with", "without", "plus", "of", "in", "for", "is", "are", "was", "were", "no", "not"]
+)
 """Words that do not stand inside a phrase of adjectives and a noun."""
 
 
@@ -27,6 +29,9 @@ def kinds(clause: Clause, finding: Mention, near: Sequence[Mention]) -> frozense
         near: all terms of its member of a coordination.
     """
     ours = [m for m in _phrase(clause, finding) if _is_kind(m)]
+    behind = finding.match.last + 2
+    if behind < len(clause.tokens) and clause.tokens[behind - 1].text == "(":  # "hemorrhage (acute): none"
+        ours += [m for m in near if _is_kind(m) and m.match.first == behind]
     found = {f"{m.match.term.group}={m.match.term.name}" for m in ours}
     if finding.status in ("absent", "resolved"):
         return frozenset(found)

@@ -41,9 +41,13 @@ _VALUE = re.compile(
     r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?![\w.])|[A-F][+-]?(?!\w))",
     re.IGNORECASE,
 )
+_CALL = re.compile(r"\b[A-Za-z_]\w*\((?=[^()]{0,80}=)[^()]{0,80}\)")
+"""A call as in a program, with a value by name."""
+_POSTSCRIPT = re.compile(r"\bP\.\s?S\.(?=[\s:])")
 _ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
 _BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
 _SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
+_MARKUP = (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _CALL, _VALUE, _POSTSCRIPT)
 _ROLE = re.compile(
     r"(?:^|(?<=[.!?\n;>]))[\s#*>_]{0,20}(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
     r"[\s*_]*:"
@@ -88,7 +92,8 @@ _GENERAL_TERMS = re.compile(
 _AMBIGUOUS = frozenset(["side", "size", "count", "attribute", "zone"])
 _AMBIGUOUS_FORMS = frozenset(
     ["head", "mass", "masses", "wrong", "disease", "abnormal", "anomaly", "obstruction", "stroke", "pet", "mr", "pa",
-     "ap", "heart", "brain", "heads", "hearts", "bleed", "swelling", "aca", "base", "bases"]
+     "ap", "heart", "brain", "heads", "hearts", "bleed", "swelling", "aca", "base", "bases", "old", "fresh", "active",
+     "inactive", "tension", "suspicious", "worrisome", "high grade", "low grade"]
 )  # fmt: skip
 _IDIOM = re.compile(
     r"\b(?:right (?:thing|answer|score|rating|decision|choice|way|now|away)|wrong answer|clear (?:that|case|error)"
@@ -100,7 +105,7 @@ _YES_NO = re.compile(
 )
 _YES_NO_FIRST = re.compile(r"^\W*(?:yes|no)\b", re.I)
 _YES_NO_LAST = re.compile(r"\b(?:yes|no)\W*$", re.I)
-_BOUNDARY = re.compile(r"[\[(|\])\"“”#*]|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
+_BOUNDARY = re.compile(r"[\[(|\])\"“”#*=→]|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
 _QUESTION_WORDS = frozenset(
     ["what", "where", "which", "how", "who", "why", "when", "does", "did", "can", "could", "any", "kind", "type",
      "many", "much", "see", "these", "those", "other", "would", "should", "will", "being", "only", "most", "not",
@@ -160,7 +165,7 @@ def _without_markup(text: str, shared: frozenset[str]) -> str:
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     rest = _TABLE.sub(lambda m: "\n" if _is_score_table(m.group(), shared) else m.group(), text)
     text = rest if words(rest) else text
-    for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _VALUE):
+    for pattern in _MARKUP:
         rest = pattern.sub("\n", text)
         text = rest if words(rest) else text
     text = _ROLE.sub("\n", _TAG.sub("\n", _UNDERLINE.sub(" ", text)))

@@ -22,15 +22,16 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("context", r"rules?|criteria|context|previous|prior|preceding|earlier|above|everything|messages?|text|orders"
                     r"|regeln?|reglas?|regles|regole|regras"),
         ("score", r"scor(?:e|es|ed|ing)|ratings?|punt(?:ua\w*|aje|os|eggio)|punktzahl|punkte?n?|bewert\w*|pontu\w*"
-                  r"|pontos|nota|voto"),
+                  r"|pontos|nota|voto|calific\w*|valutaz\w*|avaliac\w*|beoordel\w*|betyg\w*"),
         ("hand", r"rate[ds]?|grade[ds]?|grading|marks?|points|stars|credits?|give[ns]?|giving|assign\w*|award\w*"
                  r"|outputs?|return|print|deserv\w*|vote|verdict|gib|vergib|da|dale|donn\w*|attribu\w+|note|mets"
                  r"|asign\w*|assegn\w*|dai|de|atribu\w*|geef"),
-        ("judge", r"judges?|agents?|admin\w*|developers?|debates?|debaters?|consensus"
+        ("judge", r"judges?|agents?|agree[sd]?|admin\w*|developers?|debates?|debaters?|consensus"
                   r"|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
         ("reader", r"you|your|yourself|system|user|human|ai|model"),
         ("extreme", r"10|100|0|ten|hundred|zero|1\.0|0\.0|maxim\w+|max|highest|full|top|perfect|best|diez|dix|zehn"
-                    r"|dieci|dez|tien|volle\w*|hochst\w*|massim\w+"),
+                    r"|dieci|dez|tien|volle\w*|hochst\w*|massim\w+"
+                     r"|perfec\w+|perfett\w+|perfeit\w+|parfait\w*"),
         ("number", r"\d+(?:\.\d+)?|one|two|three|four|five|six|seven|eight|nine|out"),
         ("meta", r"answers?|candidates?|repl(?:y|ies)"),
         ("glue", r"the|a|an|this|that|these|those|it|its|is|are|be|was|must|should|shall|will|would|can|has|have|do"
