@@ -15,7 +15,8 @@ What makes it cheap, and what keeps that honest:
 - One execution of a stage stops before each operation (`walking.py`). A death leaves the folder as it stands there; an
   error is met by a copy of the process.
 - What the same command does again depends on the folder alone. Faults that leave the same folder (the same names and
-  bytes, all hidden ones too; times of day and process numbers apart) are followed by one resume.
+  bytes, all hidden ones too; times of day and process numbers apart) are followed by one resume; and a resume that has
+  opened the run, and by that made the same folder of it as one before, is followed no further.
 - Of each of these short cuts every 20th is gone the long way too, and must come to the same.
 """
 
@@ -219,7 +220,7 @@ class Drill:
             found = self._alone(where, fault)
             if before is None:
                 self.note(found)
-            elif found != before:
+            elif any(found[what] != before[what] for what in ("wrong", "left")):
                 self.note({**found, "wrong": f"alone {found}, on the walk {before}"})
 
     def _walked(self, prepare: Callable[[], None]) -> None:
@@ -243,9 +244,12 @@ class Drill:
                 self.long.append((where, fault, None))
             else:
                 found = self._found(where, fault, code)
-                self.note(found)
                 self.seen[fault] += 1
-                if self.seen[fault] % CONTROL == 0:
+                if found["wrong"]:  # it may be wrong for being a copy
+                    self.long.append((where, fault, None))
+                else:
+                    self.note(found)
+                if not found["wrong"] and self.seen[fault] % CONTROL == 0:
                     self.long.append((where, fault, found))
             if not dies:
                 walk.put_back()
@@ -284,10 +288,34 @@ class Drill:
         return kept
 
 
-def again(base: Path, name: str, stage: Calm, left: Path) -> str:
-    """What goes wrong when the stage is executed in a folder that a fault left; empty where nothing does."""
+def again(base: Path, name: str, stage: Calm, left: Path, opened: dict[str, str]) -> str:
+    """What goes wrong when the stage is executed in a folder that a fault left; empty where nothing does.
+
+    `opened` is what came of the folders that opening the run led to.
+    """
     work, said = put(left, base / "work"), base / "said"
-    code = in_child(lambda: execute(work, name), said)
+    number = len(opened)
+
+    def resumed() -> None:
+        with open_run(work, validate_settings(RECIPE, "drill")) as run:
+            look = look_of(work)
+            (base / "opened").write_text(look)
+            if look not in opened or number % CONTROL == 0:
+                run_stages(run, only=name)
+                (base / "opened").write_text(look + " executed")
+
+    (base / "opened").write_text("")
+    code = in_child(resumed, said)
+    look, _, executed = (base / "opened").read_text().partition(" ")
+    if code == DONE and not executed:
+        return opened[look]
+    wrong = _ended(code, work, stage, said)
+    if opened.setdefault(look, wrong) != wrong:
+        return f"executed in the same folder it ends otherwise than before ({opened[look]!r}): {wrong}"
+    return wrong
+
+
+def _ended(code: int, work: Path, stage: Calm, said: Path) -> str:
     if code != DONE:
         return f"cannot be resumed ({code}): {said.read_text()[-1500:]}"
     after = state_of(work)
@@ -329,13 +357,13 @@ def main(base: Path, wanted: str, seed: int) -> None:
         ahead: dict[int, list[str]] = {}
         for _, where, fault in (case for case in cases if case[0] == name and case not in known):
             ahead.setdefault(where, []).append(fault)
-        drill = Drill(base, name, stage, note)
+        drill, opened = Drill(base, name, stage, note), dict[str, str]()
         if ahead:
             drill.run(ahead)
         seen += drill.seen
         for left in dict.fromkeys(row["left"] for row in tried if row["stage"] == name):
             if (name, left) not in ends:
-                ends[name, left] = again(base, name, stage, base / "left" / name / left)
+                ends[name, left] = again(base, name, stage, base / "left" / name / left, opened)
                 note({"stage": name, "left": left, "wrong": ends[name, left]})
         print(f"{name}: {len(tried)} of {len(cases)} faults", file=sys.stderr, flush=True)
     for row in tried:
