@@ -27,6 +27,7 @@ import errno
 import gc
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import random
@@ -60,6 +61,9 @@ DONE, ONE_LINE, TRACEBACK, DIED = 0, 2, 3, 77
 
 CONTROL = 20
 """One in so many short cuts is gone the long way too."""
+
+TURNS = 8
+"""Every stage has its turn so often, with other operations each time: ended early, a drill has been everywhere."""
 
 shim = ctypes.CDLL(None)
 shim.fault_count.restype = ctypes.c_long
@@ -353,19 +357,21 @@ def main(base: Path, wanted: str, seed: int) -> None:
         with log.open("a") as lines:
             lines.write(json.dumps(row) + "\n")
 
-    for name, stage in stages.items():
-        ahead: dict[int, list[str]] = {}
-        for _, where, fault in (case for case in cases if case[0] == name and case not in known):
-            ahead.setdefault(where, []).append(fault)
-        drill, opened = Drill(base, name, stage, note), dict[str, str]()
+    opened: dict[str, dict[str, str]] = {name: {} for name in stages}
+    for turn, name in itertools.product(range(TURNS), stages):
+        stage, ahead = stages[name], dict[int, list[str]]()
+        for of, where, fault in cases:
+            if of == name and where % TURNS == turn and (of, where, fault) not in known:
+                ahead.setdefault(where, []).append(fault)
         if ahead:
+            drill = Drill(base, name, stage, note)
             drill.run(ahead)
-        seen += drill.seen
+            seen += drill.seen
         for left in dict.fromkeys(row["left"] for row in tried if row["stage"] == name):
             if (name, left) not in ends:
-                ends[name, left] = again(base, name, stage, base / "left" / name / left, opened)
+                ends[name, left] = again(base, name, stage, base / "left" / name / left, opened[name])
                 note({"stage": name, "left": left, "wrong": ends[name, left]})
-        print(f"{name}: {len(tried)} of {len(cases)} faults", file=sys.stderr, flush=True)
+        print(f"turn {turn}, {name}: {len(tried)} of {len(cases)} faults", file=sys.stderr, flush=True)
     for row in tried:
         row["wrong"] = row["wrong"] or ends[row["stage"], row["left"]]
     print(json.dumps({
