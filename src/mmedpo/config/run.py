@@ -61,10 +61,22 @@ class RunSettings(Settings):
             refuse_set(self.score, {"rescore"}, "score", "no pairs are imported, and all that are made here are scored")
             if "text" not in self.curate.kinds:
                 refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+        if self.model.quantise != "none":
+            self._check_quantised()
         if self.rounds > 1:
             self._check_rounds()
         self._check_endpoints()
         return self
+
+    def _check_quantised(self) -> None:
+        """Weights in 4 bits are never changed: only an adapter beside them is."""
+        needed = f"model.quantise={self.model.quantise} needs"
+        if self.train.tune != "lora":
+            raise ValueError(f"{needed} train.tune=lora: weights in 4 bits cannot be trained themselves")
+        if self.finetune is not None:
+            raise ValueError(f"{needed} finetune=null: it trains all weights; use train.method=sft for an adapter")
+        if self.rounds > 1:
+            raise ValueError(f"{needed} rounds=1: the adapter of a round cannot be merged into 4 bits without loss")
 
     def _check_rounds(self) -> None:
         """A round samples a model that the round before changed, and adds an adapter to it."""
