@@ -174,8 +174,6 @@ def _tell_memory(memory: Memory, vlm: VisionLanguageModel, device: str | None, d
     diagnosis.fact("weights", f"{_size(memory.weights)} as {str(vlm.base.dtype).removeprefix('torch.')}")
     diagnosis.fact("gradients, AdamW", _size(memory.gradients + memory.optimizer))
     vision = f", {_size(cost.vision)} of them of the vision side" if cost.vision else ""
-    if cost.vision is None:
-        diagnosis.warn("what a trained vision side keeps of pictures cannot be counted for this family: it takes more")
     diagnosis.fact("activations", f"{_size(cost.peak)} in the largest pass, of {cost.columns:,} tokens{vision}")
     if device is None:
         diagnosis.fact("memory", f"{_size(memory.total)} while training; its device is not here, so time is not told")
