@@ -11,7 +11,7 @@ from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
-from mmedpo.config.groups import Seed, Settings, refuse_set
+from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
 from mmedpo.config.train import TrainSettings
@@ -115,11 +115,9 @@ class RunSettings(Settings):
                 given = brief(", ".join(known)) or "none"
                 raise ValueError(f"endpoint {shown(name)} is not among chat.endpoints ({given}); describe it there")
         for name in known:
-            where = f"chat.endpoints.{brief(name, 40)}"
+            where = ("chat", "endpoints", name)
             if name not in (*judges, *agents):
-                raise ValueError(
-                    f"{where} has no effect because no judge or agent uses it; "
-                    f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
-                )
+                use = f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
+                raise IdleSetting(where, f"no judge or agent uses it; {use}")
             if known[name].images and name not in judges:
-                raise ValueError(f"{where}.images has no effect because agents of the debate see text only; remove it")
+                raise IdleSetting((*where, "images"), "agents of the debate see text only; remove it")
