@@ -15,13 +15,15 @@ from chat.scripts import answer, failing, status
 from mmedpo import load_settings, open_run, run_stages
 from mmedpo.chat.answering import question_request
 from mmedpo.chat.wire import request_body
-from mmedpo.config import EndpointSettings
+from mmedpo.config import EndpointSettings, ModelSettings
 from mmedpo.errors import ChatError, ConfigError, EgressError, Paused
 from mmedpo.imaging.pictures import read_image_file
+from mmedpo.models.hub import load_model
 from mmedpo.records import IMAGE_PLACE, Candidate, Example, ImageRef, Prediction, places_of
 from mmedpo.run import CallOptions
 from mmedpo.run.layout import CANDIDATES, EXAMPLES, predictions_of
 from mmedpo.storage.tables import read_table
+from models.zoo.checkpoints import save
 
 SMALL = [
     "data.phantom.train_images=2",
@@ -177,3 +179,33 @@ def test_images_stand_where_the_question_has_places_for_them(tmp_path):
     assert kinds == ["text", "image_url", "text", "image_url", "text"]
     assert places_of("is it?", 2) == (None, None, "is it?")
     assert places_of(f"{IMAGE_PLACE}is it?", 1) == (None, f"{IMAGE_PLACE}is it?")
+
+
+def test_a_real_server_answers_what_the_model_answers_here(tmp_path, model_server):
+    """`transformers serve` with the processor of the checkpoint: template, pictures and decoding agree."""
+    from transformers import LlavaProcessor
+
+    folder = tmp_path / "llava"
+    save("llava_mistral", folder)
+    vlm = load_model(ModelSettings(name=str(folder), device="cpu"))
+    LlavaProcessor(
+        vlm.image_processor,
+        vlm.tokenizer,
+        patch_size=vlm.base.config.vision_config.patch_size,
+        vision_feature_select_strategy=vlm.base.config.vision_feature_select_strategy,
+        chat_template=vlm.tokenizer.chat_template,
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
+    endpoint = {"base_url": model_server.url, "model": str(folder), "images": True, "concurrency": 1}
+    common = [*SMALL, f"model.name={folder}", "evaluate.max_new_tokens=8", "evaluate.splits=[test]"]
+    answers = {}
+    for name, further in (
+        ("here", []),
+        ("there", [f"chat.endpoints.served={json.dumps(endpoint)}", "model.server=served"]),
+    ):
+        with open_run(tmp_path / name, load_settings("phantom-dpo", [*common, *further])) as run:
+            run_stages(run, until="data")
+            run_stages(run, only="predict-base")
+        answers[name] = read_table(tmp_path / name / predictions_of("base"), Prediction)
+    assert answers["here"] == answers["there"]
+    assert len({prediction.text for prediction in answers["here"]}) > 1
