@@ -17,6 +17,9 @@ from mmedpo.config.score import UNWEIGHTED, ScoreSettings
 from mmedpo.config.train import TrainSettings
 from mmedpo.errors import brief, shown
 
+DEBATING = {"agents", "rounds", "agreement"}
+"""Settings of the score stage that only a debate reads."""
+
 
 class RunSettings(Settings):
     """One run: a recipe with every default filled in."""
@@ -52,7 +55,7 @@ class RunSettings(Settings):
             refuse_set(self, {"curate", "ground"}, "", reason)
             if self.score.rescore is None:
                 kept = f"{reason} and keep their scores: give score.rescore=missing or all with it"
-                refuse_set(self.score, {"agents", "rounds"}, "score", kept)
+                refuse_set(self.score, DEBATING, "score", kept)
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
         if "vision_tower" in self.train.parts:
@@ -60,7 +63,7 @@ class RunSettings(Settings):
         if self.preferences is None:
             refuse_set(self.score, {"rescore"}, "score", "no pairs are imported, and all that are made here are scored")
             if "text" not in self.curate.kinds:
-                refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+                refuse_set(self.score, DEBATING, "score", "there are no text pairs to debate")
         if self.model.quantise != "none":
             self._check_quantised()
         if self.rounds > 1:
