@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmedpo.config import CurateSettings
-from mmedpo.engine import FeatureStore
-from mmedpo.imaging.pictures import image_files, read_image_file
-from mmedpo.models.generation import Decoding, generate_answers
+from mmedpo.engine import Asked, Engine, FeatureStore
+from mmedpo.imaging.pictures import read_image_file
+from mmedpo.models.generation import Decoding
 from mmedpo.models.slots import load_slot
-from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Candidate, Example
 from mmedpo.run import Run
 from mmedpo.seeds import derive_seed
@@ -19,15 +18,19 @@ from mmedpo.seeds import derive_seed
 def sampler(run: Run) -> Callable[[Sequence[Example]], list[Candidate]]:
     """The model of the stage, loaded: answers a chunk of questions K times each."""
     vlm = load_slot(run.model)
-    features = FeatureStore(vlm, read_image_file)
+    engine = Engine.from_settings(vlm, FeatureStore(vlm, read_image_file), run.settings)
     root, settings, seed = run.image_root, run.settings.curate, run.settings.seed
-    return lambda examples: sample_candidates(vlm, examples, features, root, settings, seed)
+
+    def sample(examples: Sequence[Example]) -> list[Candidate]:
+        engine.settle_on([Asked.of(example, root) for example in examples[:2]], run.settings.engine, run.message)
+        return sample_candidates(engine, examples, root, settings, seed)
+
+    return sample
 
 
 def sample_candidates(
-    vlm: VisionLanguageModel,
+    engine: Engine,
     examples: Sequence[Example],
-    features: FeatureStore,
     image_root: Path,
     settings: CurateSettings,
     seed: int,
@@ -35,10 +38,8 @@ def sample_candidates(
     """K answers to every question, each from a seed of its own (METHOD section 1, D_t)."""
     wanted = [(example, index) for example in examples for index in range(settings.candidates)]
     seeds = [derive_seed(seed, "sample", example.example_id, index) for example, index in wanted]
-    answers = generate_answers(
-        vlm,
-        [example.question for example, _ in wanted],
-        features.each([image_files(image_root, example.images) for example, _ in wanted]),
+    answers = engine.answers(
+        [Asked.of(example, image_root) for example, _ in wanted],
         Decoding(settings.max_new_tokens, settings.temperature, settings.top_p),
         seeds,
     )
