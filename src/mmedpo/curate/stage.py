@@ -100,7 +100,7 @@ def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
         return ask_server(run, examples)
     from mmedpo.curate.sample import sampler
 
-    return run.map("sampling answers", examples, CHUNK, partial(sampler, run), Candidate)
+    return run.map("sampling answers", examples, CHUNK, partial(sampler, run, examples), Candidate)
 
 
 def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate]) -> list[Verdict]:
