@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from mmedpo.config import CurateSettings, load_settings
+from mmedpo.curate.judges.contradiction import ContradictionJudge
+from mmedpo.curate.judges.own_answer import OwnAnswerJudge
 from mmedpo.curate.sources.noised_argmax import STEP, NoisedArgmax
 from mmedpo.curate.sources.sampled import Sampled
 from mmedpo.curate.sources.similar_image import SimilarImage
@@ -18,7 +20,7 @@ from mmedpo.errors import ConfigError
 from mmedpo.imaging.noise import noise_image
 from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.generation import Decoding
-from mmedpo.records import Example, ImageRef, NoiseSpec
+from mmedpo.records import Candidate, Example, ImageRef, NoiseSpec
 
 GREEDY = CurateSettings(candidates=1, temperature=0, max_new_tokens=6)
 QUESTIONS = ("is there a nodule in the left upper zone?", "is there a mass?")
@@ -120,6 +122,23 @@ def test_samples_on_the_own_image_have_a_seed_each(small_vlm, films):
     assert len({candidate.seed for candidate in whole}) == 2 * len(EXAMPLES)
     # A chunk more or less changes no answer.
     assert Sampled().candidates(sampling(small_vlm, films, drawn), EXAMPLES[2:4]) == whole[4:8]
+
+
+def test_only_what_the_model_said_is_rejected():
+    asked = question("a", answer="no")
+
+    def said(*texts):
+        return [
+            Candidate(example_id=asked.example_id, index=n, text=text, seed=0, temperature=1.0)
+            for n, text in enumerate(texts)
+        ]
+
+    picked = OwnAnswerJudge().judge(asked, said("no", "yes"), 0)
+    assert (picked.outcome, picked.rejected, picked.candidate_index) == ("picked", "yes", 1)
+    assert ContradictionJudge().judge(asked, said("no"), 0).outcome == "injected"
+    for nothing in (said("no"), said()):
+        dropped = OwnAnswerJudge().judge(asked, nothing, 0)
+        assert (dropped.outcome, dropped.rejected, dropped.reason) == ("dropped", "", "no-own-answer-conflicts")
 
 
 @pytest.mark.parametrize(
