@@ -166,9 +166,9 @@ def test_a_penalty_of_the_checkpoint_is_followed(small_vlm, engine):
 
 def test_whatever_else_a_checkpoint_asks_for_is_left_to_its_own_generate(small_vlm, engine, monkeypatch):
     plain = engine.answers(ON_ONE, Decoding(8))
-    small_vlm.model.generation_config.suppress_tokens = small_vlm.tokenizer(plain[0].text, add_special_tokens=False)[
-        "input_ids"
-    ][:1]
+    prompt, images = small_vlm.prompt_ids(ON_ONE[0].question), engine.features(ON_ONE[0].views)
+    ((first,),) = stock_answers(small_vlm, [prompt], [images], Decoding(1))
+    small_vlm.model.generation_config.suppress_tokens = [first]
     monkeypatch.setattr(answers_module, "_shared_batch", lambda *arguments: pytest.fail("shared"))
     own = engine.answers(ON_ONE, Decoding(8))
     assert own == by_stock(engine, ON_ONE, Decoding(8))
