@@ -162,6 +162,12 @@ def test_a_layout_is_told_by_its_columns(layout: str, tmp_path: Path) -> None:
     assert answer.question in ("Is there a mass?", "")
 
 
+def test_a_model_that_says_nothing_leaves_an_empty_cell(tmp_path: Path) -> None:
+    """Even in the first row, by which the layout is told."""
+    (tmp_path / "a.tsv").write_text("index\tquestion\tprediction\n7\tMass?\t\n8\tMass?\tyes\n")
+    assert [(answer.id, answer.text) for answer in read_answers(tmp_path / "a.tsv")] == [("7", ""), ("8", "yes")]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -32,9 +32,11 @@ def read_answers(path: Path, format_name: str = "") -> list[GivenAnswer]:
         if row.fault or not isinstance(row.value, Mapping):
             bad.append(f"row {row.number}: {row.fault or 'no object'}")
             continue
-        layout = layout or _told_by(path, row.value)
+        # A model that says nothing leaves an empty cell.
+        value = {**dict.fromkeys(row.columns, ""), **row.value}
+        layout = layout or _told_by(path, value)
         try:
-            answers.append(layout.parse(row.value))
+            answers.append(layout.parse(value))
         except BadAnswer as problem:
             bad.append(f"row {row.number}: {problem}")
     if bad:

@@ -1,4 +1,4 @@
-"""Predictions of VLMEvalKit as .tsv or .json (`PRED_FORMAT`): `index, question, answer, prediction`."""
+"""Predictions of VLMEvalKit as .xlsx, .tsv or .json (`PRED_FORMAT`): `index, question, answer, prediction`."""
 
 from __future__ import annotations
 
