@@ -206,10 +206,13 @@ def test_files_of_several_programs_become_columns_of_one_comparison(tmp_path: Pa
         rows.writerow(["index", "question", "answer", "prediction"])
         rows.writerows([n, f"Is sign {n} there?", "yes", "Yes, it is."] for n in range(4))
     files = ["--predictions", str(tmp_path / "weak.jsonl"), "--predictions", f"ours={tmp_path / 'strong.tsv'}"]
+    files += ["--write", f"vlmevalkit={tmp_path / 'out'}", "--write", f"lmms-eval={tmp_path / 'out'}"]
     done = CliRunner().invoke(
         app, ["evaluate", *files, "--data", str(tmp_path / "recipe.yaml"), "--runs", str(tmp_path / "runs")]
     )
     assert done.exit_code == 0, done.output
+    for file in (tmp_path / "out/answers-weak_table.xlsx", tmp_path / "out/answers-weak_samples_table.jsonl"):
+        assert [answer.text for answer in read_answers(file)] == ["yes", "no", "no", "no"]
     found = Evaluation.model_validate_json((tmp_path / "runs/answers/evaluation.json").read_text())
     (difference,) = [item for item in found.differences if item.metric == "closed_accuracy"]
     assert (difference.against, difference.model) == ("weak", "ours")
