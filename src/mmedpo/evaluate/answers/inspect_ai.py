@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmedpo.evaluate.given import BadAnswer, GivenAnswer, AnsweredQuestion, ModelAnswers, answer_of, file_name, told
+from mmedpo.evaluate.given import AnsweredQuestion, BadAnswer, GivenAnswer, ModelAnswers, answer_of, file_name, told
 from mmedpo.registry import register
 from mmedpo.storage.tables import write_text
 

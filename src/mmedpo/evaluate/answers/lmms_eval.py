@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmedpo.evaluate.given import GivenAnswer, AnsweredQuestion, ModelAnswers, answer_of, file_name, told
+from mmedpo.evaluate.given import AnsweredQuestion, GivenAnswer, ModelAnswers, answer_of, file_name, told
 from mmedpo.registry import register
 from mmedpo.storage.tables import write_text
 
