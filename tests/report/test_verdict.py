@@ -111,6 +111,8 @@ def test_the_sentence_names_the_arm_only_when_there_are_several() -> None:
 def test_several_models_are_one_sentence_and_a_row_for_every_change() -> None:
     bleu = c.Metric(key="bleu", name="BLEU", split="test-balanced")
     closed = (compare(0.02, 0.07, arm="a"), compare(0.02, 0.07, arm="b"), compare(-0.07, -0.02, arm="c", adjusted=0.3))
+    both = verdict_sentences([Headline(item, m) for m in (CLOSED, bleu) for item in closed[:2]])
+    assert both == ["On test-balanced, against base: closed accuracy and BLEU rose for a and b."]
     flat = [compare(-0.1, 0.1, metric="bleu", arm=arm) for arm in "abc"]
     results = Results(metrics=(CLOSED, bleu), comparisons=(*closed, *flat))
     assert verdict(results=results) == (

@@ -83,7 +83,10 @@ def _of_several(items: Sequence[Headline]) -> list[str]:
     for item in items:
         if direction(item.comparison) in ("up", "down"):
             changes.setdefault((item.metric.name, *_change(item)), []).append(item.comparison.arm)
-    told = [f"{metric}{verb} for {_listed(arms)}{tail}" for (metric, verb, tail), arms in changes.items()]
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (metric, verb, tail), arms in changes.items():
+        alike.setdefault((verb, _listed(arms), tail), []).append(metric)
+    told = [f"{_listed(metrics)}{verb} for {arms}{tail}" for (verb, arms, tail), metrics in alike.items()]
     if any(direction(item.comparison) not in ("up", "down") for item in items):
         told.append(f"no {'other ' if told else ''}difference shown")
     return told
