@@ -74,7 +74,7 @@ def image_columns(vlm: VisionLanguageModel, branch: Branch) -> list[Index]:
             f"{len(placeholders)} image placeholders for {len(counts)} image(s) of {', '.join(map(str, counts))} "
             "tokens; a sequence was truncated or its template is wrong"
         )
-    return np.split(placeholders, np.cumsum(counts[:-1]))
+    return np.split(placeholders, np.cumsum(counts[:-1])) if counts else []
 
 
 def layout_of(vlm: VisionLanguageModel, branches: Sequence[Branch]) -> Layout:
