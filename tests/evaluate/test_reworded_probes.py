@@ -175,7 +175,7 @@ def test_a_premise_is_false_only_where_the_truth_denies_the_whole_finding(world:
     assert found.examples[0].example_id in ("no", "again")
     assert {(drop.item, drop.reason) for drop in found.drops} == {
         ("no holder", "no-patient-with-the-finding"),
-        ("disagrees", "truths-of-the-image-disagree"),
+        ("disagrees", "image-may-show-the-finding"),
     }
 
 

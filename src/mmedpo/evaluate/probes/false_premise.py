@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from mmedpo.clinical.bearing import shares, shown_in
+from mmedpo.clinical.findings import GENERIC_FINDINGS
 from mmedpo.clinical.premises import denied, premise
 from mmedpo.evaluate.probes.another_patient import patient_of
 from mmedpo.evaluate.probes.choosing import Way, choices_of
@@ -66,7 +67,8 @@ class FalsePremise(Probe[Presupposed]):
             seen.add((example.image.sha256, fact.name))
             others = [e for e in holders[fact.name] if patient_of(e) != patient_of(example)]
             reason = "no-patient-with-the-finding" if not others else ""
-            reason = "truths-of-the-image-disagree" if shares({fact.name}, shown[example.image.sha256]) else reason
+            there = shown[example.image.sha256] - GENERIC_FINDINGS.keys()
+            reason = "image-may-show-the-finding" if shares({fact.name}, there) else reason
             if reason:
                 drops.append(Drop(stage=place.stage, item=example.example_id, reason=reason))
                 return False
