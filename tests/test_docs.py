@@ -143,7 +143,10 @@ def test_the_exit_codes_and_settings_of_the_page_are_those_of_the_code(tmp_path:
     assert f"{EXIT[None]} nothing found, {EXIT['warning']} warnings, {EXIT['error']} errors" in " ".join(MODELS.split())
     (block,) = re.findall(r"^    model: .*?(?=\n\n)", MODELS, flags=re.MULTILINE | re.DOTALL)
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("extends: vqa-rad\n" + "\n".join(line[4:] for line in block.splitlines()))
+    recipe.write_text("extends: llava-med-vqa-rad\n" + "\n".join(line[4:] for line in block.splitlines()))
     settings = load_settings(recipe, ["data.root=."])
     assert settings.train.activation_checkpointing
-    assert settings.train.lora.rank == 128
+    # What the page says of the paper's settings.
+    train = settings.train
+    assert (train.learning_rate, train.epochs, train.lora.rank) == (1e-7, 3, 128)
+    assert train.batch_groups * train.gradient_accumulation == 16

@@ -16,6 +16,8 @@ class ModelSettings(Settings):
     """`tiny` (ships in the package) or a local checkpoint folder."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type the weights are loaded in."""
+    quantise: Literal["none", "nf4"] = "none"
+    """`nf4` holds the linear layers of the language model in 4 bits (QLoRA; extra `[qlora]`); adapters stay in full."""
     autocast: bool = False
     """Compute log-probabilities in bfloat16 where that is safe, whatever type the weights have."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")

@@ -11,7 +11,7 @@ from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
-from mmedpo.config.groups import Seed, Settings, refuse_set
+from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
 from mmedpo.config.train import TrainSettings
@@ -61,10 +61,22 @@ class RunSettings(Settings):
             refuse_set(self.score, {"rescore"}, "score", "no pairs are imported, and all that are made here are scored")
             if "text" not in self.curate.kinds:
                 refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+        if self.model.quantise != "none":
+            self._check_quantised()
         if self.rounds > 1:
             self._check_rounds()
         self._check_endpoints()
         return self
+
+    def _check_quantised(self) -> None:
+        """Weights in 4 bits are never changed: only an adapter beside them is."""
+        needed = f"model.quantise={self.model.quantise} needs"
+        if self.train.tune != "lora":
+            raise ValueError(f"{needed} train.tune=lora: weights in 4 bits cannot be trained themselves")
+        if self.finetune is not None:
+            raise ValueError(f"{needed} finetune=null: it trains all weights; use train.method=sft for an adapter")
+        if self.rounds > 1:
+            raise ValueError(f"{needed} rounds=1: the adapter of a round cannot be merged into 4 bits without loss")
 
     def _check_rounds(self) -> None:
         """A round samples a model that the round before changed, and adds an adapter to it."""
@@ -103,11 +115,9 @@ class RunSettings(Settings):
                 given = brief(", ".join(known)) or "none"
                 raise ValueError(f"endpoint {shown(name)} is not among chat.endpoints ({given}); describe it there")
         for name in known:
-            where = f"chat.endpoints.{brief(name, 40)}"
+            where = ("chat", "endpoints", name)
             if name not in (*judges, *agents):
-                raise ValueError(
-                    f"{where} has no effect because no judge or agent uses it; "
-                    f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
-                )
+                use = f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
+                raise IdleSetting(where, f"no judge or agent uses it; {use}")
             if known[name].images and name not in judges:
-                raise ValueError(f"{where}.images has no effect because agents of the debate see text only; remove it")
+                raise IdleSetting((*where, "images"), "agents of the debate see text only; remove it")

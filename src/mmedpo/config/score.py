@@ -41,7 +41,7 @@ class ScoreSettings(Settings):
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
         if self.weights == UNWEIGHTED:
-            idle = {"mu", "sigma", "lower", "upper", "rescore"}
+            idle = {"agents", "rounds", "rescore", "mu", "sigma", "lower", "upper", "unscored"}
             refuse_set(self, idle, "score", f"score.weights is {self.weights!r}")
         if self.lower >= self.upper:
             raise ValueError(f"score.lower ({self.lower}) must be below score.upper ({self.upper})")

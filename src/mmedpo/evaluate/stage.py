@@ -10,6 +10,7 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
 from mmedpo.evaluate.joining import join_answers
+from mmedpo.evaluate.looks import Headlines, headlines_of, looks_score
 from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
 from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
@@ -181,12 +182,17 @@ def evaluate(run: Run) -> Evaluation:
     notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
     notes += too_few(items, models, settings.protocol, splits)
     probes = []
+    headlines: dict[str, Headlines] = {}
     for name, probe in measured(run.settings).items():
         rows = {model: run.read(measured_by(name, model), probe.record) for model in models}
         try:
-            probes.append(probe.summarise(name, rows, headline, samples))
+            summary = probe.summarise(name, rows, headline, samples)
         except TooFewImages:
             notes.append(f"{headline}: probe {name} measured questions on one image only; it is left out")
+            continue
+        probes.append(summary)
+        if summary is not None:
+            headlines[name] = headlines_of(probe, rows)
     evaluation = Evaluation(
         protocol=settings.protocol,
         models=models,
@@ -197,6 +203,7 @@ def evaluate(run: Run) -> Evaluation:
         differences=compare(items, models, settings.protocol, splits, samples),
         by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
         probes=tuple(summary for summary in probes if summary is not None),
+        looks=looks_score(headlines, list(measured(run.settings)), models, samples),
         bootstrap_samples=samples,
         notes=tuple(notes),
     )
