@@ -198,4 +198,4 @@ def test_probes_that_ship_are_measured_unless_they_are_null() -> None:
     assert (
         probes_of(EvaluateSettings(probes={"lesion-reliance": {"images": 3}}))["lesion-reliance"].settings.images == 3
     )
-    assert probes_of(EvaluateSettings(probes={"lesion-reliance": None})) == {}
+    assert list(probes_of(EvaluateSettings(probes={"lesion-reliance": None}))) == ["attention"]

@@ -24,11 +24,13 @@ from mmedpo.records.core import (
     question_text,
 )
 from mmedpo.records.evaluation import (
+    MAP_SIDE,
     Cell,
     Contrast,
     Difference,
     Evaluation,
     ItemScore,
+    Looking,
     LooksMean,
     LooksPart,
     LooksScore,
@@ -58,6 +60,7 @@ from mmedpo.records.rows import (
 
 __all__ = [
     "IMAGE_PLACE",
+    "MAP_SIDE",
     "AnswerType",
     "Box",
     "Candidate",
@@ -74,6 +77,7 @@ __all__ = [
     "Grounding",
     "ImageRef",
     "ItemScore",
+    "Looking",
     "LooksMean",
     "LooksPart",
     "LooksScore",

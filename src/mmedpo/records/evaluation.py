@@ -202,6 +202,27 @@ class ProbeSummary(Record):
         return next((part for part in self.parts if (part.quantity, part.model, part.against) == wanted), None)
 
 
+MAP_SIDE = 24
+"""Rows and columns of a map of where a model looks."""
+
+
+class Looking(Measurement):
+    """Where on the image a true answer comes from. Shares are of the image tokens that stand for a place."""
+
+    attention: float
+    """Share of the answer's attention to the image that lies inside the annotated lesion, 0..1."""
+    relevance: float
+    """The same of the size of the gradient of log pi(y_w) with respect to the image tokens."""
+    chance: float
+    """The same of tokens that all weigh alike: the lesion's share of what the model is shown."""
+    image: float
+    """Share of the answer's attention that goes to image tokens at all, of all it sees."""
+    attention_map: tuple[float, ...] = ()
+    """[MAP_SIDE * MAP_SIDE] the attention's shares over the picture, row by row."""
+    relevance_map: tuple[float, ...] = ()
+    """The same of the gradient."""
+
+
 class LooksPart(Record):
     """One probe that the score of looking is made of."""
 

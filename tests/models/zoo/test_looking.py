@@ -1,4 +1,4 @@
-"""Where each image token lies on the picture: found by changing the picture, against what the family says."""
+"""Where image tokens lie on the picture, what attends to them and what depends on them, of every family."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.engine.attention import TRIE_ATTENTION
+from mmedpo.engine.logprobs import image_columns, packed_logprobs
+from mmedpo.engine.looking import attended, relevance
 from mmedpo.errors import ModelError
 from mmedpo.models.areas import seen, square
 from mmedpo.models.family import Family, Size
-from models.zoo.pictures import SIZES
+from models.zoo.pictures import SIZES, VIEWS, read, stock_inputs
 
 
 @pytest.fixture
@@ -96,3 +100,50 @@ def test_a_grid_is_square_or_refused_and_a_family_that_says_nothing_is_refused()
         Family.areas(object.__new__(Family), Size(1, 1))
     with pytest.raises(ModelError, match="resizes to"):
         seen(Clip(size={"longest_edge": 3}), 10, 10)
+
+
+QUESTION = "is there a nodule?"
+
+
+def branch_of(vlm):
+    sizes = (SIZES["wide"],)
+    return Branch(VIEWS[:1], tuple(vlm.prompt_ids(QUESTION, sizes)), tuple(vlm.answer_ids("no, there is none")), sizes)
+
+
+def test_attention_is_that_of_the_stock_pass_from_pixels_and_the_model_is_left_as_it_was(vlm):
+    engine = Engine(vlm, FeatureStore(vlm, read), max_tokens=4096)
+    branch = branch_of(vlm)
+    before = engine.measure([branch]).values
+    found = attended(vlm, branch, engine.features)
+    assert vlm.text_config._attn_implementation == TRIE_ATTENTION
+    assert torch.equal(engine.measure([branch]).values, before)
+
+    vlm.base.set_attn_implementation({"text_config": "eager"})
+    ids = [*branch.prompt, *branch.response[:-1]]
+    with torch.no_grad():
+        layers = vlm.model(
+            **stock_inputs(vlm, branch.views, ids, len(branch.prompt)), output_attentions=True
+        ).attentions
+    assert len(layers) == vlm.text_config.num_hidden_layers
+    asking = slice(len(branch.prompt) - 1, len(ids))
+    mean = torch.stack([layer[0, :, asking].mean(dim=(0, 1)) for layer in layers]).mean(dim=0)
+    columns = image_columns(vlm, branch)[0]
+    torch.testing.assert_close(found.tokens, mean[torch.from_numpy(columns)], rtol=1e-4, atol=1e-6)
+    assert abs(float(mean.sum()) - 1) < 1e-5
+    assert abs(found.image - float(mean[columns].sum())) < 1e-5
+    assert len(found.tokens) == vlm.family.image_tokens(SIZES["wide"])
+
+
+def test_relevance_is_the_gradient_of_the_packed_pass(vlm):
+    engine = Engine(vlm, FeatureStore(vlm, read), max_tokens=4096)
+    branch = branch_of(vlm)
+    found = relevance(vlm, branch, engine.features)
+    (shown,) = engine.features(branch.views)
+    leaves = shown.map(lambda value: value.detach().clone().requires_grad_())
+    values = packed_logprobs(vlm, [branch], lambda views: [leaves]).values  # type: ignore[arg-type]
+    values.sum().backward()
+    expected = torch.cat([row.grad.norm(dim=-1).flatten() for row in leaves.rows])
+    for layer in leaves.deepstack:
+        expected = expected + layer.grad.norm(dim=-1)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    assert np.asarray(found).std() > 0
