@@ -23,7 +23,9 @@ from mmedpo.records import (
 from mmedpo.report.sections.attention import attention, share_plot
 from mmedpo.report.sections.looks import LooksSection, looks, looks_plot
 from mmedpo.report.sections.probes import NATS, Probes, changed, one_probe
+from mmedpo.report.summary import summary_lines
 from mmedpo.run import Run
+from mmedpo.storage.json_file import read_json
 from report.finished_run import full_run, page
 
 
@@ -71,6 +73,9 @@ def test_a_missing_part_leaves_no_number_on_the_page(tmp_path: Path) -> None:
     assert "rephrased : it is not among evaluate.probes" in words
     assert "Score of looking" not in words
     write(run, looks=LooksScore(parts=PARTS, means=MEANS, questions=18, images=7), probes=PROBES)
+    assert summary_lines(read_json(run.file("evaluation.json"), Evaluation))[-1] == (
+        "Score of looking: base 30, tuned 50 of 100"
+    )
     words = page(run)
     assert "score of looking" in words
     assert "1/2" in words

@@ -40,6 +40,9 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         lines += ["", "p: two-sided, adjusted by Holm's method for all comparisons of this table"]
     for summary in evaluation.probes:
         lines += ["", *_probe(summary, evaluation.models)]
+    if evaluation.looks is not None and evaluation.looks.means:
+        told = [f"{mean.model} {100 * mean.mean:.0f}" for mean in evaluation.looks.means if not mean.against]
+        lines += ["", f"Score of looking: {', '.join(told)} of 100"]
     return lines
 
 
