@@ -79,7 +79,9 @@ class LooksSection(Section[Looks]):
 
     def compares(self, part: Looks) -> Sequence[Headline]:
         """The score."""
-        return [] if part.comparison is None else [Headline(part.comparison, SCORE, part.level, row="score of looking")]
+        return (
+            [] if part.comparison is None else [Headline(part.comparison, SCORE, part.level, row="score of looking, %")]
+        )
 
 
 def looks(score: LooksScore, models: Sequence[str], probes: Sequence[ProbeSummary]) -> Looks:

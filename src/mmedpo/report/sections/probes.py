@@ -52,6 +52,8 @@ class Probes(Part):
     probes: tuple[OneProbe, ...]
     changes: tuple[OneProbe, ...] = ()
     """All probes that were compared, those with a picture of their own included."""
+    in_score: frozenset[str] = frozenset()
+    """Names of those that the score of looking speaks for where the page opens."""
     level: float = 0.95
 
 
@@ -70,7 +72,11 @@ class ProbesSection(Section[Probes]):
         told = [(summary.probe, one_probe(summary)) for summary in found]
         every = tuple(probe for _, probe in told if probe is not None)
         probes = tuple(probe for name, probe in told if probe is not None and name not in drawn)
-        return Probes(probes=probes, changes=tuple(p for p in every if p.comparison)) if probes else None
+        if not probes:
+            return None
+        score = stored.evaluation.looks if stored.evaluation else None
+        spoken = frozenset(part.probe for part in score.parts) if score and score.means else frozenset()
+        return Probes(probes=probes, changes=tuple(p for p in every if p.comparison), in_score=spoken)
 
     def draw(self, part: Probes) -> Mapping[str, object]:
         """What tuning changed by probe, then the headlines of all models; one plot for each unit."""
@@ -78,11 +84,11 @@ class ProbesSection(Section[Probes]):
         return {"changes": changes, "plots": [_both(headlines, part, unit) for unit in _units(part.probes)]}
 
     def compares(self, part: Probes) -> Sequence[Headline]:
-        """The headline of each."""
+        """The headline of each that no score speaks for."""
         return [
-            Headline(probe.comparison, probe.metric, part.level, row=f"{probe.title.lower()}, {probe.unit}")
+            Headline(probe.comparison, probe.metric, part.level, row=f"{probe.title.lower()}, {_unit(probe)}")
             for probe in part.probes
-            if probe.comparison is not None
+            if probe.comparison is not None and probe.metric.key not in part.in_score
         ]
 
 
@@ -109,7 +115,10 @@ def one_probe(summary: ProbeSummary) -> OneProbe | None:
     if first is None:
         return None
     metric = Metric(
-        key=summary.probe, name=f"{summary.title.lower()} ({summary.about})", percent=summary.unit != NATS, decimals=2
+        key=summary.probe,
+        name=f"the probe '{summary.title.lower()}'",
+        percent=summary.unit != NATS,
+        decimals=_decimals(summary.unit),
     )
     return OneProbe(
         title=summary.title,
@@ -180,6 +189,10 @@ def _printed(probe: OneProbe, found: Interval) -> tuple[float | None, float | No
     factor = 100 if probe.metric.percent else 1
     value, low, high = (None if x is None else factor * x for x in (found.value, found.low, found.high))
     return value, low, high
+
+
+def _unit(probe: OneProbe) -> str:
+    return "%" if probe.metric.percent else probe.unit
 
 
 def _axis(unit: str) -> str:
