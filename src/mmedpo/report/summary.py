@@ -67,6 +67,9 @@ def _after(evaluation: Evaluation) -> list[str]:
     lines = lines if evaluation.differences else []
     for summary in evaluation.probes:
         lines += ["", *_probe(summary, evaluation.models)]
+    if evaluation.looks is not None and evaluation.looks.means:
+        told = [f"{mean.model} {100 * mean.mean:.0f}" for mean in evaluation.looks.means if not mean.against]
+        lines += ["", f"Score of looking: {', '.join(told)} of 100"]
     return lines
 
 
