@@ -61,7 +61,7 @@ def _generation_probe(run: Run) -> GenerationProbe:
     from mmedpo.evaluate.predictions import probe_answers
 
     protocol, root = run.settings.evaluate.protocol, run.image_root
-    return lambda vlm, features, examples: probe_answers(vlm, features, examples, root, protocol)
+    return lambda engine, examples: probe_answers(engine, examples, root, protocol)
 
 
 def run_stages(run: Run, until: str | None = None, only: str | None = None) -> None:
