@@ -8,7 +8,14 @@ from typing import Any
 
 from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
-from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
+from mmedpo.evaluate.comparison import (
+    compare,
+    compare_at_equal_length,
+    compare_by_tag,
+    compare_by_type,
+    split_scores,
+    too_few,
+)
 from mmedpo.evaluate.joining import join_answers
 from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
 from mmedpo.evaluate.reading import read_answers, read_questions
@@ -175,6 +182,8 @@ def evaluate(run: Run) -> Evaluation:
         for item in score_predictions(examples, predictions, protocol)
     ]
     run.write(SCORES, ItemScore, items)
+    tags = {example.example_id: example.tags for example in examples}
+    texts = {m: {answer.example_id: answer.text for answer in predictions if answer.model == m} for m in models}
     headline, samples = settings.splits[0], settings.bootstrap_samples
     asked = {item.split for item in items}
     splits = [split for split in settings.splits if split in asked]
@@ -196,6 +205,8 @@ def evaluate(run: Run) -> Evaluation:
         ),
         differences=compare(items, models, settings.protocol, splits, samples),
         by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
+        by_tag=compare_by_tag(items, models, settings.protocol, headline, samples, tags),
+        equal_length=compare_at_equal_length(items, models, settings.protocol, splits, texts),
         probes=tuple(summary for summary in probes if summary is not None),
         bootstrap_samples=samples,
         notes=tuple(notes),

@@ -24,6 +24,7 @@ from mmedpo.records.core import (
     question_text,
 )
 from mmedpo.records.evaluation import (
+    AtEqualLength,
     Cell,
     Contrast,
     Difference,
@@ -56,6 +57,7 @@ from mmedpo.records.rows import (
 __all__ = [
     "IMAGE_PLACE",
     "AnswerType",
+    "AtEqualLength",
     "Box",
     "Candidate",
     "Cell",

@@ -131,6 +131,8 @@ class Difference(Record):
     """The metric."""
     error_type: ErrorType | None = None
     """Set when only questions of this type are compared."""
+    tag: str = ""
+    """Set when only questions with this tag are compared, e.g. `organ:chest`."""
     model: str
     """The model."""
     against: str
@@ -149,10 +151,33 @@ class Difference(Record):
     """Two-sided, of the bootstrap behind the interval."""
     p_adjusted: float
     """The same, adjusted by Holm's method for all comparisons of its table."""
+    effect: float | None = None
+    """Cohen's d_z: the difference over the standard deviation of those of single questions; None where that is 0."""
     questions: int
     """Questions compared."""
     images: int
     """Images they stand on."""
+
+
+class AtEqualLength(Record):
+    """One model minus another on one metric of one split, at equal length of the answers."""
+
+    split: str
+    """The split."""
+    metric: str
+    """The metric."""
+    model: str
+    """The model."""
+    against: str
+    """The model it is compared with."""
+    difference: float
+    """After minus before where both answers have as many words."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end."""
+    questions: int
+    """Questions compared."""
 
 
 class ProbePart(Record):
@@ -226,6 +251,10 @@ class Evaluation(Record):
     """Whole splits."""
     by_error_type: tuple[Difference, ...]
     """Per error type, on the first split."""
+    by_tag: tuple[Difference, ...] = ()
+    """Per organ and modality where the data tell them, on the first split."""
+    equal_length: tuple[AtEqualLength, ...] = ()
+    """Whole splits, where the models' answers differ in length."""
     probes: tuple[ProbeSummary, ...] = ()
     """What probes found on the first split; only those that measured something."""
     level: float = 0.95
@@ -259,6 +288,12 @@ class Cell(Record):
     """Two-sided, of the difference."""
     p_adjusted: float | None = None
     """The same, adjusted by Holm's method for all differences of its table."""
+    seed_low: float | None = None
+    """Lower end of the interval with seeds and images as random effects; None for the base, or with one seed."""
+    seed_high: float | None = None
+    """Upper end."""
+    seed_sd: float | None = None
+    """Standard deviation of the difference between seeds, beyond what chance in the questions explains."""
     questions: int
     """Questions per seed."""
     images: int
