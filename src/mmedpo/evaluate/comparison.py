@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from mmedpo.errors import TooFewImages
 from mmedpo.evaluate.effects import length_controlled, standardised
+from mmedpo.evaluate.metrics import corpus_bleu
 from mmedpo.evaluate.scoring import image_clusters, metric_values, summarise
 from mmedpo.evaluate.statistics import holm, paired_difference
-from mmedpo.records import AtEqualLength, Difference, ItemScore, SplitScores
+from mmedpo.records import AtEqualLength, Difference, Example, ItemScore, SplitScores
 from mmedpo.records.evaluation import LABELS, METRICS
 
 MINIMUM_BY_TYPE = 20
@@ -20,13 +22,38 @@ TOLD_APART = ("organ", "modality")
 """Kinds of tags, `organ:chest`, by which questions are told apart."""
 
 
-def split_scores(items: Sequence[ItemScore], models: Sequence[str], protocol: str, split: str) -> SplitScores:
-    """Summaries of all models on one split, under the headline's protocol and under the others."""
+def split_scores(
+    items: Sequence[ItemScore],
+    models: Sequence[str],
+    protocol: str,
+    split: str,
+    reports: Mapping[str, str] = MappingProxyType({}),
+    texts: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> SplitScores:
+    """Summaries of all models on one split, under the headline's protocol and under the others.
+
+    Args:
+        items: scored answers to the split's questions.
+        models: the models, in order.
+        protocol: the protocol of the headline.
+        split: the split.
+        reports: the split's questions that ask for a report -> its true one.
+        texts: model -> question -> its answer.
+    """
     by_protocol = {
         name: {model: summarise(_of(items, model, name, split)) for model in models}
         for name in dict.fromkeys((protocol, *(item.protocol for item in items)))
     }
-    return SplitScores(split=split, summaries=by_protocol.pop(protocol), other_protocols=by_protocol)
+    bleu = {
+        model: corpus_bleu(list(reports.values()), [texts[model][name] for name in reports])
+        for model in (models if reports else ())
+    }
+    return SplitScores(split=split, summaries=by_protocol.pop(protocol), other_protocols=by_protocol, corpus_bleu=bleu)
+
+
+def reports_in(examples: Iterable[Example], split: str) -> dict[str, str]:
+    """Question -> true report, of a split's questions that ask for one."""
+    return {e.example_id: e.answer for e in examples if e.split == split and e.answer_type == "report"}
 
 
 def compare(

@@ -13,6 +13,7 @@ from mmedpo.evaluate.comparison import (
     compare_at_equal_length,
     compare_by_tag,
     compare_by_type,
+    reports_in,
     split_scores,
     too_few,
 )
@@ -21,7 +22,7 @@ from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
 from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
+from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction, ProbeSummary
 from mmedpo.run import BASE, TUNED, Run, Stage, picked
 from mmedpo.run.layout import EVALUATION, EXAMPLES, SCORES, measured_by, predictions_of
 from mmedpo.storage.files import hash_input
@@ -189,25 +190,23 @@ def evaluate(run: Run) -> Evaluation:
     splits = [split for split in settings.splits if split in asked]
     notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
     notes += too_few(items, models, settings.protocol, splits)
-    probes = []
-    for name, probe in measured(run.settings).items():
-        rows = {model: run.read(measured_by(name, model), probe.record) for model in models}
-        try:
-            probes.append(probe.summarise(name, rows, headline, samples))
-        except TooFewImages:
-            notes.append(f"{headline}: probe {name} measured questions on one image only; it is left out")
+    probes, left_out = _probed(run, models)
+    notes += left_out
+    scores = [
+        split_scores(
+            [i for i in items if i.split == split], models, settings.protocol, split, reports_in(examples, split), texts
+        )
+        for split in splits
+    ]
     evaluation = Evaluation(
         protocol=settings.protocol,
         models=models,
-        splits=tuple(
-            split_scores([item for item in items if item.split == split], models, settings.protocol, split)
-            for split in splits
-        ),
+        splits=tuple(scores),
         differences=compare(items, models, settings.protocol, splits, samples),
         by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
         by_tag=compare_by_tag(items, models, settings.protocol, headline, samples, tags),
         equal_length=compare_at_equal_length(items, models, settings.protocol, splits, texts),
-        probes=tuple(summary for summary in probes if summary is not None),
+        probes=probes,
         bootstrap_samples=samples,
         notes=tuple(notes),
     )
@@ -215,3 +214,16 @@ def evaluate(run: Run) -> Evaluation:
         run.message(note)
     write_text(run.file(EVALUATION), evaluation.model_dump_json(indent=1))
     return evaluation
+
+
+def _probed(run: Run, models: Sequence[str]) -> tuple[tuple[ProbeSummary, ...], list[str]]:
+    """What the probes found on the headline split, and what had to be left out, one sentence each."""
+    split, samples = run.settings.evaluate.splits[0], run.settings.evaluate.bootstrap_samples
+    found, notes = [], []
+    for name, probe in measured(run.settings).items():
+        rows = {model: run.read(measured_by(name, model), probe.record) for model in models}
+        try:
+            found.append(probe.summarise(name, rows, split, samples))
+        except TooFewImages:
+            notes.append(f"{split}: probe {name} measured questions on one image only; it is left out")
+    return tuple(summary for summary in found if summary is not None), notes

@@ -13,6 +13,7 @@ from mmedpo.evaluate.comparison import (
     compare_at_equal_length,
     compare_by_tag,
     compare_by_type,
+    reports_in,
     split_scores,
     too_few,
 )
@@ -172,9 +173,14 @@ def _evaluated(columns: Sequence[Column], shared: Mapping[str, Example], protoco
     splits = list(dict.fromkeys(example.split for example in shared.values()))
     splits.sort(key=lambda split: settings.splits.index(split) if split in settings.splits else len(settings.splits))
     samples = settings.bootstrap_samples
-    scores = [split_scores([i for i in items if i.split == split], names, protocol, split) for split in splits]
     tags = {name: example.tags for name, example in shared.items()}
     texts = {c.name: {key: said.text for key, said in c.stored.predictions[c.model].items()} for c in columns}
+    scores = [
+        split_scores(
+            [i for i in items if i.split == split], names, protocol, split, reports_in(shared.values(), split), texts
+        )
+        for split in splits
+    ]
     return Evaluation(
         protocol=protocol,
         models=names,

@@ -236,6 +236,8 @@ class SplitScores(Record):
     """Model -> its summary, in the order of the run."""
     other_protocols: dict[str, dict[str, Summary]] = Field(default_factory=dict)
     """Protocol -> the same, for comparison with published numbers."""
+    corpus_bleu: dict[str, float] = Field(default_factory=dict)
+    """Model -> corpus BLEU-4 of its reports, in [0, 1]; empty where the split has none."""
 
 
 class Evaluation(Record):

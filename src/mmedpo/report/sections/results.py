@@ -132,6 +132,7 @@ def results(evaluation: Evaluation) -> Results:
             *_power(evaluation, first),
             *_equal_length(evaluation, first),
             *(note for scores in evaluation.splits for note in _answer_rates(scores)),
+            *(note for scores in evaluation.splits for note in _corpus_bleu(scores)),
             *(note for scores in evaluation.splits for note in _findings(scores)),
             *(note for scores in evaluation.splits for note in _other_protocols(scores)),
         ),
@@ -220,6 +221,14 @@ def _answer_rates(scores: SplitScores) -> list[str]:
             f"{share(truth.mean, 1)} (n = {count(truth.n)})."
         )
     return notes
+
+
+def _corpus_bleu(scores: SplitScores) -> list[str]:
+    if not scores.corpus_bleu:
+        return []
+    order = " → ".join(scores.corpus_bleu)
+    values = " → ".join(number(100 * value) for value in scores.corpus_bleu.values())
+    return [f"{scores.split}, corpus BLEU-4 of reports as sacrebleu computes it, {order}: {values}."]
 
 
 def _findings(scores: SplitScores) -> list[str]:
