@@ -178,7 +178,9 @@ def picture(found: list[Found]) -> str:
         rows.append(
             ForestRow(f"{item.case.name}, {item.case.population.images} images", value, value - half, value + half)
         )
-    return forest(rows, title="Coverage minus 95 %", axis="coverage minus 95 %, percentage points", width=780)
+    drawn = forest(rows, title="Coverage minus 95 %", axis="coverage minus 95 %, percentage points", width=780)
+    # In a page it has these from around it.
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
 
 
 def _drawn(population: Population, rng: Rng) -> tuple[dict[str, float], list[dict[str, float]], dict[str, str]]:

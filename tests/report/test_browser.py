@@ -1,6 +1,6 @@
 """The pages in a real browser: axe-core finds nothing, and no page scrolls sideways, on a phone and on a desktop.
 
-Needs Chromium, and axe-core's own script: `npm install axe-core` in a folder, `AXE=FOLDER/node_modules/axe-core/axe.min.js`.
+Needs Chromium and axe-core's own script: `npm install axe-core` here, or elsewhere and `AXE=PATH_TO/axe.min.js`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ addEventListener("load", () => axe.run(document).then(found => parent.postMessag
 
 
 def looked_at(page: str, folder: Path, width: int, dark: bool) -> dict[str, Any]:
-    """What axe-core says of a page that is as wide as this; a page's own policy allows no script, so it is taken out."""
+    """What axe-core says of a page of this width; a page's own policy allows no script, so it is taken out."""
     open_page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     script = f"<script>{AXE.read_text('utf-8')}</script>{_ASK}"
     assert open_page.count("</body>") == 1

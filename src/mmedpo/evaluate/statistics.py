@@ -19,6 +19,8 @@ from mmedpo.records import Record
 
 FloatArray = npt.NDArray[np.float64]
 
+_NOISE = 1e-12
+"""Sums of differences that cancel end this near to 0, on either side, and would be called a rise or a fall."""
 _CHUNK_CELLS = 4_000_000
 """Resampled clusters held in memory at once."""
 
@@ -150,6 +152,7 @@ def _bootstrap(
         statistics.append(totals / ((drawn @ counts) * n_runs))
     tail = _expanded_tail(level, n_clusters)
     resampled = np.concatenate(statistics)
+    resampled[np.abs(resampled) < _NOISE] = 0.0
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(
         estimate=float(sums.sum() / (counts.sum() * n_runs)),
