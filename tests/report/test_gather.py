@@ -39,7 +39,7 @@ def content(full: Run) -> ReportContent:
 
 def test_the_report_opens_with_the_first_split_and_its_interval(full: Run) -> None:
     text = page(full)
-    assert "On test-balanced, closed accuracy rose. The extra drop" in text
+    assert "On test-balanced, closed accuracy rose. By the probes, lesion reliance rose." in text
     assert "closed accuracy, % 50.0 75.0 +25.0 +10.0 to +40.0 0.020" in text
     assert "no difference shown in closed accuracy" not in text, "only the first split is the headline"
     assert text.index("The model is tiny.") < text.index("Two images are equal.") < text.index("Results")

@@ -26,6 +26,7 @@ from mmedpo.records.core import (
 )
 from mmedpo.records.evaluation import (
     MAP_SIDE,
+    AtEqualLength,
     Cell,
     Contrast,
     Difference,
@@ -63,6 +64,7 @@ __all__ = [
     "IMAGE_PLACE",
     "MAP_SIDE",
     "AnswerType",
+    "AtEqualLength",
     "Box",
     "Candidate",
     "Cell",

@@ -131,6 +131,8 @@ class Difference(Record):
     """The metric."""
     error_type: ErrorType | None = None
     """Set when only questions of this type are compared."""
+    tag: str = ""
+    """Set when only questions with this tag are compared, e.g. `organ:chest`."""
     model: str
     """The model."""
     against: str
@@ -149,10 +151,33 @@ class Difference(Record):
     """Two-sided, of the bootstrap behind the interval."""
     p_adjusted: float
     """The same, adjusted by Holm's method for all comparisons of its table."""
+    effect: float | None = None
+    """Cohen's d_z: the difference over the standard deviation of those of single questions; None where that is 0."""
     questions: int
     """Questions compared."""
     images: int
     """Images they stand on."""
+
+
+class AtEqualLength(Record):
+    """One model minus another on one metric of one split, at equal length of the answers."""
+
+    split: str
+    """The split."""
+    metric: str
+    """The metric."""
+    model: str
+    """The model."""
+    against: str
+    """The model it is compared with."""
+    difference: float
+    """After minus before where both answers have as many words."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end."""
+    questions: int
+    """Questions compared."""
 
 
 class ProbePart(Record):
@@ -273,6 +298,8 @@ class SplitScores(Record):
     """Model -> its summary, in the order of the run."""
     other_protocols: dict[str, dict[str, Summary]] = Field(default_factory=dict)
     """Protocol -> the same, for comparison with published numbers."""
+    corpus_bleu: dict[str, float] = Field(default_factory=dict)
+    """Model -> corpus BLEU-4 of its reports, in [0, 1]; empty where the split has none."""
 
 
 class Evaluation(Record):
@@ -288,6 +315,10 @@ class Evaluation(Record):
     """Whole splits."""
     by_error_type: tuple[Difference, ...]
     """Per error type, on the first split."""
+    by_tag: tuple[Difference, ...] = ()
+    """Per organ and modality where the data tell them, on the first split."""
+    equal_length: tuple[AtEqualLength, ...] = ()
+    """Whole splits, where the models' answers differ in length."""
     probes: tuple[ProbeSummary, ...] = ()
     """What probes found on the first split; only those that measured something."""
     looks: LooksScore | None = None
@@ -323,6 +354,12 @@ class Cell(Record):
     """Two-sided, of the difference."""
     p_adjusted: float | None = None
     """The same, adjusted by Holm's method for all differences of its table."""
+    seed_low: float | None = None
+    """Lower end of the interval with seeds and images as random effects; None for the base, or with one seed."""
+    seed_high: float | None = None
+    """Upper end."""
+    seed_sd: float | None = None
+    """Standard deviation of the difference between seeds, beyond what chance in the questions explains."""
     questions: int
     """Questions per seed."""
     images: int
