@@ -138,7 +138,7 @@ def mean_of_means(
     for number, part in enumerate(parts):
         own = sorted({clusters[item] for item in part})
         places = np.searchsorted(images, own)
-        (sums[number, places],), counts[number, places] = _cluster_sums([part], clusters)
+        (sums[number, places],), counts[number, places] = cluster_sums([part], clusters)
     if len(images) < 2:
         raise TooFewImages(f"an interval needs at least 2 images, got {len(images)}; evaluate on more images")
     rng, chunk = np.random.default_rng([seed, 0]), max(1, _CHUNK_CELLS // len(images))
