@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> RunSettings:
-    (text,) = (block for block in blocks("yaml") if "extends:" in block)
+    text, _ = (block for block in blocks("yaml") if "extends:" in block)
     path = tmp_path_factory.mktemp("recipes") / "my-recipe.yaml"
     path.write_text(text)
     return load_settings(path)
@@ -32,6 +32,15 @@ def test_the_recipe_of_the_page_is_one(recipe: RunSettings) -> None:
     assert recipe.used_endpoints("score") == ("med42", "biomistral")
     assert recipe.chat.endpoints["gpt"].priced
     assert "offline stand-ins" not in " ".join(recipe.caveats), "the parent's caveat about rules is not true here"
+
+
+def test_the_recipe_of_a_served_target_model_is_one(tmp_path: Path) -> None:
+    _, text = (block for block in blocks("yaml") if "extends:" in block)
+    (tmp_path / "mine.yaml").write_text(text)
+    served = load_settings(tmp_path / "mine.yaml", ["data.root=."])
+    assert (served.used_endpoints("predict-base"), served.used_endpoints("predict-tuned")) == (("vllm",), ("tuned",))
+    # The adapter fits the rank that the server on the page is started with.
+    assert f"--max-lora-rank {served.train.lora.rank} " in PAGE
 
 
 def test_the_servers_started_on_the_page_are_those_of_the_recipe(recipe: RunSettings) -> None:

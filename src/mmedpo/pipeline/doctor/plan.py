@@ -229,9 +229,10 @@ def _tell_disk(memory: Memory, features: int, cases: Cases, work: Workload, diag
 def _calls(settings: RunSettings, work: Workload) -> str:
     """Calls of language models, by what asks them."""
     parts = []
-    judge = settings.used_endpoints("curate")
-    if judge:
-        parts.append(f"judge {judge[0]}: at least {work.questions:,}")
+    if settings.judging:
+        parts.append(f"judge {settings.judging[0]}: at least {work.questions:,}")
+    if settings.model.server and settings.samples:
+        parts.append(f"server {settings.model.server}: {work.questions * settings.curate.candidates:,}")
     speaking = [name for name in settings.score.agents if ":" in name] if settings.used_endpoints("score") else []
     if speaking:
         least = work.questions * len(speaking)
@@ -249,8 +250,9 @@ def _tell_time(
     asked = [example for example in asked if example.answer_type in settings.evaluate.answer_types]
     train = settings.train
     looks = 1 + work.steps // train.watch.every
+    sampled_here = settings.samples and not settings.model.server
     answers = {
-        "sampling": work.questions * settings.curate.candidates if _samples(settings) else 0,
+        "sampling": work.questions * settings.curate.candidates if sampled_here else 0,
         "watching": looks * min(train.watch.questions, sum(e.split == "validation" for e in cases.everything)),
         "answering": 2 * len(asked),
     }
@@ -267,10 +269,6 @@ def _tell_time(
     told = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if value >= 1)
     total = settings.rounds * (sum(seconds.values()) - seconds["answering"]) + seconds["answering"]
     diagnosis.fact("time", f"{duration(total)}: {told or 'all of it short'}; without calls, tools and reading")
-
-
-def _samples(settings: RunSettings) -> bool:
-    return settings.preferences is None and "text" in settings.curate.kinds
 
 
 def _size(number: float) -> str:
