@@ -10,8 +10,8 @@ from pydantic import Field, StringConstraints, field_validator
 from mmedpo.config.groups import Named, Settings, UserPath
 from mmedpo.records import AnswerType
 
-SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}}
-"""Probes of every run; lesion reliance on 80 images with annotated lesions."""
+SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}, "attention": {"questions": 40}}
+"""Probes of every run, on images with annotated lesions; attention takes passes of its own, so it asks fewer."""
 
 
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]

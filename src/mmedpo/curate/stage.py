@@ -102,7 +102,7 @@ def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
 
     # Questions on one image together, for it is read once for all of them.
     ordered = sorted(examples, key=lambda example: (example.image.path, example.example_id))
-    sampled = run.map("sampling answers", ordered, CHUNK, partial(sampler, run), Candidate)
+    sampled = run.map("sampling answers", ordered, CHUNK, partial(sampler, run, ordered), Candidate)
     place = {example.example_id: number for number, example in enumerate(examples)}
     return sorted(sampled, key=lambda candidate: (place[candidate.example_id], candidate.index))
 

@@ -126,8 +126,9 @@ class Engine:
         """The same without gradients for any number of branches, on the CPU; each distinct one is computed once."""
         # Branches on one image, and to one question, stand together.
         distinct = sorted(dict.fromkeys(branches), key=lambda b: ([str(v) for v in b.views], b.prompt, b.response))
-        if distinct:
-            self.check_features(distinct[0])
+        first = next((branch for branch in distinct if branch.views), None)
+        if first is not None:
+            self.check_features(first)
         known: dict[Branch, Tensor] = {}
         for part in self.bins([[branch] for branch in distinct]):
             batch = [distinct[number] for number in part]
@@ -251,7 +252,9 @@ class Engine:
             TrainingError: packing does not hold and `strict` is set, or features are not those of the pixels.
         """
         self.settled = True
-        self.check_features(branches[0])
+        first = next((branch for branch in branches if branch.views), None)
+        if first is not None:
+            self.check_features(first)
         if self.form == "plain":
             return None
         agreement, said = None, ""

@@ -166,6 +166,28 @@ def test_a_trained_projector_or_tower_gets_the_gradients_of_the_stock_forward(vl
     assert sum(float((a - b).norm()) ** 2 for a, b in pairs) ** 0.5 / norm < 1e-5
 
 
+@torch.no_grad()
+def test_a_question_without_any_image_is_measured_as_by_a_pass_over_its_words(vlm):
+    """What language alone would answer: packed with others and plain."""
+    prompt = vlm.prompt_ids(QUESTION, [])
+    assert vlm.image_token_id not in prompt
+    alone = [Branch((), tuple(prompt), tuple(vlm.answer_ids(answer))) for answer in ("yes", "no, there is none")]
+    sizes = (SIZES["wide"],)
+    shown = Branch(VIEWS[:1], tuple(vlm.prompt_ids(QUESTION, sizes)), alone[0].response, sizes)
+    forms = [Engine(vlm, FeatureStore(vlm, read), max_tokens=4096, form=form) for form in ("packed", "plain")]
+    values, plain = (engine.measure([*alone, shown]).totals().tolist() for engine in forms)
+    assert np.allclose(values, plain, atol=1e-3)
+    for branch, value in zip(alone, values, strict=False):
+        ids = torch.tensor([[*branch.prompt, *branch.response]])
+        types = vlm.family.token_types(ids[0].tolist(), len(branch.prompt))
+        given = {name: torch.tensor([row]) for name, row in types.items() if name == "token_type_ids"}
+        logits = vlm.model(input_ids=ids, **given).logits[0].log_softmax(-1)
+        places = range(len(branch.prompt) - 1, ids.shape[1] - 1)
+        expected = sum(float(logits[place, token]) for place, token in zip(places, branch.response, strict=True))
+        assert abs(value - expected) < 1e-3
+    assert abs(values[0] - values[2]) > 1e-3
+
+
 def test_what_a_trained_vision_side_keeps_is_known_without_weights(folder):
     """Within 15 % of what autograd keeps of a real pass; towers read grids and empty tiles while they compute."""
     whole = TrainSettings(tune="full", parts=("language_model", "projector", "vision_tower"))
