@@ -193,6 +193,8 @@ class ProbeSummary(Record):
     """What the headline is, as one clause."""
     split: str
     """The split it was measured on."""
+    words: dict[str, str] = Field(default_factory=dict)
+    """Quantity -> what it is, in a few words."""
     parts: tuple[ProbePart, ...]
     """Every quantity of every model, and the differences to the first model."""
 
