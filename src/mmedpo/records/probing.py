@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from mmedpo.records.core import Record
 
 
@@ -65,6 +67,8 @@ class ProbeSummary(Record):
     """What the headline is, as one clause."""
     split: str
     """The split it was measured on."""
+    words: dict[str, str] = Field(default_factory=dict)
+    """Quantity -> what it is, in a few words."""
     parts: tuple[ProbePart, ...]
     """Every quantity of every model, and the differences to the first model."""
 
