@@ -8,6 +8,8 @@ import importlib.util
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -269,3 +271,30 @@ def test_a_phantom_run_on_a_cluster_that_loses_a_node_ends_with_the_bytes_of_a_l
     assert heatmaps
     for name in heatmaps:
         assert (tmp_path / "ray/groundings" / name).read_bytes() == (tmp_path / "local/groundings" / name).read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("first", "second"), [(ON_RAY, RunSettings()), (RunSettings(), ON_RAY)], ids=["ray", "local"])
+def test_a_run_whose_driver_is_killed_goes_on_under_another_executor(
+    tmp_path: Path, cluster: Any, first: RunSettings, second: RunSettings
+) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_ray
+test_ray.mapped(Path({str(tmp_path / "r")!r}), test_ray.RunSettings(executor={{"name": {first.executor.name!r}}}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as driver:
+        deadline = time.monotonic() + 120
+        while len(list((tmp_path / "r/.work/s").glob("m-*"))) < 3 and time.monotonic() < deadline:
+            assert driver.poll() is None
+            time.sleep(0.02)
+        driver.kill()
+    saved = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "r/.work/s").glob("m-*")}
+    assert 3 <= len(saved) < ITEMS / SIZE
+    assert mapped(tmp_path / "r", second) == WHOLE
+    given = [int(item) for item in (tmp_path / "notes/given").read_text().split()]
+    again = {item for item in given if given.count(item) > 1}
+    done = {int(Path(name).stem.rpartition("-")[2]) for name in saved}
+    assert not {item - item % SIZE for item in again} & done, "what was noted is not done again"
