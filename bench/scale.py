@@ -179,9 +179,9 @@ def page(found: Sequence[Measured]) -> str:
         "",
         *(f"- **{stage}**: {what}." for stage, what in STAGES.items()),
         "",
-        "Rows are generated, of 330 bytes of JSON each. Each number is of a process of its own: its processor time, and the",
-        "most memory it had beyond what it began with. Bytes a row are from the two largest sizes, so that what does not",
-        "grow is not counted. A stage is not measured where it would take more than some minutes.",
+        "Rows are generated, of 400 bytes of JSON each. Each number is of a process of its own: its processor time, and",
+        "the most memory it had beyond what it began with. Bytes a row are from the two largest sizes, so that what does",
+        "not grow is not counted. A stage is not measured where it would take more than some minutes.",
         "",
         f"| stage | {' | '.join(f'{rows:,} rows' for rows in sizes)} | bytes a row | a million rows |",
         "|---|" + "---|" * (2 + len(sizes)),
@@ -190,8 +190,10 @@ def page(found: Sequence[Measured]) -> str:
         cells = [of.get((stage, rows), "") for rows in sizes]
         small, large = [one for one in found if one.stage == stage][-2:]
         each = (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows)
-        ahead = f"{large.seconds / large.rows * 1e6 / 60:,.0f} min, {(large.megabytes + each * (1e6 - large.rows) / 2**20) / 1024:,.1f} GB"
-        lines.append(f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {ahead}, extrapolated |")
+        minutes = large.seconds / large.rows * 1e6 / 60
+        lines.append(
+            f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {minutes:,.0f} min, {each * 1e6 / 2**30:,.1f} GB, extrapolated |"
+        )
     machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}."
     return "\n".join([*lines, "", "![Memory against rows](../docs/images/scale.svg)", "", machine, ""])
 
@@ -199,7 +201,8 @@ def page(found: Sequence[Measured]) -> str:
 def draw(found: Sequence[Measured]) -> str:
     """Memory against rows, both by powers of ten, as SVG."""
     wide, high, left, bottom = 460.0, 260.0, 60.0, 40.0
-    decades = math.ceil(math.log10(max(one.rows for one in found))), math.ceil(math.log10(max(o.megabytes for o in found)))
+    rows, megabytes = max(one.rows for one in found), max(one.megabytes for one in found)
+    decades = math.ceil(math.log10(rows)), math.ceil(math.log10(megabytes))
     across = Scale(3, decades[0], left, wide - 90)
     up = Scale(1, decades[1], high - bottom, 20)
     parts = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -27,6 +29,17 @@ def shared_data() -> Path:
     if not (folder / "README.md").exists():
         pytest.skip(f"no real test data at {folder}; set MMEDPO_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def table() -> Iterator[dict[tuple[str, str], Any]]:
+    """The table of registered pieces; what a test registers goes with it, and what it had loaded for it stays."""
+    from mmedpo import registry
+
+    yield registry._TABLE
+    for key, piece in list(registry._TABLE.items()):
+        if not registry._origin(piece).startswith("mmedpo."):
+            del registry._TABLE[key]
 
 
 @pytest.fixture(scope="session")

@@ -379,8 +379,9 @@ def test_a_method_is_laid_over_the_recipe_of_any_dataset(tmp_path: Path) -> None
     assert "unknown recipe" in _refused("phantomirpo")
 
 
-@pytest.mark.parametrize("dataset", ["phantom", "vqa-rad"])
+@pytest.mark.parametrize("dataset", ["phantom", "vqa-rad", "llava-med-slake", "huatuo-iu-xray", "llava-med-mimic-cxr"])
 def test_every_method_goes_with_every_dataset_and_after_fine_tuning(dataset: str) -> None:
+    """What a method leaves unused of the dataset's recipe (its judge, its agents, their servers) goes with it."""
     for method in methods():
         server = [
             line for name, line in SERVERS.items() if {"self-rewarding": "self", "sima": "critic"}.get(method) == name
@@ -390,6 +391,7 @@ def test_every_method_goes_with_every_dataset_and_after_fine_tuning(dataset: str
         after = load_settings(f"{dataset}-{method}-after-sft", [*root, *server])
         assert after.finetune is not None
         assert (after.curate, after.train, after.score) == (plain.curate, plain.train, plain.score)
+        assert {*plain.used_endpoints("curate"), *plain.used_endpoints("score")} == set(plain.chat.endpoints)
 
 
 def test_what_the_reader_must_know_of_a_method_comes_beside_that_of_the_data() -> None:
@@ -450,3 +452,16 @@ def test_settings_are_frozen_and_say_where_they_came_from() -> None:
         validate_settings({"train": {"beta": -1}}, "my source")
     with pytest.raises(ValueError, match="frozen"):
         RunSettings().seed = 1  # type: ignore[misc]
+
+
+def test_what_is_inherited_and_made_idle_is_left_out_and_what_is_written_and_idle_is_refused(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: llava-med-slake\ncurate: {kinds: [visual]}\n")
+    settings = load_settings(recipe, ["data.root=."])
+    assert not settings.chat.endpoints
+    assert settings.ground.tools == ("medklip", "annotation")
+    recipe.write_text("extends: llava-med-slake\ncurate: {kinds: [visual], judge: targeted}\n")
+    with pytest.raises(ConfigError, match="curate.judge has no effect because curate.kinds has no text pairs"):
+        load_settings(recipe, ["data.root=."])
+    with pytest.raises(ConfigError, match="score.rounds has no effect because score.weights is 'none'"):
+        load_settings("phantom-dpo", ["score.rounds=2"])

@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> RunSettings:
-    (text,) = (block for block in blocks("yaml") if "extends:" in block)
+    text, _ = (block for block in blocks("yaml") if "extends:" in block)
     path = tmp_path_factory.mktemp("recipes") / "my-recipe.yaml"
     path.write_text(text)
     return load_settings(path)
@@ -32,6 +32,15 @@ def test_the_recipe_of_the_page_is_one(recipe: RunSettings) -> None:
     assert recipe.used_endpoints("score") == ("med42", "biomistral")
     assert recipe.chat.endpoints["gpt"].priced
     assert "offline stand-ins" not in " ".join(recipe.caveats), "the parent's caveat about rules is not true here"
+
+
+def test_the_recipe_of_a_served_target_model_is_one(tmp_path: Path) -> None:
+    _, text = (block for block in blocks("yaml") if "extends:" in block)
+    (tmp_path / "mine.yaml").write_text(text)
+    served = load_settings(tmp_path / "mine.yaml", ["data.root=."])
+    assert (served.used_endpoints("predict-base"), served.used_endpoints("predict-tuned")) == (("vllm",), ("tuned",))
+    # The adapter fits the rank that the server on the page is started with.
+    assert f"--max-lora-rank {served.train.lora.rank} " in PAGE
 
 
 def test_the_servers_started_on_the_page_are_those_of_the_recipe(recipe: RunSettings) -> None:
@@ -143,7 +152,10 @@ def test_the_exit_codes_and_settings_of_the_page_are_those_of_the_code(tmp_path:
     assert f"{EXIT[None]} nothing found, {EXIT['warning']} warnings, {EXIT['error']} errors" in " ".join(MODELS.split())
     (block,) = re.findall(r"^    model: .*?(?=\n\n)", MODELS, flags=re.MULTILINE | re.DOTALL)
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("extends: vqa-rad\n" + "\n".join(line[4:] for line in block.splitlines()))
+    recipe.write_text("extends: llava-med-vqa-rad\n" + "\n".join(line[4:] for line in block.splitlines()))
     settings = load_settings(recipe, ["data.root=."])
     assert settings.train.activation_checkpointing
-    assert settings.train.lora.rank == 128
+    # What the page says of the paper's settings.
+    train = settings.train
+    assert (train.learning_rate, train.epochs, train.lora.rank) == (1e-7, 3, 128)
+    assert train.batch_groups * train.gradient_accumulation == 16

@@ -21,14 +21,6 @@ LIGHT: tuple[Kind, ...] = (
 """Kinds whose pieces never load torch."""
 
 
-@pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], typing.Any]:
-    """A copy of the table, so that nothing a test registers stays."""
-    names("dataset")
-    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
-    return registry._TABLE
-
-
 @pytest.mark.parametrize("kind", LIGHT)
 def test_an_unknown_name_lists_the_known_ones(kind: Kind) -> None:
     known = names(kind)

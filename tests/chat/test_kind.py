@@ -42,10 +42,8 @@ OTHER = {
 
 
 @pytest.fixture
-def outsider(monkeypatch: pytest.MonkeyPatch) -> type:
+def outsider(table: Any) -> type:
     """A kind from outside, which says only what it uses."""
-    names("chat-model")
-    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
 
     @register("chat-model", "echo")
     class Echo:

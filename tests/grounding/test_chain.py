@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,9 +183,7 @@ def test_the_fingerprint_follows_the_content_of_the_files_a_tool_reads(tmp_path:
         fingerprint(told)
 
 
-def test_a_tool_from_outside_is_one_registered_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.names("grounder")
-    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
+def test_a_tool_from_outside_is_one_registered_class(table: Any) -> None:
 
     class Own(Settings):
         heat: float = 0.5
@@ -201,9 +200,7 @@ def test_a_tool_from_outside_is_one_registered_class(monkeypatch: pytest.MonkeyP
     assert tool.applies("", "", "") == "heat 0.7"
 
 
-def test_a_tool_without_a_word_on_what_it_is_for_is_asked_about_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry.names("grounder")
-    monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE))
+def test_a_tool_without_a_word_on_what_it_is_for_is_asked_about_every_image(table: Any) -> None:
 
     @registry.register("grounder", "plain")
     class Plain:

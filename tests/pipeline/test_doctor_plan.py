@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 
 import numpy as np
@@ -131,6 +132,22 @@ def test_a_recipe_is_planned_from_one_measured_step(small_vlm_folder):
     assert found.exit_code == 0, list(found.lines())
     assert {"parameters", "weights", "activations", "memory", "disk", "calls", "one step", "time"} <= set(facts)
     assert facts["calls"] == "none"
+
+
+def test_fine_tuning_before_curation_is_planned_too(small_vlm_folder, read_before):
+    overrides = [f"model.name={small_vlm_folder}", "model.device=cpu", *PHANTOM]
+    before = {"epochs": 3, "batch_images": 2}
+    found = plan_recipe("phantom-mmedpo", [*overrides, f"finetune={before}"], Silent(), measure=True)
+    told = dict(found.facts)["fine-tuning"]
+    # 4 training images, 2 a step, 3 times.
+    assert re.fullmatch(r"[\d.]+ MB before curation, [\d.]+ [kM]B of them activations; 6 steps, .+", told)
+    outline = load_outline(ModelSettings(name=str(small_vlm_folder)))
+    language = sum(
+        value.nbytes for name, value in outline.model.named_parameters() if outline.family.part(name) != "vision_tower"
+    )
+    weights = sum(value.nbytes for value in outline.model.parameters())
+    # Weights, and for each that is trained its gradient and AdamW's two numbers.
+    assert float(told.split()[0]) * 1e6 > weights + 3 * language
 
 
 def test_a_run_for_a_device_elsewhere_is_planned_without_its_time(small_vlm_folder, read_before):

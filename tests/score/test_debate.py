@@ -68,6 +68,16 @@ def test_giving_the_standing_score_again_is_agreement() -> None:
     assert (result.score, result.consensus, result.rounds_used) == (0.5, True, 1)
 
 
+def test_a_score_near_enough_to_the_standing_one_agrees_with_it_and_does_not_replace_it() -> None:
+    panel = ((0.6,), (0.7,), (0.5,))
+    near = debate(agents(*panel), CASE, 5, agreement=0.1)
+    assert (near.score, near.consensus, near.history) == (0.6, True, (0.6, 0.6, 0.6))
+    # 0.3 - 0.2 is a little more than 0.1 in binary; one tenth is one tenth.
+    assert debate(agents((0.2,), (0.3,)), CASE, 5, agreement=0.1).consensus
+    far = debate(agents(*panel), CASE, 1, agreement=0.05)
+    assert (far.consensus, far.history) == (False, (0.6, 0.7, 0.5))
+
+
 def test_an_abstention_is_no_number_and_no_agreement() -> None:
     result = debate(agents((0.8,), ("-",), ("a",)), CASE, 2)
     assert result.history == (0.8, 0.8, 0.8, 0.8)

@@ -49,6 +49,8 @@ class ChatRequest:
     """JSON schema of the reply."""
     sample: int = 0
     """Number of the draw, where one question is asked several times."""
+    seed: int | None = None
+    """Of the draw, for servers that take one; None: theirs."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def request_key(identity: str, request: ChatRequest) -> str:
     schema = json.dumps(request.schema, sort_keys=True) if request.schema else ""
     hashes = ",".join(image.sha256 for image in request.images)
     digest.update(f"\0{hashes}\0{request.prompt}\0{schema}\0{request.sample}".encode())
+    if request.seed is not None:
+        digest.update(f"\0{request.seed}".encode())
     return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,13 +137,20 @@ class _Unsent:
 
 
 @asynccontextmanager
-async def open_chat(run: Run, endpoints: Sequence[str], *, sends: bool = True) -> AsyncIterator[Chat]:
+async def open_chat(
+    run: Run,
+    endpoints: Sequence[str],
+    *,
+    sends: bool = True,
+    instead: Mapping[str, EndpointSettings] | None = None,
+) -> AsyncIterator[Chat]:
     """Opens the models a stage speaks to.
 
     Args:
         run: the run; it knows how its data may be used.
         endpoints: names in `chat.endpoints`.
         sends: False: what the cache does not hold stays unanswered; for estimates.
+        instead: settings by endpoint that take the place of the recipe's.
 
     Raises:
         ConfigError: an endpoint's settings do not fit its kind.
@@ -154,25 +161,24 @@ async def open_chat(run: Run, endpoints: Sequence[str], *, sends: bool = True) -
         yield Chat(run, {})
         return
     settings = run.settings.chat
+    known = {**settings.endpoints, **(instead or {})}
     for name in endpoints:
         check_kind(name, settings.endpoints[name])
-    rules = {name: _rule(run, name, settings.endpoints[name]) for name in endpoints}
+    rules = {name: _rule(run, name, known[name]) for name in endpoints}
     results = dict(read_results(run.calls.batch_in)) if run.calls.batch_in is not None else None
     writers: list[BatchWriter] = []
     sends = sends and not run.calls.estimate_only
     models: dict[str, ChatModel] = {}
     for name in endpoints:
-        endpoint = settings.endpoints[name]
+        endpoint = known[name]
         models[name] = _model(run, name, endpoint, results, writers) if sends else _Unsent()
     cache = CallCache(cache_path(run), run.path.name)
     try:
         if sends:
             for name in endpoints:
-                cache.record_egress(name, settings.endpoints[name].host, *rules[name])
+                cache.record_egress(name, known[name].host, *rules[name])
         budget = Budget(settings, cache.spent())
-        lines = {
-            name: Line(name, settings.endpoints[name], models[name], cache, budget, run.message) for name in endpoints
-        }
+        lines = {name: Line(name, known[name], models[name], cache, budget, run.message) for name in endpoints}
         yield Chat(run, lines, budget, writers)
     finally:
         for model in models.values():

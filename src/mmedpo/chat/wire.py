@@ -61,7 +61,8 @@ def request_body(settings: EndpointSettings, request: ChatRequest) -> dict[str, 
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif request.schema is not None and settings.structured == "json_object":
         body["response_format"] = {"type": "json_object"}
-    return body | settings.extra
+    # The seed of a draw comes last: one for all would make every draw of a question the same.
+    return body | settings.extra | ({} if request.seed is None else {"seed": request.seed})
 
 
 def parse_completion(content: bytes, settings: EndpointSettings, request: ChatRequest) -> ChatReply:

@@ -243,8 +243,7 @@ def _refuse_idle(settings: RunSettings, stages: Sequence[str], calls: CallOption
     from mmedpo.errors import ConfigError
     from mmedpo.run import CallOptions
 
-    spoken_to = {"curate": settings.used_endpoints("curate"), "score": settings.used_endpoints("score")}
-    if calls != CallOptions() and not any(spoken_to.get(stage) for stage in stages):
+    if calls != CallOptions() and not any(settings.used_endpoints(stage) for stage in stages):
         raise ConfigError(
             "--allow-external, --estimate, --batch-out and --batch-in have no effect here, because no language model "
             f"works in {' or '.join(stages)} of this run; leave them out, or set a judge or an agent to chat:NAME"

@@ -24,9 +24,20 @@ from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.names import check_names, own_settings, speaker, tool_settings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings, Unscored
-from mmedpo.config.train import Form, Grouping, LoraSettings, Part, TermSettings, Tokens, TrainSettings, WatchSettings
+from mmedpo.config.train import (
+    FINETUNED_PARTS,
+    Form,
+    Grouping,
+    LoraSettings,
+    Part,
+    TermSettings,
+    Tokens,
+    TrainSettings,
+    WatchSettings,
+)
 
 __all__ = [
+    "FINETUNED_PARTS",
     "UNWEIGHTED",
     "AssumeSettings",
     "ChatSettings",

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from mmedpo.config.address import check_address, is_host_name, is_ip_address
-from mmedpo.config.groups import Settings, UserPath, refuse_set
+from mmedpo.config.groups import IdleSetting, Settings, UserPath, refuse_set
 from mmedpo.errors import shown
 
 Structured = Literal["json_schema", "json_object", "none"]
@@ -134,7 +134,7 @@ class ChatSettings(Settings):
             if host != host.lower() or not (is_host_name(host) or is_ip_address(host)):
                 raise ValueError(f"trusted host {shown(host)} must be one bare host name or address, in lower case")
         if self.max_usd is not None and self.endpoints and not any(e.priced for e in self.endpoints.values()):
-            raise ValueError("chat.max_usd has no effect because no endpoint has prices; give usd_per_million_*")
+            raise IdleSetting(("chat", "max_usd"), "no endpoint has prices; give usd_per_million_*")
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from mmedpo.errors import shown
+from mmedpo.errors import brief, shown
 from mmedpo.registry import Kind
 
 
@@ -52,6 +52,15 @@ class Named(NamedTuple):
     """True: a piece that asks a language model is named with its endpoint, `NAME:ENDPOINT`."""
 
 
+class IdleSetting(ValueError):
+    """A setting that was given and would have no effect."""
+
+    def __init__(self, path: tuple[str, ...], why: str) -> None:
+        super().__init__(f"{'.'.join(brief(part, 40) for part in path)} has no effect because {why}")
+        self.path = path
+        """Names from the outermost group inwards."""
+
+
 def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: set[str] | None = None) -> None:
     """Raises when one of the `idle` settings was given although `why` makes it meaningless."""
     for name in sorted(idle & group.model_fields_set):
@@ -60,7 +69,7 @@ def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: se
             continue
         if allow and isinstance(value, Settings) and _changed(value) <= allow:
             continue
-        raise ValueError(f"{prefix + '.' if prefix else ''}{name} has no effect because {why}; remove it")
+        raise IdleSetting((*([prefix] if prefix else []), name), f"{why}; remove it")
 
 
 def _changed(group: Settings) -> set[str]:

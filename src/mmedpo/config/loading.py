@@ -11,15 +11,19 @@ from pydantic import ValidationError
 
 from mmedpo.config.curate import GroundSettings
 from mmedpo.config.explain import explain
+from mmedpo.config.groups import IdleSetting
 from mmedpo.config.names import check_names
 from mmedpo.config.run import RunSettings
 from mmedpo.errors import ConfigError, brief
-from mmedpo.recipes import apply_override, read_recipe
+from mmedpo.recipes import apply_override, inherited_settings, read_recipe
 from mmedpo.recipes.reading import read_yaml
 
 
 def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> RunSettings:
     """Reads a recipe (shipped name or YAML file) and applies `a.b=c` overrides.
+
+    What a recipe was given by the one below it (the dataset's, below a method; the one it extends) and makes idle is
+    left out; what it says itself and has no effect is refused.
 
     Raises:
         ConfigError: unknown recipe, setting or name of a piece, a bad value, or a setting without effect.
@@ -27,7 +31,7 @@ def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> Run
     raw = read_recipe(recipe)
     for override in overrides or []:
         apply_override(raw, override)
-    return validate_settings(raw, str(recipe))
+    return validate_settings(_without_idle(raw, inherited_settings(recipe)), str(recipe))
 
 
 def load_ground(tools: Sequence[str], overrides: Sequence[str]) -> GroundSettings:
@@ -70,7 +74,36 @@ def load_answers(recipe: str | Path, files: Sequence[str], overrides: Sequence[s
     group["answers"] = columns
     for override in overrides:
         apply_override(raw, override)
-    return validate_settings(raw, str(recipe))
+    return validate_settings(_without_idle(raw, inherited_settings(recipe)), str(recipe))
+
+
+def _without_idle(raw: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
+    """Settings without what has no effect and stands in `inherited` as it stands here."""
+    while True:
+        try:
+            RunSettings.model_validate(raw)
+        except ValidationError as error:
+            causes = [item.get("ctx", {}).get("error") for item in error.errors(include_url=False)]
+            idle = [cause.path for cause in causes if isinstance(cause, IdleSetting)]
+            given = [path for path in idle if (value := _at(raw, path)) is not None and value == _at(inherited, path)]
+            if given:
+                raw = _without(raw, given[0])
+                continue
+        return raw
+
+
+def _at(raw: Any, path: Sequence[str]) -> Any:
+    """The setting at a path; None where there is none."""
+    for name in path:
+        raw = raw.get(name) if isinstance(raw, dict) else None
+    return raw
+
+
+def _without(raw: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    name, *inner = path
+    if not inner:
+        return {key: value for key, value in raw.items() if key != name}
+    return {**raw, name: _without(raw[name], inner)}
 
 
 def validate_settings(raw: dict[str, Any], source: str) -> RunSettings:

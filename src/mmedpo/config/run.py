@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -12,11 +12,14 @@ from mmedpo.config.data import DataSettings
 from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.executor import ExecutorSettings
-from mmedpo.config.groups import Seed, Settings, refuse_set
+from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
 from mmedpo.config.train import TrainSettings
 from mmedpo.errors import brief, shown
+
+DEBATING = {"agents", "rounds", "agreement"}
+"""Settings of the score stage that only a debate reads."""
 
 
 class RunSettings(Settings):
@@ -54,7 +57,7 @@ class RunSettings(Settings):
             refuse_set(self, {"curate", "ground"}, "", reason)
             if self.score.rescore is None:
                 kept = f"{reason} and keep their scores: give score.rescore=missing or all with it"
-                refuse_set(self.score, {"agents", "rounds"}, "score", kept)
+                refuse_set(self.score, DEBATING, "score", kept)
         elif "visual" not in self.curate.kinds:
             refuse_set(self, {"ground"}, "", "curate.kinds has no visual pairs", allow={"tool"})
         if "vision_tower" in self.train.parts:
@@ -62,11 +65,23 @@ class RunSettings(Settings):
         if self.preferences is None:
             refuse_set(self.score, {"rescore"}, "score", "no pairs are imported, and all that are made here are scored")
             if "text" not in self.curate.kinds:
-                refuse_set(self.score, {"agents", "rounds"}, "score", "there are no text pairs to debate")
+                refuse_set(self.score, DEBATING, "score", "there are no text pairs to debate")
+        if self.model.quantise != "none":
+            self._check_quantised()
         if self.rounds > 1:
             self._check_rounds()
         self._check_endpoints()
         return self
+
+    def _check_quantised(self) -> None:
+        """Weights in 4 bits are never changed: only an adapter beside them is."""
+        needed = f"model.quantise={self.model.quantise} needs"
+        if self.train.tune != "lora":
+            raise ValueError(f"{needed} train.tune=lora: weights in 4 bits cannot be trained themselves")
+        if self.finetune is not None:
+            raise ValueError(f"{needed} finetune=null: it trains all weights; use train.method=sft for an adapter")
+        if self.rounds > 1:
+            raise ValueError(f"{needed} rounds=1: the adapter of a round cannot be merged into 4 bits without loss")
 
     def _check_rounds(self) -> None:
         """A round samples a model that the round before changed, and adds an adapter to it."""
@@ -89,27 +104,56 @@ class RunSettings(Settings):
             return False
         return "text" in self.curate.kinds if self.preferences is None else self.score.rescore is not None
 
-    def used_endpoints(self, stage: Literal["curate", "score"]) -> tuple[str, ...]:
+    @property
+    def samples(self) -> bool:
+        """Whether the model is sampled for wrong answers."""
+        return self.preferences is None and "text" in self.curate.kinds
+
+    @property
+    def judging(self) -> tuple[str, ...]:
+        """Name of the endpoint the judge speaks through, if any."""
+        return tuple(filter(None, [endpoint_of(self.curate.judge)])) if self.samples else ()
+
+    def used_endpoints(self, stage: str) -> tuple[str, ...]:
         """Names of the endpoints a stage speaks to, in order, each once."""
-        if stage == "score":
-            names = self.score.agents if self.debates else ()
-        else:
-            names = (self.curate.judge,) if self.preferences is None and "text" in self.curate.kinds else ()
-        return tuple(dict.fromkeys(endpoint for name in names if (endpoint := endpoint_of(name))))
+        used: dict[str, tuple[str, ...]] = {
+            "curate": (*self.judging, self.model.server if self.samples else ""),
+            "score": tuple(endpoint_of(name) for name in self.score.agents) if self.debates else (),
+            "predict-base": (self.model.server,),
+            "predict-tuned": (self.model.tuned_server,),
+        }
+        return tuple(dict.fromkeys(name for name in used.get(stage, ()) if name))
 
     def _check_endpoints(self) -> None:
         known = self.chat.endpoints
-        judges, agents = self.used_endpoints("curate"), self.used_endpoints("score")
-        for name in (*judges, *agents):
+        servers = tuple(filter(None, (self.model.server, self.model.tuned_server)))
+        speaking = (*self.judging, *self.used_endpoints("score"))
+        for name in (*speaking, *servers):
             if name not in known:
                 given = brief(", ".join(known)) or "none"
                 raise ValueError(f"endpoint {shown(name)} is not among chat.endpoints ({given}); describe it there")
         for name in known:
-            where = f"chat.endpoints.{brief(name, 40)}"
-            if name not in (*judges, *agents):
-                raise ValueError(
-                    f"{where} has no effect because no judge or agent uses it; "
-                    f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
-                )
-            if known[name].images and name not in judges:
-                raise ValueError(f"{where}.images has no effect because agents of the debate see text only; remove it")
+            where = ("chat", "endpoints", name)
+            if name not in (*speaking, *servers):
+                use = f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
+                raise IdleSetting(where, f"no judge or agent uses it; {use}")
+            if known[name].images and name not in (*self.judging, *servers):
+                raise IdleSetting((*where, "images"), "agents of the debate see text only; remove it")
+        for name in servers:
+            self._check_server(name, alone=name not in speaking)
+
+    def _check_server(self, name: str, *, alone: bool) -> None:
+        """A server of the target model sees images, and answers as curation and evaluation say."""
+        where = f"chat.endpoints.{brief(name, 40)}"
+        if not self.chat.endpoints[name].images:
+            raise ValueError(f"{where} serves the target model, which is asked about images; set {where}.images=true")
+        if alone:
+            idle = {"temperature", "top_p", "max_tokens", "structured"}
+            said = "it serves the target model, whose answers are made as curate.* and evaluate.* say"
+            refuse_set(self.chat.endpoints[name], idle, where, said)
+        if self.rounds > 1 or self.finetune is not None:
+            changing = f"rounds={self.rounds}" if self.rounds > 1 else "a finetune stage"
+            raise ValueError(
+                f"model.server and model.tuned_server serve a checkpoint as it is, but {changing} makes another one "
+                "before it is asked; leave one of the two out"
+            )

@@ -22,6 +22,9 @@ class ScoreSettings(Settings):
     """Registered names of the debating agents, in speaking order; `NAME:ENDPOINT` where it asks a language model."""
     rounds: int = Field(5, ge=1, le=100)
     """r, rounds without consensus after which the history is averaged."""
+    agreement: float = Field(0.0, ge=0, le=1)
+    """Largest distance from the standing score at which another score counts as agreeing with it, which then stands; 0:
+    only the same score agrees (paper)."""
     rescore: Literal["missing", "all"] | None = None
     """Imported text pairs that are debated: those whose score is `missing` (or invalid), or `all`, whatever score the
     file gives; None: none, the scores of the file stand as they are."""
@@ -41,7 +44,7 @@ class ScoreSettings(Settings):
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
         if self.weights == UNWEIGHTED:
-            idle = {"mu", "sigma", "lower", "upper", "rescore"}
+            idle = {"agents", "rounds", "agreement", "rescore", "mu", "sigma", "lower", "upper", "unscored"}
             refuse_set(self, idle, "score", f"score.weights is {self.weights!r}")
         if self.lower >= self.upper:
             raise ValueError(f"score.lower ({self.lower}) must be below score.upper ({self.upper})")

@@ -10,6 +10,8 @@ from mmedpo.config.groups import Named, Settings, refuse_set
 from mmedpo.records import PairKind
 
 Part = Literal["language_model", "projector", "vision_tower"]
+FINETUNED_PARTS: tuple[Part, ...] = ("language_model", "projector")
+"""What the `finetune` stage trains, all of its weights."""
 """Parts of a vision-language model that can be trained."""
 Grouping = Literal["none", "example", "image"]
 """What stays together in one optimizer step."""

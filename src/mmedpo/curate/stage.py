@@ -16,6 +16,7 @@ from mmedpo.config import RunSettings, speaker
 from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
 from mmedpo.curate.pairs import answer_pair, text_pair, visual_pair
+from mmedpo.curate.served import ask_server
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.library import by_image
 from mmedpo.models.checkpoints import model_identity
@@ -95,6 +96,8 @@ def curate(run: Run) -> list[PreferencePair]:
 
 
 def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
+    if run.settings.model.server:
+        return ask_server(run, examples)
     from mmedpo.curate.sample import sampler
 
     return run.map("sampling answers", examples, CHUNK, partial(sampler, run), Candidate)
@@ -104,7 +107,7 @@ def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate
     of_example: dict[str, list[Candidate]] = {example.example_id: [] for example in examples}
     for candidate in candidates:
         of_example[candidate.example_id].append(candidate)
-    if run.settings.used_endpoints("curate"):
+    if run.settings.judging:
         run_async(_check_estimate(run, examples, of_example))
     return run.stream("judging", examples, VERDICT_CHUNK, partial(judging, run, examples, of_example), Verdict)
 
@@ -120,7 +123,7 @@ async def judging(
         examples: every question, for a judge that looks at all of them first.
         of_example: candidates by example id.
     """
-    async with open_chat(run, run.settings.used_endpoints("curate")) as chat:
+    async with open_chat(run, run.settings.judging) as chat:
         judge = _judge_of(run, chat, examples)
 
         async def settle(example: Example) -> Verdict:
@@ -132,7 +135,7 @@ async def judging(
 
 
 async def _check_estimate(run: Run, examples: Sequence[Example], of_example: Mapping[str, Sequence[Candidate]]) -> None:
-    async with open_chat(run, run.settings.used_endpoints("curate"), sends=False) as chat:
+    async with open_chat(run, run.settings.judging, sends=False) as chat:
         judge = _judge_of(run, chat, examples)
         if _asks(judge):
             firsts = [

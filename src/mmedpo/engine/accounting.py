@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mmedpo.engine.attention import TRIE_ATTENTION, TrieAttention, register_trie_attention
 from mmedpo.engine.branches import Branch
@@ -33,13 +35,13 @@ class PassCost(NamedTuple):
     """What autograd keeps of the language model."""
     logits: int
     """Logits in float32: as much again lives while their gradient is made."""
-    vision: int | None
-    """What autograd keeps of projector and tower, where they are trained; None: they cannot be counted without data."""
+    vision: int
+    """What autograd keeps of projector and tower, where they are trained."""
 
     @property
     def peak(self) -> int:
         """Most of it that lives at one time."""
-        return self.kept + (self.vision or 0) + 2 * self.logits
+        return self.kept + self.vision + 2 * self.logits
 
 
 def kept_bytes(compute: Callable[[], Any], left_out: Iterable[Tensor] = ()) -> int:
@@ -123,7 +125,7 @@ class _Fused(torch.autograd.Function):
         raise NotImplementedError
 
 
-def _counted(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
+def _counted(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, **options: Any) -> Any:
     """A layer's attention in the calling convention of `transformers`."""
     return _attend(query, key, value, mask).transpose(1, 2), None
 
@@ -133,8 +135,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None 
     return torch.as_tensor(fused.apply(query, key, value, attn_mask))
 
 
-def _vision(vlm: VisionLanguageModel, branches: Sequence[Branch], weights: Sequence[Tensor]) -> int | None:
-    """What autograd keeps of the distinct pictures of a pass; None where shapes depend on what pictures hold."""
+def _vision(vlm: VisionLanguageModel, branches: Sequence[Branch], weights: Sequence[Tensor]) -> int:
+    """What autograd keeps of the distinct pictures of a pass."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -148,16 +150,30 @@ def _vision(vlm: VisionLanguageModel, branches: Sequence[Branch], weights: Seque
     for size in set(sizes.values()):
         shape = size if size.height > 1 else Size(336, 336)
         given = vlm.family.encode(np.zeros(shape, dtype=np.uint8))
-        # Sizes and grids are read while shapes are computed, so they keep their content.
-        inputs = {
-            name: value.to("meta", dtype) if value.is_floating_point() else value for name, value in given.items()
-        }
-        look = partial(vlm.base.get_image_features, **inputs, return_dict=True)
-        try:
-            each[size] = kept_bytes(look, weights)
-        except (RuntimeError, NotImplementedError):
-            return None
+        inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in given.items()}
+        with _ContentOfInputs():
+            each[size] = kept_bytes(partial(vlm.base.get_image_features, **inputs, return_dict=True), weights)
     return sum(each[size] for size in sizes.values())
+
+
+class _ContentOfInputs(TorchFunctionMode):
+    """Whole numbers and what is made of inputs alone keep their content, beside a model that has none.
+
+    Towers read grids, and which tiles are empty, while they compute. What meets a weight loses its content.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Calls the function with its tensors brought together on one device."""
+        kwargs = dict(kwargs or {})
+        if func is torch.tensor:
+            return func(*args, **{**kwargs, "device": "cpu"})
+        if func is Tensor.to and not args[0].is_meta:
+            moved = func(*args, **kwargs)
+            return moved if moved.is_floating_point() else args[0].to(moved.dtype)
+        found = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        if any(value.is_meta for value in found):
+            args, kwargs = tree_map_only(Tensor, lambda value: value.to("meta"), (args, kwargs))
+        return func(*args, **kwargs)
 
 
 def _place(tensor: Tensor) -> int:

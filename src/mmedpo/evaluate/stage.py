@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from mmedpo.chat.identity import asked_models
 from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
@@ -13,6 +14,7 @@ from mmedpo.evaluate.joining import join_answers
 from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
 from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
+from mmedpo.evaluate.served import ask_server
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
 from mmedpo.run import BASE, TUNED, Run, Stage, picked
@@ -58,6 +60,7 @@ def predict_stage(settings: RunSettings, model: str) -> Stage:
     names = ("splits", "max_new_tokens", "batch_size", "answer_types")
     probes = probes_of(settings.evaluate)
     content = {**picked(settings, *(f"evaluate.{name}" for name in names)), **model_identity(settings.model)}
+    content |= asked_models(settings, f"predict-{model}")
     content["probes"] = {name: probe.settings.model_dump(mode="json") for name, probe in probes.items()}
     return Stage(
         f"predict-{model}",
@@ -120,14 +123,20 @@ def predict_model(run: Run, model: str) -> list[Prediction]:
         run: reads `examples.parquet`; writes `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
         model: a model of the run, e.g. `base` or `tuned`.
     """
-    from mmedpo.evaluate.predictions import decoding_order, predictor
-
-    questions = decoding_order(evaluated_examples(run))
-    answering = partial(predictor, run, model)
-    predictions = run.map(f"answers of {model}", questions, run.settings.evaluate.batch_size, answering, Prediction)
+    predictions = _answers(run, model, evaluated_examples(run))
     run.write(predictions_of(model), Prediction, sorted(predictions, key=lambda p: p.example_id))
     run.write_drops(_probe(run, model))
     return predictions
+
+
+def _answers(run: Run, model: str, examples: Sequence[Example]) -> list[Prediction]:
+    endpoints = run.settings.used_endpoints(f"predict-{model}")
+    if endpoints:
+        return ask_server(run, endpoints[0], model, examples)
+    from mmedpo.evaluate.predictions import decoding_order, predictor
+
+    size, answering = run.settings.evaluate.batch_size, partial(predictor, run, model)
+    return run.map(f"answers of {model}", decoding_order(examples), size, answering, Prediction)
 
 
 def _probe(run: Run, model: str) -> list[Drop]:

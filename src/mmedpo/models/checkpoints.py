@@ -65,4 +65,5 @@ def widest_layer(name: str) -> int | None:
 
 def model_identity(settings: ModelSettings) -> dict[str, Any]:
     """What decides what a model computes, for fingerprints: its files and the arithmetic they are used in."""
-    return {"model": checkpoint_hash(settings.name), "dtype": settings.dtype, "autocast": settings.autocast}
+    arithmetic = settings.model_dump(include={"dtype", "quantise", "autocast"})
+    return {"model": checkpoint_hash(settings.name), **arithmetic}

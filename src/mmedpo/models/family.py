@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmedpo.config import Part
 from mmedpo.errors import ModelError
-from mmedpo.records import IMAGE_PLACE
+from mmedpo.records import places_of
 
 UInt8Image = NDArray[np.uint8]
 """[H, W] or [H, W, 3], 0..255."""
@@ -183,15 +183,11 @@ class Family:
         )
 
     def render(self, question: str, images: int) -> str:
-        """The chat template's text of a question behind its images, up to where the answer starts.
-
-        Where the question holds a place for each of several images, they stand there.
-        """
-        pieces = question.split(IMAGE_PLACE)
-        if images == 1 or len(pieces) != images + 1:
-            pieces = [*[""] * images, question]
-        parts = [part for piece in pieces for part in ({"type": "text", "text": piece}, {"type": "image"})][:-1]
-        content = [part for part in parts if part.get("text") != ""]
+        """The chat template's text of a question and its images, up to where the answer starts."""
+        content = [
+            {"type": "image"} if text is None else {"type": "text", "text": text}
+            for text in places_of(question, images)
+        ]
         return self._rendered([{"role": "user", "content": content}], opening=True)
 
     def _rendered(self, turns: list[dict[str, Any]], *, opening: bool) -> str:

@@ -26,11 +26,16 @@ def load_model(settings: ModelSettings) -> VisionLanguageModel:
     family = _family(path, settings.name)
     device = device_of(settings.device)
     loaded = family.load(path, settings.dtype)
-    model = loaded.model.to(device).eval()
-    model.requires_grad_(False)
+    loaded.model.eval().requires_grad_(False)
+    bound = family(loaded, settings.name)
+    if settings.quantise != "none":
+        from mmedpo.models.quantised import quantise
+
+        quantise(loaded.model, bound, device)
+    model = loaded.model.to(device)
     if family.templated and loaded.tokenizer.chat_template is None:
         raise ModelError(f"checkpoint {settings.name!r} has no chat template; add chat_template.jinja to its folder")
-    return VisionLanguageModel(model, family(loaded, settings.name), settings.name)
+    return VisionLanguageModel(model, bound, settings.name)
 
 
 def load_outline(settings: ModelSettings) -> VisionLanguageModel:

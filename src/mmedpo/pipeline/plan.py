@@ -194,12 +194,11 @@ def _check_objective(objective: Objective, settings: TrainSettings) -> None:
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:
     """Refuses at the start what would be refused after the sampling: data that may not leave, a missing key."""
     ahead = {stage.name.rpartition("/")[2] for stage in stages if not run.is_done(stage)}
-    curate = run.settings.used_endpoints("curate") if "curate" in ahead else ()
-    score = run.settings.used_endpoints("score") if "score" in ahead else ()
-    if curate or score:
+    spoken_to = dict.fromkeys(name for stage in sorted(ahead) for name in run.settings.used_endpoints(stage))
+    if spoken_to:
         from mmedpo.chat.opening import check_endpoints
 
-        check_endpoints(run, tuple(dict.fromkeys((*curate, *score))))
+        check_endpoints(run, tuple(spoken_to))
 
 
 def _check_splits(run: Run) -> None:

@@ -69,13 +69,44 @@ def read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, An
     Raises:
         ConfigError: unknown recipe, unreadable file, not a mapping, or a recipe that extends itself.
     """
-    path, name = Path(recipe), f"recipe {brief(str(recipe))}"
+    composed = _composed_of(recipe)
+    if composed is not None:
+        return _composed(*composed)
+    raw, parent = _written(recipe)
+    if parent is None:
+        return raw
+    if len(chain) > 4:
+        raise ConfigError(f"{_told(recipe)} extends itself: {brief(' -> '.join((*chain, parent)))}")
+    return _merge(read_recipe(parent, (*chain, str(recipe))), raw)
+
+
+def inherited_settings(recipe: str | Path) -> dict[str, Any]:
+    """Of a recipe's settings, those it was given by the one below: the dataset's, or the one it extends.
+
+    Raises:
+        ConfigError: as `read_recipe`.
+    """
+    composed = _composed_of(recipe)
+    below = _written(recipe)[1] if composed is None else composed[0]
+    return {} if below is None else read_recipe(below)
+
+
+def _composed_of(recipe: str | Path) -> tuple[str, tuple[str, ...]] | None:
+    known = Path(recipe).suffix in {".yaml", ".yml"} or str(recipe) in _files()
+    return None if known else composed_of(str(recipe))
+
+
+def _told(recipe: str | Path) -> str:
+    return f"recipe {brief(str(recipe))}"
+
+
+def _written(recipe: str | Path) -> tuple[dict[str, Any], str | None]:
+    """What a recipe itself says, and the recipe that it extends."""
+    path, name = Path(recipe), _told(recipe)
     if path.suffix in {".yaml", ".yml"}:
         text = _read_file(path)
     elif str(recipe) in _files():
         text = resources.files("mmedpo.recipes").joinpath(f"{recipe}.yaml").read_text()
-    elif (composed := composed_of(str(recipe))) is not None:
-        return _composed(*composed)
     else:
         close = difflib.get_close_matches(str(recipe)[:LONGEST_NAME], shipped_recipes(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -88,15 +119,13 @@ def read_recipe(recipe: str | Path, chain: tuple[str, ...] = ()) -> dict[str, An
         raise ConfigError(f"{name} must be a mapping of settings, found {type(raw).__name__}")
     parent = raw.pop("extends", None)
     if parent is None:
-        return raw
+        return raw, None
     if not isinstance(parent, str):
         given = shown(parent)
         raise ConfigError(f"{name}: extends={given} must be the name of a shipped recipe or a .yaml file")
     if Path(parent).suffix in {".yaml", ".yml"}:
         parent = str(path.parent / _expanded(parent))  # beside the recipe that names it
-    if len(chain) > 4:
-        raise ConfigError(f"{name} extends itself: {brief(' -> '.join((*chain, parent)))}")
-    return _merge(read_recipe(parent, (*chain, str(recipe))), raw)
+    return raw, parent
 
 
 def _composed(base: str, layers: tuple[str, ...]) -> dict[str, Any]:
@@ -107,7 +136,8 @@ def _composed(base: str, layers: tuple[str, ...]) -> dict[str, Any]:
         text = resources.files("mmedpo.recipes").joinpath("methods", f"{layer}.yaml").read_text()
         change = read_yaml(text, f"method {layer}")
         told.append(str(change.pop("description")).rstrip("."))
-        raw = _merge(raw, {**change, "caveats": [*raw.get("caveats", ()), *change.get("caveats", ())]})
+        caveats = dict.fromkeys([*raw.get("caveats", ()), *change.get("caveats", ())])
+        raw = _merge(raw, {**change, "caveats": list(caveats)})
     data = base.removesuffix(f"-{ITSELF}")
     return {**raw, "description": f"{'; '.join(told)} ({data})."}
 

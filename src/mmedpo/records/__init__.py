@@ -21,6 +21,7 @@ from mmedpo.records.core import (
     PairKind,
     PreferencePair,
     Record,
+    places_of,
     question_text,
 )
 from mmedpo.records.evaluation import (
@@ -92,5 +93,6 @@ __all__ = [
     "Summary",
     "Turn",
     "Verdict",
+    "places_of",
     "question_text",
 ]

@@ -39,6 +39,18 @@ def question_text(text: str, images: int) -> str:
     return text.strip() if images > 1 and plain not in text else plain
 
 
+def places_of(question: str, images: int) -> tuple[str | None, ...]:
+    """A question as a prompt shows it: its texts, and None where an image stands.
+
+    Images stand before the question, or at its places where it has one for each of several.
+    """
+    pieces = question.split(IMAGE_PLACE)
+    if images == 1 or len(pieces) != images + 1:
+        pieces = [*[""] * images, question]
+    parts = [part for piece in pieces for part in (piece, None)][:-1]
+    return tuple(part for part in parts if part != "")
+
+
 class Record(BaseModel):
     """A frozen record: unknown fields are refused, values are validated once."""
 

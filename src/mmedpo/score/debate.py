@@ -158,6 +158,7 @@ class _Floor:
     """State of a running debate."""
 
     case: Case
+    agreement: float
     turns: list[Turn] = field(default_factory=list)
     standing: float | None = None
     supporters: set[str] = field(default_factory=set)
@@ -165,7 +166,7 @@ class _Floor:
     def hear(self, agent: str, opinion: Opinion, round_number: int) -> None:
         """Records what one agent said."""
         opinion = self._checked(opinion)
-        agreed = opinion.kind == "agree" or (opinion.kind == "rescore" and opinion.score == self.standing)
+        agreed = opinion.kind == "agree" or (opinion.kind == "rescore" and self._near(opinion.score))
         if opinion.kind == "rescore" and not agreed:
             self.standing = opinion.score
             self.supporters = set()
@@ -188,6 +189,12 @@ class _Floor:
             )
         )
 
+    def _near(self, score: float | None) -> bool:
+        if score is None or self.standing is None:
+            return False
+        # Scores are tenths, whose differences are not exact.
+        return abs(score - self.standing) <= self.agreement + 1e-9
+
     def _checked(self, opinion: Opinion) -> Opinion:
         if opinion.kind == "agree" and self.standing is None:
             return replace(opinion, kind="abstain", reason="agreed although no score stands")
@@ -197,13 +204,14 @@ class _Floor:
         return opinion
 
 
-def debate_steps(names: Sequence[str], case: Case, rounds: int) -> Debate:
+def debate_steps(names: Sequence[str], case: Case, rounds: int, agreement: float = 0.0) -> Debate:
     """The protocol alone: no agent, no waiting, no I/O.
 
     Args:
         names: G_1..G_g in speaking order, distinct; one agent alone is its own consensus.
         case: the texts under debate.
         rounds: r, the most rounds; each agent speaks once a round.
+        agreement: a new score as near to the standing one agrees with it, and the standing one stays.
 
     Raises:
         ScoringError: no agent, two agents of one name, or fewer than one round.
@@ -212,7 +220,7 @@ def debate_steps(names: Sequence[str], case: Case, rounds: int) -> Debate:
         raise ScoringError(f"debate agents are {list(names)}; at least one is needed and names must differ")
     if rounds < 1:
         raise ScoringError(f"debate rounds is {rounds}; allowed: 1 or more (the paper uses {DEFAULT_ROUNDS})")
-    floor = _Floor(case)
+    floor = _Floor(case, agreement)
     for round_number in range(1, rounds + 1):
         for index, name in enumerate(names):
             opinion = yield Asked(index, tuple(floor.turns), floor.standing)
@@ -227,13 +235,15 @@ def debate_steps(names: Sequence[str], case: Case, rounds: int) -> Debate:
     return DebateResult(tuple(floor.turns), math.fsum(scores) / len(scores), False, rounds)
 
 
-async def hold_debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS) -> DebateResult:
+async def hold_debate(
+    agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS, agreement: float = 0.0
+) -> DebateResult:
     """Runs one debate, its turns in order, with agents of any kind; see `debate_steps`.
 
     Raises:
         Interrupted: a call was not sent; it holds where the debate stands.
     """
-    steps = debate_steps([agent.name for agent in agents], case, rounds)
+    steps = debate_steps([agent.name for agent in agents], case, rounds, agreement)
     asked = next(steps)
     while True:
         try:
@@ -246,9 +256,9 @@ async def hold_debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT
             return cast(DebateResult, end.value)
 
 
-def debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS) -> DebateResult:
+def debate(agents: Sequence[Agent], case: Case, rounds: int = DEFAULT_ROUNDS, agreement: float = 0.0) -> DebateResult:
     """Runs one debate to its end; see `debate_steps`."""
-    return run_async(hold_debate(agents, case, rounds))
+    return run_async(hold_debate(agents, case, rounds, agreement))
 
 
 def _opinion(agent: Agent, case: Case, asked: Asked) -> Opinion | Awaitable[Opinion]:

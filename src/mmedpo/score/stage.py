@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from mmedpo.chat.estimate import Ahead, Estimate, estimate
 from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
-from mmedpo.config import RunSettings, speaker
+from mmedpo.config import RunSettings, ScoreSettings, speaker
 from mmedpo.records import Debated, PreferencePair, SourceWeights, Turn
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async
 from mmedpo.run.layout import CURATED, DEBATES, PAIRS, WEIGHTS
@@ -86,10 +86,10 @@ def _debate(run: Run, pairs: Sequence[PreferencePair]) -> tuple[list[PreferenceP
 async def debating(run: Run) -> AsyncIterator[ItemWork[PreferencePair, Debated]]:
     """The panel of a run, open: debates many pairs at once, the turns of each in order."""
     async with open_chat(run, run.settings.used_endpoints("score")) as chat:
-        agents = _panel(run, chat)
+        agents, settings = _panel(run, chat), run.settings.score
 
         async def hold(pair: PreferencePair) -> Debated:
-            outcome = await hold_debate(agents, case_of(pair), run.settings.score.rounds)
+            outcome = await hold_debate(agents, case_of(pair), settings.rounds, settings.agreement)
             return Debated(pair=scored(pair, outcome), turns=outcome.turns)
 
         async with chat.items(hold) as work:
@@ -102,24 +102,28 @@ def _panel(run: Run, chat: Chat) -> list[Agent]:
 
 async def _check_estimate(run: Run, pairs: Sequence[PreferencePair]) -> None:
     async with open_chat(run, run.settings.used_endpoints("score"), sends=False) as chat:
-        chat.check_estimate(await _estimates(chat, _panel(run, chat), pairs, run.settings.score.rounds))
+        chat.check_estimate(await _estimates(chat, _panel(run, chat), pairs, run.settings.score))
 
 
 async def _estimates(
-    chat: Chat, agents: Sequence[Agent], pairs: Sequence[PreferencePair], rounds: int
+    chat: Chat, agents: Sequence[Agent], pairs: Sequence[PreferencePair], settings: ScoreSettings
 ) -> list[Estimate]:
     """What is still to be asked: every debate is held as far as the cache and the rules carry it."""
-    stopped: list[tuple[Case, Asked]] = []
+    rounds, stopped = settings.rounds, list[tuple[Case, Asked]]()
     with chat.cache_only():
         for pair in pairs:
             try:
-                await hold_debate(agents, case_of(pair), rounds)
+                await hold_debate(agents, case_of(pair), rounds, settings.agreement)
             except Interrupted as stop:
                 stopped.append((case_of(pair), stop.asked))
     return [
         estimate(
             agent.line,
-            [ahead for case, asked in stopped if (ahead := _ahead(agent, index, case, asked, rounds)) is not None],
+            [
+                ahead
+                for case, asked in stopped
+                if (ahead := _ahead(agent, index, case, asked, settings.rounds)) is not None
+            ],
             LONGEST_TURN,
             len(pairs) - len(stopped),
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from mmedpo.config import FinetuneSettings
+from mmedpo.config import FINETUNED_PARTS, FinetuneSettings
 from mmedpo.engine import Branch, Engine, FeatureStore, build_branch
 from mmedpo.errors import TrainingError
 from mmedpo.imaging.pictures import image_files, read_image_file
@@ -54,7 +54,7 @@ def finetune(run: Run) -> None:
         raise TrainingError(
             f"{len(of_image)} training images, fewer than finetune.batch_images={settings.batch_images}; lower it"
         )
-    open_parts(vlm, ("language_model", "projector"))
+    open_parts(vlm, FINETUNED_PARTS)
     features = FeatureStore(
         vlm,
         read_image_file,

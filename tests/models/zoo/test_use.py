@@ -14,10 +14,11 @@ from PIL import Image
 
 from mmedpo.config import LoraSettings, ModelSettings, TrainSettings
 from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.engine.accounting import kept_bytes, pass_cost
 from mmedpo.errors import ModelError
 from mmedpo.models.family import Size
 from mmedpo.models.generation import Decoding, generate_answers
-from mmedpo.models.hub import load_model, load_tuned, make_trainable, open_parts
+from mmedpo.models.hub import load_model, load_outline, load_tuned, make_trainable, open_parts
 from mmedpo.records import IMAGE_PLACE
 from models.zoo.pictures import SIZES, VIEWS, read, stock_inputs, stock_logprobs
 from models.zoo.processors import own_processor
@@ -145,3 +146,18 @@ def test_a_trained_projector_or_tower_gets_the_gradients_of_the_stock_forward(vl
     norm = sum(float(b.norm()) ** 2 for _, b in pairs) ** 0.5
     assert norm > 1e-3
     assert sum(float((a - b).norm()) ** 2 for a, b in pairs) ** 0.5 / norm < 1e-5
+
+
+def test_what_a_trained_vision_side_keeps_is_known_without_weights(folder):
+    """Within 15 % of what autograd keeps of a real pass; towers read grids and empty tiles while they compute."""
+    whole = TrainSettings(tune="full", parts=("language_model", "projector", "vision_tower"))
+    outline, real = (load(ModelSettings(name=str(folder), device="cpu")) for load in (load_outline, load_model))
+    for vlm in (outline, real):
+        make_trainable(vlm, whole, 0)
+        vlm.model.train()
+    sizes = (SIZES["wide"],)
+    branch = Branch(
+        VIEWS[:1], tuple(outline.prompt_ids(QUESTION, sizes)), tuple(outline.answer_ids("yes, there is")), sizes
+    )
+    kept = kept_bytes(lambda: real.encode([read(VIEWS[0])]), real.model.parameters())
+    assert pass_cost(outline, [branch]).vision == pytest.approx(kept, rel=0.15)

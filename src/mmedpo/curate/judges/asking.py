@@ -5,17 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mmedpo.chat.answering import chat_images
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatImage, ChatRequest
 from mmedpo.chat.structured import REPAIRS, Exchange
 from mmedpo.config import EndpointSettings
 from mmedpo.curate.validators import validate_sides
-from mmedpo.imaging.images import read_image
-from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Candidate, Example, Verdict
 
 ADVICE_TOKENS = 80
@@ -61,9 +59,7 @@ class AskedJudge(ABC):
 
     def images(self, example: Example) -> tuple[ChatImage, ...]:
         """The images of the question, where the endpoint is shown images."""
-        if not self.line.settings.images:
-            return ()
-        return tuple(ChatImage(image.sha256, partial(_png, self.image_root, image.path)) for image in example.images)
+        return chat_images(example, self.image_root) if self.line.settings.images else ()
 
     def dropped(self, example: Example, reason: str, said: Sequence[Exchange[Any]] = ()) -> Verdict:
         """No pair, with the countable reason."""
@@ -106,7 +102,3 @@ class AskedJudge(ABC):
 def countable(reason: str) -> str:
     """The reason of a drop, short enough to be counted: `judge-refused`, `judge-same-polarity`, `judge-failed`."""
     return f"judge-{reason.partition(':')[0]}"
-
-
-def _png(root: Path, path: str, side: int) -> bytes:
-    return png_bytes(read_image(root, path), longest_side=side)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from mmedpo.config import RunSettings, load_settings
+from mmedpo.config import FINETUNED_PARTS, RunSettings, TrainSettings, load_settings
 from mmedpo.engine.accounting import PassCost, pass_cost
 from mmedpo.engine.features import MEMORY_SHARE
 from mmedpo.engine.support import trie_refusal
@@ -18,6 +18,7 @@ from mmedpo.errors import ModelError, TrainingError
 from mmedpo.models.devices import device_of
 from mmedpo.models.family import Size
 from mmedpo.models.hub import load_outline, make_trainable
+from mmedpo.models.quantised import held_bytes
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.pipeline.doctor.cases import Cases, of_recipe
 from mmedpo.pipeline.doctor.diagnosis import Diagnosis
@@ -77,10 +78,13 @@ def training_memory(vlm: VisionLanguageModel, work: Workload, settings: RunSetti
         work: the training.
         settings: of the run.
     """
-    weights = list(vlm.model.parameters())
-    trained = sum(value.nbytes for value in weights if value.requires_grad)
+    trained = sum(value.nbytes for value in vlm.model.parameters() if value.requires_grad)
     cost = pass_cost(vlm, work.largest, recomputed=settings.train.activation_checkpointing)
-    return Memory(sum(value.nbytes for value in weights), trained, trained, 2 * trained, cost)
+    if settings.model.quantise == "none":
+        weights = sum(value.nbytes for value in vlm.model.parameters())
+    else:
+        weights = held_bytes(vlm.base, vlm.family)
+    return Memory(weights, trained, trained, 2 * trained, cost)
 
 
 def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: Reporter, *, measured: bool) -> None:
@@ -101,11 +105,9 @@ def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: R
     diagnosis.fact("image features", f"{_size(feature_bytes)} ({place})")
     _tell_disk(memory, feature_bytes if place != "in memory" else 0, cases, work, diagnosis)
     diagnosis.fact("calls", _calls(settings, work))
-    if settings.finetune is not None:
-        diagnosis.warn(
-            "the recipe fine-tunes the whole language side before curation, which takes more memory and time than told "
-            "here; --set finetune=null leaves it out for a model that has been trained"
-        )
+    before = _finetuning(settings, vlm.context_length)
+    if before is not None:
+        _plan_finetuning(before, cases, diagnosis, reporter, device=device, here=here, measured=measured)
     if trie_refusal(vlm.text_config) or settings.engine.packing == "off":
         diagnosis.warn("answers are not shared (plain sequences): a pass may take several times the memory told here")
     if diagnosis.worst == "error":
@@ -114,6 +116,49 @@ def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: R
         del vlm
         reporter.message("measuring one step")
         _tell_time(settings, cases, work, measure(settings, work, cases), memory, diagnosis)
+
+
+def _finetuning(settings: RunSettings, longest: int) -> RunSettings | None:
+    """The `finetune` stage as a training: all answers of an image together, all weights of the language side."""
+    stage = settings.finetune
+    if stage is None:
+        return None
+    train = TrainSettings(
+        method="sft",
+        tune="full",
+        parts=FINETUNED_PARTS,
+        grouping="image",
+        batch_groups=stage.batch_images,
+        epochs=stage.epochs,
+        max_length=longest,
+    )
+    return settings.model_copy(update={"train": train, "finetune": None, "rounds": 1})
+
+
+def _plan_finetuning(
+    settings: RunSettings,
+    cases: Cases,
+    diagnosis: Diagnosis,
+    reporter: Reporter,
+    *,
+    device: str,
+    here: bool,
+    measured: bool,
+) -> None:
+    vlm = load_outline(settings.model)
+    make_trainable(vlm, settings.train, 0)
+    vlm.model.train()
+    work = workload(vlm, cases, settings, device)
+    memory = training_memory(vlm, work, settings)
+    told = f"{_size(memory.total)} before curation, {_size(memory.activations.peak)} of them activations"
+    if measured and here:
+        reporter.message("measuring one step of fine-tuning")
+        step = work.columns_per_step * measure(settings, work, cases).column
+        told += f"; {work.steps:,} steps, {duration(work.steps * step)}"
+    diagnosis.fact("fine-tuning", told)
+    if here:
+        fix = "lower engine.max_tokens, or leave it out for a model that has been trained: --set finetune=null"
+        _tell_fit("fine-tuning", memory, device, fix, diagnosis)
 
 
 def _device(wanted: str) -> tuple[str, bool]:
@@ -129,8 +174,6 @@ def _tell_memory(memory: Memory, vlm: VisionLanguageModel, device: str | None, d
     diagnosis.fact("weights", f"{_size(memory.weights)} as {str(vlm.base.dtype).removeprefix('torch.')}")
     diagnosis.fact("gradients, AdamW", _size(memory.gradients + memory.optimizer))
     vision = f", {_size(cost.vision)} of them of the vision side" if cost.vision else ""
-    if cost.vision is None:
-        diagnosis.warn("what a trained vision side keeps of pictures cannot be counted for this family: it takes more")
     diagnosis.fact("activations", f"{_size(cost.peak)} in the largest pass, of {cost.columns:,} tokens{vision}")
     if device is None:
         diagnosis.fact("memory", f"{_size(memory.total)} while training; its device is not here, so time is not told")
@@ -138,12 +181,18 @@ def _tell_memory(memory: Memory, vlm: VisionLanguageModel, device: str | None, d
     there, name = _capacity(device)
     diagnosis.fact("memory", f"{_size(memory.total)} while training; {name} has {_size(there)}")
     fix = (
-        "lower engine.max_tokens or train.batch_groups, set train.activation_checkpointing=true or model.dtype=bfloat16"
+        "lower engine.max_tokens or train.batch_groups, set train.activation_checkpointing=true, model.dtype=bfloat16 "
+        "or model.quantise=nf4"
     )
+    _tell_fit("training", memory, device, fix, diagnosis)
+
+
+def _tell_fit(what: str, memory: Memory, device: str, fix: str, diagnosis: Diagnosis) -> None:
+    there, name = _capacity(device)
     if memory.total > there:
-        diagnosis.error(f"training takes {_size(memory.total)}, more than the {_size(there)} of {name}; {fix}")
+        diagnosis.error(f"{what} takes {_size(memory.total)}, more than the {_size(there)} of {name}; {fix}")
     elif memory.total > TIGHT * there:
-        diagnosis.warn(f"training takes {memory.total / there:.0%} of the memory of {name}: it may end; {fix}")
+        diagnosis.warn(f"{what} takes {memory.total / there:.0%} of the memory of {name}: it may end; {fix}")
 
 
 def _capacity(device: str) -> tuple[int, str]:
@@ -180,9 +229,10 @@ def _tell_disk(memory: Memory, features: int, cases: Cases, work: Workload, diag
 def _calls(settings: RunSettings, work: Workload) -> str:
     """Calls of language models, by what asks them."""
     parts = []
-    judge = settings.used_endpoints("curate")
-    if judge:
-        parts.append(f"judge {judge[0]}: at least {work.questions:,}")
+    if settings.judging:
+        parts.append(f"judge {settings.judging[0]}: at least {work.questions:,}")
+    if settings.model.server and settings.samples:
+        parts.append(f"server {settings.model.server}: {work.questions * settings.curate.candidates:,}")
     speaking = [name for name in settings.score.agents if ":" in name] if settings.used_endpoints("score") else []
     if speaking:
         least = work.questions * len(speaking)
@@ -200,8 +250,9 @@ def _tell_time(
     asked = [example for example in asked if example.answer_type in settings.evaluate.answer_types]
     train = settings.train
     looks = 1 + work.steps // train.watch.every
+    sampled_here = settings.samples and not settings.model.server
     answers = {
-        "sampling": work.questions * settings.curate.candidates if _samples(settings) else 0,
+        "sampling": work.questions * settings.curate.candidates if sampled_here else 0,
         "watching": looks * min(train.watch.questions, sum(e.split == "validation" for e in cases.everything)),
         "answering": 2 * len(asked),
     }
@@ -218,10 +269,6 @@ def _tell_time(
     told = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if value >= 1)
     total = settings.rounds * (sum(seconds.values()) - seconds["answering"]) + seconds["answering"]
     diagnosis.fact("time", f"{duration(total)}: {told or 'all of it short'}; without calls, tools and reading")
-
-
-def _samples(settings: RunSettings) -> bool:
-    return settings.preferences is None and "text" in settings.curate.kinds
 
 
 def _size(number: float) -> str:
