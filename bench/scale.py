@@ -179,9 +179,9 @@ def page(found: Sequence[Measured]) -> str:
         "",
         *(f"- **{stage}**: {what}." for stage, what in STAGES.items()),
         "",
-        "Rows are generated, of 400 bytes of JSON each. Each number is of a process of its own: its processor time, and",
-        "the most memory it had beyond what it began with. Bytes a row are from the two largest sizes, so that what does",
-        "not grow is not counted. A stage is not measured where it would take more than some minutes.",
+        "Rows are generated, of 400 bytes of JSON each. Each number is of a process of its own: processor time, and the",
+        "most memory it had beyond what it began with. Bytes a row are from the two largest sizes, so that what does not",
+        "grow is not counted. A stage is not measured where it would take more than some minutes.",
         "",
         f"| stage | {' | '.join(f'{rows:,} rows' for rows in sizes)} | bytes a row | a million rows |",
         "|---|" + "---|" * (2 + len(sizes)),
@@ -191,9 +191,8 @@ def page(found: Sequence[Measured]) -> str:
         small, large = [one for one in found if one.stage == stage][-2:]
         each = (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows)
         minutes = large.seconds / large.rows * 1e6 / 60
-        lines.append(
-            f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {minutes:,.0f} min, {each * 1e6 / 2**30:,.1f} GB, extrapolated |"
-        )
+        ahead = f"{minutes:,.0f} min, {each * 1e6 / 2**30:,.1f} GB, extrapolated"
+        lines.append(f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {ahead} |")
     machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}."
     return "\n".join([*lines, "", "![Memory against rows](../docs/images/scale.svg)", "", machine, ""])
 
