@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +32,8 @@ def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    every, fields = list(records), record_type.model_fields
+    every = records if isinstance(records, Sequence) else list(records)
+    fields = record_type.model_fields
     idle = {name for name in record_type.sparse if all(getattr(row, name) == fields[name].default for row in every)}
     schema = _schema(record_type, idle)
     # The file is opened here: Arrow would spell its name in UTF-8, whatever the system's encoding is.
