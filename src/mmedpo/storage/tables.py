@@ -23,8 +23,8 @@ from mmedpo.storage.columnar import column_names, columnar_rows
 R = TypeVar("R", bound=Record)
 
 
-_GROUP = 1 << 16
-"""Rows of a table that are held as plain values at a time: a row group of the file."""
+_GROUP, _BATCH = 1 << 16, 1 << 9
+"""Rows of a row group, held as columns; and those of them that are plain values at a time."""
 
 
 def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
@@ -38,9 +38,12 @@ def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
     schema = _schema(record_type, idle)
     # The file is opened here: Arrow would spell its name in UTF-8, whatever the system's encoding is.
     with atomic_path(path) as partial, partial.open("wb") as handle, pq.ParquetWriter(handle, schema) as writer:
-        for start in range(0, max(1, len(every)), _GROUP):
-            rows = [record.model_dump(mode="json") for record in every[start : start + _GROUP]]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        for first in range(0, max(1, len(every)), _GROUP):
+            group = (every[start : start + _BATCH] for start in range(first, min(first + _GROUP, len(every)), _BATCH))
+            dumped = ([record.model_dump(mode="json") for record in records] for records in group)
+            tables = [pa.Table.from_pylist(rows, schema=schema) for rows in dumped]
+            # In one piece, so that the bytes of the file do not depend on the size of a batch.
+            writer.write_table(pa.concat_tables([schema.empty_table(), *tables]).combine_chunks())
 
 
 def read_table(path: Path, record_type: type[R]) -> list[R]:
