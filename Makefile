@@ -28,10 +28,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Throughput against TRL: bench/RESULTS.md, and how cost grows: docs/engine-growth.md.
+bench: $(STAMP)  ## Throughput against TRL: bench/RESULTS.md, and how cost grows: docs/engine-growth.md; answers: bench/GENERATION.md.
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
 	$(BIN)/python -m bench.throughput
 	$(BIN)/python -m bench.throughput --growth --rounds 1 --steps 2
+	$(BIN)/python -m bench.generation
 
 # The build backend is installed first, so that building the package itself fetches nothing more.
 $(STAMP): pyproject.toml constraints.txt

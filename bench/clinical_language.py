@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmedpo.clinical import extract_facts
+from mmedpo.clinical.facts import FindingFact
 
-STATUSES = ("present", "absent", "resolved", "uncertain", "historical", "unknown")
+STATUSES = ("present", "absent", "limited", "resolved", "uncertain", "historical", "unknown")
 GENERIC = frozenset({"abnormality", "lung abnormality", "lesion"})
 SIDES = {"left": frozenset({"left"}), "right": frozenset({"right"}), "both": frozenset({"left", "right"})}
 SILENT = frozenset({"uncertain", "historical", "unknown"})
@@ -69,10 +70,14 @@ def read_sentence(text: str) -> list[Read]:
     """What the product reads; versions that know no status say present or absent only."""
     facts = extract_facts(text)
     every = (*facts.findings, *getattr(facts, "unsettled", ()))
-    return sorted(
-        {Read(f.name, getattr(f, "status", "present" if f.present else "absent"), frozenset(f.sides)) for f in every},
-        key=lambda r: (r.name, r.status, sorted(r.sides)),
-    )
+    reads = {Read(f.name, _status(f), frozenset(f.sides)) for f in every}
+    return sorted(reads, key=lambda r: (r.name, r.status, sorted(r.sides)))
+
+
+def _status(fact: FindingFact) -> str:
+    """The status; `limited` where only one kind or size is denied ("no acute fracture")."""
+    status: str = getattr(fact, "status", "present" if fact.present else "absent")
+    return "limited" if status == "absent" and (fact.sizes or getattr(fact, "kinds", ())) else status
 
 
 def pairs(gold: list[Read], read: list[Read]) -> list[tuple[Read | None, Read | None]]:
@@ -122,6 +127,8 @@ def harmful(gold: Read | None, told: str) -> bool:
     if told in SILENT:
         return False
     truth = gold.status if gold else "unknown"
+    if truth == "limited" and told == "absent":
+        return True
     return truth in SILENT or (truth == "present") != (told == "present")
 
 

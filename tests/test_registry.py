@@ -16,7 +16,7 @@ from mmedpo.report.section import Section
 from outside import install, run_python
 
 LIGHT: tuple[Kind, ...] = (
-    "dataset", "grounder", "noise", "judge", "agent", "weighting", "protocol", "preference-format", "executor"
+    "dataset", "grounder", "noise", "source", "judge", "agent", "weighting", "protocol", "preference-format", "executor"
 )  # fmt: skip
 """Kinds whose pieces never load torch."""
 
@@ -209,6 +209,7 @@ LACKING: list[tuple[Kind, type, str]] = [
     ("loss", type("L", (), {"options": (), "regulariser": False, "whole_families": False}), "__call__()"),
     ("agent", type("A", (), {"first": print, "respond": print, "asks": True}), "first_request()"),
     ("judge", type("J", (), {"name": "j"}), "judge()"),
+    ("source", type("S", (), {"draws": True}), "candidates()"),
     ("weighting", type("W", (), {"options": frozenset(), "derive": print}), "describe()"),
     ("section", type("S", (Section,), {"heading": "h", "order": 1, "template": "t"}), "gather()"),
     ("chat-model", type("C", (), {"complete": print}), "close()"),

@@ -22,7 +22,9 @@ RIGHT = {"base": [0.0] * 12 + [1.0] * 12, "better": [1.0] * 23 + [0.0], "same": 
 def folder(root: Path, arm: str, seed: int, splits: tuple[str, ...] = ("test",)) -> Path:
     """What the evaluation of one run leaves; under another protocol every answer is wrong."""
     path = root / f"{arm}-{seed}"
-    settings = RunSettings.model_validate({"evaluate": {"splits": splits, "bootstrap_samples": 400}})
+    settings = RunSettings.model_validate(
+        {"evaluate": {"splits": splits, "bootstrap_samples": 400, "probes": {"attention": None}}}
+    )
     path.mkdir(parents=True)
     (path / RESOLVED).write_text(dump_settings(settings))
     rows = [*items(RIGHT["base"]), *items(RIGHT[arm], "tuned")]

@@ -155,13 +155,14 @@ def test_any_order_of_cues_is_read(words: list[str]) -> None:  # fmt: skip
     ("file", "right", "harmful"),
     [
         ("development.txt", 0.98, 1), ("held_out.txt", 0.95, 8), ("held_out_2.txt", 0.95, 1),
-        ("held_out_3.txt", 0.95, 2), ("held_out_4.txt", 0.9, 2),
+        ("held_out_3.txt", 0.95, 2), ("held_out_4.txt", 0.9, 2), ("held_out_5.txt", 0.95, 3),
+        ("held_out_6.txt", 0.95, 2),
     ],
 )  # fmt: skip
 def test_report_sentences_are_read_as_measured(file: str, right: float, harmful: int) -> None:
     lines = gold_lines(GOLD / file)
     tally = measure(lines)
-    assert len(lines) >= 44
+    assert len(lines) >= 40
     assert sum(tally.right.values()) >= right * sum(tally.gold.values())
     assert sum(tally.right.values()) >= right * sum(tally.read.values())
     assert tally.side_right >= 0.93 * tally.side_gold

@@ -29,6 +29,7 @@ SMALL = [
     "train.watch.questions=12",
     "evaluate.bootstrap_samples=200",
     "evaluate.probes.lesion-reliance.images=3",
+    "evaluate.probes.attention.questions=2",
 ]
 ALWAYS = ("phantom-mmedpo-anchored", "phantom-sft-contrast")
 """Run by default: ground truths alone, a lesion margin, factors, contrasts; the others are long tests."""

@@ -68,9 +68,9 @@ def test_token_weights_scale_each_token(engine):
     assert result.totals(weights)[0].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_generation_is_the_same_with_the_engine_around_the_model(small_vlm_folder):
+def test_stock_generation_is_the_same_with_the_engine_around_the_model(small_vlm_folder):
     from mmedpo.config import ModelSettings
-    from mmedpo.models.generation import Decoding, generate_answers
+    from mmedpo.models.generation import Decoding, stock_answers
     from mmedpo.models.hub import load_model
 
     answers = []
@@ -80,7 +80,8 @@ def test_generation_is_the_same_with_the_engine_around_the_model(small_vlm_folde
         if wrap:
             Engine(vlm, features, max_tokens=4096)
         asked = ["is there a nodule?", "where is the mass in this long question?"]
-        answers.append(generate_answers(vlm, asked, features.each([[Path("a")], [Path("b")]]), Decoding(8)))
+        prompts = [vlm.prompt_ids(question) for question in asked]
+        answers.append(stock_answers(vlm, prompts, features.each([[Path("a")], [Path("b")]]), Decoding(8)))
     assert answers[0] == answers[1]
 
 

@@ -162,6 +162,12 @@ def test_a_layout_is_told_by_its_columns(layout: str, tmp_path: Path) -> None:
     assert answer.question in ("Is there a mass?", "")
 
 
+def test_a_model_that_says_nothing_leaves_an_empty_cell(tmp_path: Path) -> None:
+    """Even in the first row, by which the layout is told."""
+    (tmp_path / "a.tsv").write_text("index\tquestion\tprediction\n7\tMass?\t\n8\tMass?\tyes\n")
+    assert [(answer.id, answer.text) for answer in read_answers(tmp_path / "a.tsv")] == [("7", ""), ("8", "yes")]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -200,10 +206,13 @@ def test_files_of_several_programs_become_columns_of_one_comparison(tmp_path: Pa
         rows.writerow(["index", "question", "answer", "prediction"])
         rows.writerows([n, f"Is sign {n} there?", "yes", "Yes, it is."] for n in range(4))
     files = ["--predictions", str(tmp_path / "weak.jsonl"), "--predictions", f"ours={tmp_path / 'strong.tsv'}"]
+    files += ["--write", f"vlmevalkit={tmp_path / 'out'}", "--write", f"lmms-eval={tmp_path / 'out'}"]
     done = CliRunner().invoke(
         app, ["evaluate", *files, "--data", str(tmp_path / "recipe.yaml"), "--runs", str(tmp_path / "runs")]
     )
     assert done.exit_code == 0, done.output
+    for file in (tmp_path / "out/answers-weak_table.xlsx", tmp_path / "out/answers-weak_samples_table.jsonl"):
+        assert [answer.text for answer in read_answers(file)] == ["yes", "no", "no", "no"]
     found = Evaluation.model_validate_json((tmp_path / "runs/answers/evaluation.json").read_text())
     (difference,) = [item for item in found.differences if item.metric == "closed_accuracy"]
     assert (difference.against, difference.model) == ("weak", "ours")

@@ -62,3 +62,6 @@ def test_open_answers_need_no_blanks() -> None:
 
 def test_polarity_of_chinese() -> None:
     assert [polarity(text) for text in ("是的", "没有", "是，否", "肝脏")] == ["yes", "no", "both", "neither"]
+    assert [polarity(text) for text in ("没错", "不是没有", "没问题")] == ["yes", "yes", "yes"]
+    assert [polarity(text) for text in ("是吗？", "是否", "有没有")] == ["neither", "neither", "neither"]
+    assert [polarity(text) for text in ("没有肿块", "并没有", "不是")] == ["no", "no", "no"]

@@ -29,7 +29,9 @@ def example(number: int, image: str, split: str, answer_type: str = "closed") ->
 
 
 def evaluated(folder: Path, examples: list[Example], splits: list[str], probed: list[Example]) -> Evaluation:
-    settings = validate_settings({"evaluate": {"splits": splits, "bootstrap_samples": 100}}, "test")
+    settings = validate_settings(
+        {"evaluate": {"splits": splits, "bootstrap_samples": 100, "probes": {"attention": None}}}, "test"
+    )
     with open_run(folder, settings) as run:
         run.write(EXAMPLES, Example, examples)
         for model in ("base", "tuned"):
@@ -66,7 +68,14 @@ def test_one_image_gives_means_and_a_note_in_place_of_an_interval(tmp_path: Path
 def test_a_split_without_such_questions_is_left_out(tmp_path: Path) -> None:
     reports = [example(1, "d", "other", "report")]
     wide = [example(1, "b", "test"), example(2, "c", "test")]
-    settings = {"evaluate": {"splits": ["test", "other"], "answer_types": ["closed"], "bootstrap_samples": 100}}
+    settings = {
+        "evaluate": {
+            "splits": ["test", "other"],
+            "answer_types": ["closed"],
+            "bootstrap_samples": 100,
+            "probes": {"attention": None},
+        }
+    }
     with open_run(tmp_path / "r", validate_settings(settings, "test")) as run:
         run.write(EXAMPLES, Example, [*reports, *wide])
         for model in ("base", "tuned"):

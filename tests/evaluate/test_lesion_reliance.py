@@ -13,6 +13,7 @@ from mmedpo.config import EvaluateSettings, RunSettings
 from mmedpo.errors import ConfigError
 from mmedpo.evaluate.probes import Subject, Workplace, probes_of
 from mmedpo.evaluate.probes.lesion_reliance import LesionReliance, LesionRelianceSettings, view_of
+from mmedpo.evaluate.probes.lesions import lesion_of
 from mmedpo.imaging.images import read_image
 from mmedpo.progress import Silent
 from mmedpo.records import AnswerType, Box, ErrorType, Example, ImageRef
@@ -105,12 +106,25 @@ def test_only_questions_about_annotated_lesions_are_asked(tmp_path: Path) -> Non
     idle = [
         example(tmp_path, 10, half_a_patient(), LESION, error_type="modality"),
         example(tmp_path, 11, half_a_patient(), LESION, answer_type="report"),
-        usable[1].model_copy(update={"mask_path": None}),
         usable[1].model_copy(update={"boxes": ()}),
     ]
     prepared = PROBE.prepare(place(tmp_path), [*idle, *usable, second])
     # Two images; both questions on the first.
     assert [asked.example_id for asked in prepared.examples] == ["q0", "q1", "q0b"]
+
+
+def test_boxes_stand_for_a_mask_that_is_not_there(tmp_path: Path) -> None:
+    """The box of these lesions is their mask, so both views are the same; what of a box lies outside is cut."""
+    masked = example(tmp_path, 0, half_a_patient(), LESION)
+    boxed = masked.model_copy(update={"mask_path": None})
+    assert np.array_equal(lesion_of(tmp_path, boxed), lesion_of(tmp_path, masked))
+    PROBE.prepare(place(tmp_path), [boxed])
+    found = changed(tmp_path, boxed, "lesion")
+    assert found[LESION].mean() > 0.9
+    assert found.sum() == found[LESION].sum()
+    over = boxed.model_copy(update={"boxes": (Box(x0=-5, y0=60.5, x1=3.2, y1=80),)})
+    rows, columns = np.nonzero(lesion_of(tmp_path, over))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 63, 0, 3)
 
 
 @pytest.mark.parametrize("others", [(), ("1.png",)], ids=["one image", "two"])
@@ -184,4 +198,4 @@ def test_probes_that_ship_are_measured_unless_they_are_null() -> None:
     assert (
         probes_of(EvaluateSettings(probes={"lesion-reliance": {"images": 3}}))["lesion-reliance"].settings.images == 3
     )
-    assert probes_of(EvaluateSettings(probes={"lesion-reliance": None})) == {}
+    assert list(probes_of(EvaluateSettings(probes={"lesion-reliance": None}))) == ["attention"]

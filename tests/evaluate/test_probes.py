@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluate.constructed import Belief, constructed
 from mmedpo.config import EvaluateSettings
 from mmedpo.data.phantom.dataset import write_phantoms
 from mmedpo.data.phantom.priors import BALANCED_PRIORS
-from mmedpo.evaluate.probes import Probe, Subject, Workplace, probes_of
+from mmedpo.evaluate.probes import Probe, Workplace, probes_of
 from mmedpo.evaluate.probes.another_patient import Others
 from mmedpo.evaluate.probes.mirrored_side import one_sided, turned
 from mmedpo.evaluate.stage import prepared_of
@@ -23,22 +23,7 @@ from mmedpo.imaging.images import read_image
 from mmedpo.progress import Silent
 from mmedpo.records import Example, ProbePart
 
-NAMES = ("blank-image", "another-patient", "mirrored-side", "hallucinated-twin")
-Belief = Callable[[Path, Example], float]
-
-
-@dataclass(frozen=True)
-class Constructed(Subject):
-    """Stands in front of a probe as a model of the run does."""
-
-    belief: Belief
-
-    def log_probabilities(self, shown: Sequence[tuple[Path, Example]]) -> list[float]:
-        return [self.belief(path, example) for path, example in shown]
-
-
-def constructed(root: Path, folder: Path, belief: Belief) -> Constructed:
-    return Constructed("m", None, root, folder, print, belief)  # type: ignore[arg-type]
+NAMES = ("blank-image", "another-patient", "same-label", "mirrored-side", "hallucinated-twin")
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +44,15 @@ def seeing(root: Path, examples: Sequence[Example]) -> Belief:
         truth[key(pixels), example.question] = example.answer
         truth[key(pixels[:, ::-1]), example.question] = turned(example.answer)
 
-    def belief(path: Path, example: Example) -> float:
+    def belief(path: Path | None, example: Example) -> float:
+        assert path is not None
         known = truth.get((key(np.asarray(Image.open(path))), example.question))
         return -2.0 if known is None else -0.1 if known == example.answer else -6.0
 
     return belief
 
 
-def blind(path: Path, example: Example) -> float:
+def blind(path: Path | None, example: Example) -> float:
     """Beliefs that know the answer's words and no image."""
     return -float(int(hashlib.sha256(example.answer.encode()).hexdigest()[:4], 16)) / 10_000
 

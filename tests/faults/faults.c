@@ -1,4 +1,5 @@
-/* Makes one file operation below a folder fail, or the process die there, counting operations as they come.
+/* Makes one file operation below a folder fail, or the process die there, counting operations as they come; or
+ * asks before each what is to happen, so that one execution serves the faults of all its operations.
  *
  * Preloaded into the process under test (LD_PRELOAD); armed from Python through ctypes. Everything that goes
  * through the C library is seen: Python, Arrow, torch, SQLite, Rust libraries. Memory maps are not.
@@ -8,13 +9,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define FILES 4096
@@ -32,9 +36,47 @@ void fault_arm(const char *folder, long where, int error, int stays, int dies) {
 
 long fault_count(void) { return atomic_load(&count); }
 
+static int tell = -1, answer = -1;
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
+/* From now on every operation asks what to do (`ask`), through two pipes. */
+void fault_walk(int to, int from) { tell = to; answer = from; }
+
+static void say(int what, int value) {
+    int words[2] = {what, value};
+    if (syscall(SYS_write, tell, words, sizeof words) != sizeof words) _exit(78);
+}
+
+/* Says {0, whether this is the main thread}, and is told {0}: go on, or {1, errno, stays}: a copy of the process,
+ * forked here, meets that error now. Of the copy it says {1, its number}, and when it has ended {2, its status}.
+ * What a copy shares with this process are the positions in open files; they are put back. Files are put back
+ * by whoever listens. */
+static void ask(void) {
+    static off64_t positions[FILES];
+    int order[3], status = 0, before = errno;
+    pthread_mutex_lock(&turn);
+    say(0, syscall(SYS_gettid) == getpid());
+    while (syscall(SYS_read, answer, order, sizeof order) == sizeof order && order[0]) {
+        for (int fd = 0; fd < FILES; fd++) positions[fd] = tracked[fd] ? lseek64(fd, 0, SEEK_CUR) : -1;
+        pid_t copy = fork();
+        if (!copy) {
+            tell = -1;
+            at = atomic_load(&count); number = order[1]; sticky = order[2]; die = 0;
+            break;
+        }
+        say(1, copy);
+        waitpid(copy, &status, 0);
+        for (int fd = 0; fd < FILES; fd++) if (positions[fd] >= 0) lseek64(fd, positions[fd], SEEK_SET);
+        say(2, status);
+    }
+    pthread_mutex_unlock(&turn);
+    errno = before;
+}
+
 /* 1 when this operation must fail; errno is set. */
 static int hit(void) {
     if (!root[0]) return 0;
+    if (tell >= 0) ask();
     long here = atomic_fetch_add(&count, 1);
     if (at < 0 || here < at || (here > at && !sticky)) return 0;
     if (die) _exit(77);

@@ -19,6 +19,6 @@ RECIPE = {
         "splits": ["test"],
         "max_new_tokens": 4,
         "bootstrap_samples": 100,
-        "probes": {"lesion-reliance": {"images": 1}},
+        "probes": {"lesion-reliance": {"images": 1}, "attention": {"questions": 2}},
     },
 }

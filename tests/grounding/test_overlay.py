@@ -53,3 +53,18 @@ def test_the_scale_only_gets_lighter() -> None:
 def test_heat_of_another_size_is_refused() -> None:
     with pytest.raises(GroundingError, match="must agree"):
         overlay(IMAGE, np.zeros((5, 5), dtype=np.float32))
+
+
+def test_the_border_of_a_lesion_is_drawn_inside_it_and_at_the_pictures_edge() -> None:
+    lesion = np.zeros((50, 70), dtype=bool)
+    lesion[0:10, 20:30] = True
+    lesion[30, 40] = True
+    drawn = overlay(IMAGE, None, lesion=lesion)
+    coloured = (drawn == BOX_COLOUR).all(axis=-1)
+    assert not coloured[~lesion].any()
+    assert coloured[0, 20:30].all()
+    assert coloured[:10, [20, 29]].all()
+    assert coloured[30, 40]
+    assert not coloured[1:9, 21:29].any()
+    with pytest.raises(GroundingError, match="lesion has shape"):
+        overlay(IMAGE, None, lesion=lesion[:5])

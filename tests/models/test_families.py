@@ -146,11 +146,16 @@ def test_a_template_that_cannot_be_rendered_is_one_line(copied, template):
     assert "\n" not in str(caught.value)
 
 
-def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(small_vlm):
-    from mmedpo.models.generation import Decoding, generate_answers
+def test_a_folder_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(ModelError, match="expected 'tiny' or a local folder"):
+        loaded(tmp_path)
 
-    with pytest.raises(ModelError, match=r"a prompt of \d+ tokens \(64 image\) and max_new_tokens=1000 exceed"):
-        generate_answers(small_vlm, ["plane?"], [small_vlm.encode([PICTURE])], Decoding(1000))
+
+def test_pickled_weights_are_never_loaded(small_vlm_folder, tmp_path):
+    (tmp_path / "config.json").write_bytes((small_vlm_folder / "config.json").read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match="no \\*.safetensors"):
+        loaded(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mmedpo.config import validate_settings
-from mmedpo.errors import ConfigError
-from mmedpo.pipeline.plan import plan
+from mmedpo.errors import ConfigError, RunFolderError
+from mmedpo.pipeline.plan import plan, run_stages
 from mmedpo.recipes import shipped_recipes
+from mmedpo.run import Run, open_run
+from mmedpo.run.layout import EXAMPLES
 
 LOOP = ["curate", "score", "train"]
 END = ["predict-base", "predict-tuned", "evaluate", "report"]
@@ -77,3 +81,25 @@ def test_a_plan_needs_no_torch() -> None:
         "print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOSPC])
+def test_what_the_system_refuses_between_two_stages_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    settings = validate_settings(
+        {"data": {"phantom": {"train_images": 4, "validation_images": 2, "test_images": 2}}}, "test"
+    )
+    read = Run.read
+
+    def refusing(run: Run, relative: str, *more: object) -> object:
+        if run.stage is None and relative == EXAMPLES:
+            raise OSError(number, "refused", str(run.path / relative))
+        return read(run, relative, *more)
+
+    monkeypatch.setattr(Run, "read", refusing)
+    with open_run(tmp_path / "run", settings) as run, pytest.raises(RunFolderError, match=EXAMPLES):
+        run_stages(run, until="data")
+    monkeypatch.undo()
+    with open_run(tmp_path / "run", settings) as run:
+        run_stages(run, until="data")

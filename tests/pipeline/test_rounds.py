@@ -28,7 +28,7 @@ RECIPE = {
         "splits": ["test"],
         "max_new_tokens": 4,
         "bootstrap_samples": 100,
-        "probes": {"lesion-reliance": None},
+        "probes": {"lesion-reliance": None, "attention": None},
     },
 }
 

@@ -12,7 +12,15 @@ from mmedpo.report.page import render
 from mmedpo.report.parts import Part
 from mmedpo.report.sections.reliance import Reliance
 from mmedpo.report.sections.results import Results
-from mmedpo.report.verdict import NO_COMPARISON, NOTHING_STORED, Headline, multiplicity_note, tone, verdict_sentences
+from mmedpo.report.verdict import (
+    NO_COMPARISON,
+    NOTHING_STORED,
+    Headline,
+    multiplicity_note,
+    table_rows,
+    tone,
+    verdict_sentences,
+)
 
 CLOSED = c.Metric(key="closed", name="closed accuracy", split="test-balanced", protocol="strict")
 
@@ -96,9 +104,25 @@ def test_the_sentence_names_the_arm_only_when_there_are_several() -> None:
     assert verdict(results=results) == "On test-balanced, closed accuracy rose."
     several = results.model_copy(update={"comparisons": (compare(0.021, 0.074), compare(-0.1, 0.1, arm="sft"))})
     assert verdict(results=several) == (
-        "On test-balanced, tuned against base: closed accuracy rose. "
-        "On test-balanced, sft against base: no difference shown in closed accuracy."
+        "On test-balanced, against base: closed accuracy rose for tuned; no other difference shown."
     )
+
+
+def test_several_models_are_one_sentence_and_a_row_for_every_change() -> None:
+    bleu = c.Metric(key="bleu", name="BLEU", split="test-balanced")
+    closed = (compare(0.02, 0.07, arm="a"), compare(0.02, 0.07, arm="b"), compare(-0.07, -0.02, arm="c", adjusted=0.3))
+    both = verdict_sentences([Headline(item, m) for m in (CLOSED, bleu) for item in closed[:2]])
+    assert both == ["On test-balanced, against base: closed accuracy and BLEU rose for a and b."]
+    flat = [compare(-0.1, 0.1, metric="bleu", arm=arm) for arm in "abc"]
+    results = Results(metrics=(CLOSED, bleu), comparisons=(*closed, *flat))
+    assert verdict(results=results) == (
+        "On test-balanced, against base: closed accuracy rose for a and b; closed accuracy fell for c, which is worse "
+        "and which Holm's correction does not confirm; no other difference shown."
+    )
+    rows = table_rows([Headline(item, results.metric(item.metric)) for item in (*flat, *closed)])
+    assert [(row.comparison.arm, row.metric.name) for row in rows] == [
+        ("a", "BLEU"), ("b", "BLEU"), ("c", "BLEU"), *((arm, "closed accuracy") for arm in "abc"),
+    ]  # fmt: skip
 
 
 def test_headlines_take_the_place_of_the_first_comparisons() -> None:

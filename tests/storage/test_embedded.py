@@ -70,6 +70,10 @@ def test_bare_base64_of_every_kind_is_told_from_a_path(kind: str, tmp_path: Path
         ("C:\\data\\a.png", "C:\\data\\a.png"),
         ("/data/a.png", "/data/a.png"),
         ("file:///data/a%20b.png", "/data/a b.png"),
+        ("file://images/a.png", "images/a.png"),
+        ("FILE://localhost/data/a#1?.png", "/data/a#1?.png"),
+        ("file:a.png", "a.png"),
+        ("file://[a/b.png", "[a/b.png"),
         ({"path": "a.png", "bytes": None}, "a.png"),
         ({"url": "images/a.png"}, "images/a.png"),
         ("p10/p10000032/s50414267/02aa804e-bde0afdd-112c0b34-7bc16630-4e384014.dcm",) * 2,
@@ -84,6 +88,7 @@ def test_a_path_stays_a_path(value: Any, path: str) -> None:
     [
         ("https://example.org/a.png", "nothing is downloaded"),
         ("S3://bucket/a.png", "nothing is downloaded"),
+        ("hf://datasets/x/a.png", "nothing is downloaded"),
         ("data:image/png,abc", "not base64"),
         ("data:image/png;base64,@@@" + "A" * 60_000, "damaged base64"),
         ("x" * 60_000 + ".png", "60,004 characters"),

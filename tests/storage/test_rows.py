@@ -133,7 +133,7 @@ def test_lists_named_as_splits_tell_the_split_and_turns_are_no_rows(tmp_path: Pa
         ("r.json", "[" * 100_000, "nested too deeply"),
         ("r.json", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
         ("r.jsonl", b"\x1f\x8b\x08", "unpack it"),
-        ("r.csv", b"PK\x03\x04xl/workbook", "save the sheet as CSV"),
+        ("r.csv", b"PK\x03\x04xl/workbook", "the suffix .xlsx"),
         ("r.json", b"<!DOCTYPE html><html>", "web page"),
         ("r.json", b"PAR1xxxx", "suffix .parquet"),
         ("r.csv", b"a,b\n\xe9t\xe9,2\n", "not UTF-8"),

@@ -89,6 +89,8 @@ EXPECTED = {
     "dpo": DPO,
     "targeted": DPO,
     "povid-stage-1": DPO,
+    "povid-stage-2": DPO,
+    "similar-image": DPO,
     "minimal-edit": DPO,
     "self-rewarding": DPO,
     "sima": DPO,

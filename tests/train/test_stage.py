@@ -87,7 +87,7 @@ def _settings(checkpoint: Path, **train: object) -> object:
     return validate_settings(raw, "test")
 
 
-def _probe(vlm, features, examples):
+def _probe(engine, examples):
     return {"probe_score": 0.5}
 
 
@@ -133,7 +133,7 @@ class _Killed(BaseException):
 def test_a_killed_run_ends_with_the_same_bytes(trained, small_vlm_folder, tmp_path, looks_until_kill):
     seen = []
 
-    def dying(vlm, features, examples):
+    def dying(engine, examples):
         seen.append(1)
         if len(seen) > looks_until_kill:
             raise _Killed
@@ -151,7 +151,7 @@ def test_a_killed_run_ends_with_the_same_bytes(trained, small_vlm_folder, tmp_pa
 def test_a_half_written_checkpoint_is_passed_over(trained, small_vlm_folder, tmp_path):
     path = tmp_path / "killed"
 
-    def dying(vlm, features, examples):
+    def dying(engine, examples):
         if (path / ".work/train/checkpoints/checkpoint-6").exists():
             raise _Killed
         return {"probe_score": 0.5}

@@ -16,8 +16,6 @@ from mmedpo.cli.preferences import DatasetOption, FormatOption, ImagesOption, Ro
 if TYPE_CHECKING:
     from mmedpo.config.lint import LintSettings
     from mmedpo.lint.findings import Finding, LintReport
-    from mmedpo.lint.linter import Evidence
-    from mmedpo.preferences.reading import RowsReading
     from mmedpo.records import PreferenceRow
 
 EXIT = {None: 0, "note": 0, "warning": 1, "error": 3}
@@ -56,6 +54,7 @@ def lint(
     """
     from mmedpo.lint.linter import lint_rows
     from mmedpo.pipeline.evidence import gather
+    from mmedpo.pipeline.mending import mend
     from mmedpo.preferences.reading import read_rows
     from mmedpo.progress import LineReporter
     from mmedpo.storage.paths import written
@@ -74,7 +73,9 @@ def lint(
         report = lint_rows(rows, evidence, settings, file=file.name, format_name=reading.format)
         if fix is not None:
             with written(fix):
-                rows, evidence = _fix(rows, reading, report, evidence, fix, drop or [], folders[1])
+                mended = mend(rows, reading, report, evidence, fix, drop or [], folders[1])
+            rows, evidence = mended.rows, mended.evidence
+            print("\n".join(mended.told), file=sys.stderr)
             report = lint_rows(rows, evidence, settings, file=fix.name, format_name=reading.format)
     _show(report, rows, rows_of, json_output)
     raise typer.Exit(EXIT[report.worst()])
@@ -82,11 +83,12 @@ def lint(
 
 def _check_outputs(file: Path, fix: Path | None, drop: list[str] | None) -> None:
     from mmedpo.errors import ConfigError
+    from mmedpo.pipeline.mending import outputs
     from mmedpo.storage.paths import check_output
 
     if drop and fix is None:
         raise ConfigError("--drop has no effect without --fix; name the cleaned copy")
-    for out in _outputs(fix):
+    for out in [] if fix is None else outputs(fix):
         check_output(out, [file])
 
 
@@ -109,60 +111,6 @@ def _settings(tokenizer: Path | None, max_length: int | None, image_tokens: int 
         name = next(iter(chosen)).replace("_", "-")
         raise ConfigError(f"--{name} has no effect without --tokenizer; name a checkpoint")
     return LintSettings.model_validate(chosen)
-
-
-def _fix(
-    rows: Sequence[PreferenceRow],
-    reading: RowsReading,
-    report: LintReport,
-    evidence: Evidence,
-    out: Path,
-    also_drop: Sequence[str],
-    image_root: Path,
-) -> tuple[list[PreferenceRow], Evidence]:
-    """Writes the cleaned copy and its log; gives its rows, numbered as they stand in it."""
-    from dataclasses import replace
-
-    from mmedpo.errors import ConfigError
-    from mmedpo.lint.findings import Change
-    from mmedpo.lint.fix import count_changes, fix_rows
-    from mmedpo.pipeline.evidence import derived_weights
-    from mmedpo.preferences.writing import export_rows
-    from mmedpo.storage.tables import write_text
-
-    unknown = sorted(set(also_drop) - {finding.check for finding in report.findings})
-    if unknown:
-        found = ", ".join(finding.check for finding in report.findings)
-        raise ConfigError(f"--drop {unknown[0]}: no such finding in this file; found were {found or 'none'}")
-    kept, changes = fix_rows(rows, report.findings, evidence.drops, also_drop)
-    if not kept:
-        told = ", ".join(f"{count} x {what.removeprefix('drop ')}" for what, count in count_changes(changes).items())
-        raise ConfigError(f"--fix {out} would hold no row: all {report.rows} are left out ({told or 'there are none'})")
-    original = {row.row_id: row.source_row for row in reading.rows}
-    source = [row.model_copy(update={"source_row": original[row.row_id]}) for row in kept]
-    target = "mmedpo" if out.suffix == ".parquet" and reading.format not in ("trl", "rlhf-v") else reading.format
-    written = export_rows(source, out, target, image_root, embedded=reading.embedded)
-    gone = {drop.item: drop.reason for drop in written.left_out}
-    lost, kept = [row for row in kept if row.row_id in gone], [row for row in kept if row.row_id not in gone]
-    changes += [Change(row=r.source_row, row_id=r.row_id, check=gone[r.row_id], action="drop") for r in lost]
-    log = _log_of(out)
-    write_text(log, "".join(change.model_dump_json() + "\n" for change in sorted(changes, key=lambda c: c.row)))
-    _say(f"{written.written} of {report.rows} rows written to {out} ({target}); every change is in {log}")
-    for what, count in count_changes(changes).items():
-        _say(f"  {count} x {what}")
-    if written.images:
-        _say(f"{written.images} images from inside the file written to {written.image_root / 'images'}")
-    renumbered = [row.model_copy(update={"source_row": number}) for number, row in enumerate(kept)]
-    return renumbered, replace(evidence, drops=(), derived=derived_weights(renumbered))
-
-
-def _outputs(cleaned: Path | None) -> list[Path]:
-    """Every file that --fix may write."""
-    return [] if cleaned is None else [cleaned, _log_of(cleaned), cleaned.with_name("dataset_info.json")]
-
-
-def _log_of(cleaned: Path) -> Path:
-    return cleaned.with_name(f"{cleaned.stem}.changes.jsonl")
 
 
 def _print_report(report: LintReport) -> None:
@@ -223,7 +171,3 @@ def _print_rows(report: LintReport, rows: Sequence[PreferenceRow], check: str) -
         print(f"row {number} ({', '.join(row.images)}{weight})")
         for label, text in (("asked", row.question), ("chosen", row.chosen_text), ("rejected", row.rejected_text)):
             print(f"  {label:9}{' '.join(text.split())}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

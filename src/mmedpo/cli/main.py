@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from mmedpo.cli import calls, convert, deidentify, demo, doctor, lint, preferences, reproduce, runs, tiny
+from mmedpo.cli import calls, compare, convert, deidentify, demo, doctor, lint, preferences, reproduce, runs, tiny
 from mmedpo.cli import ground as ground_commands
 from mmedpo.terminal import rewrite, safe_streams, shortened
 
@@ -30,6 +30,7 @@ app.command("score")(runs.score)
 app.command("train")(runs.train)
 app.command("evaluate")(runs.evaluate)
 app.command("report")(runs.report)
+app.command("compare")(compare.compare)
 app.command("recipes")(runs.recipes)
 app.command("calls")(calls.calls)
 app.command("import")(preferences.import_file)

@@ -159,25 +159,38 @@ def evaluate(
     name: Annotated[str, typer.Option(help="Name of the new run folder.")] = "answers",
     runs: RunsFolder = Path("runs"),
     settings: Overrides = None,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(help="Also write the answers as LAYOUT=FOLDER: vlmevalkit, lmms-eval, inspect-ai (repeatable)."),
+    ] = None,
 ) -> None:
     """Score answers: of base and tuned model of a run, or of files that other programs wrote.
 
     Example: mmedpo evaluate runs/phantom-mmedpo
 
     Example: mmedpo evaluate --predictions base=a.jsonl --predictions ours=b.jsonl --data vqa-rad
+
+    Example: mmedpo evaluate runs/phantom-mmedpo --write inspect-ai=logs/
     """
     from mmedpo.errors import ConfigError
+    from mmedpo.evaluate.writing import write_answers, writing
+    from mmedpo.run import read_run
+    from mmedpo.run.opening import run_folder
 
+    targets = writing(write or [])
     if folder is not None and not (predictions or data):
         for stage in ("predict-base", "predict-tuned", "evaluate"):
             _stage(folder, stage)
     elif folder is None and predictions and data:
         from mmedpo.config import load_answers
-        from mmedpo.run.opening import run_folder
 
-        run_to_report(load_answers(data, predictions, settings or ()), run_folder(runs, name))
+        folder = run_folder(runs, name)
+        run_to_report(load_answers(data, predictions, settings or ()), folder)
     else:
         raise ConfigError("give a run folder, or both --predictions FILE and --data RECIPE; see mmedpo evaluate --help")
+    for layout, place in targets.items():
+        for path in write_answers(read_run(folder), layout, place):
+            print(f"wrote {path}")
 
 
 def report(folder: RunFolder) -> None:

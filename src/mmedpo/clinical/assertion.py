@@ -35,6 +35,10 @@ _PLURAL = frozenset(["are", "were", "have"])
 _ELLIPTIC = frozenset(["present", "absent", "none", "not"])
 _PREDICATES = re.compile(r"seen|identified|present|noted|visuali[sz]ed|visible|evident|found|demonstrated|observed")
 _NEGATOR = re.compile(r"(?<!\S)(?:no|not|without|neither|never|\w+n t)(?!\S)")
+_OF_A_PREDICATE = re.compile(r"(?:not|\w+n t|\w+nt|never|neither|nor|rather than|instead of|as opposed to)$")
+"""Denials that may act on a place alone; "no" and "without" deny a thing."""
+_NO_ADJECTIVES = _JOINERS | frozenset(["in", "on", "at", "of", "within", "there", "the", "a", "an", "any", "as", "to"])
+"""Words behind "no longer" that leave it to take away the thing."""
 _NEW = frozenset(["new", "newly", "additional", "further", "more"])
 """Denied with one of these in front, a finding may be there already."""
 _STATES = frozenset(["normal", "enlarged"])
@@ -48,6 +52,8 @@ class Mention:
     match: Match
     """The term; `first` and `last` count the tokens of the clause."""
     status: Status
+    elsewhere: bool = False
+    """A place where the finding before it is not, though it is there: "the catheter is not in the right atrium"."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Clause:
     """Its terms, in order."""
     negated: bool
     """Holds a cue of absence."""
+    verdict: Status | None = None
+    """What it says of the finding of the clause before: "..., but is not seen"."""
 
 
 def clauses(text: str, framed: Set[Category] = frozenset()) -> list[Clause]:
@@ -114,9 +122,9 @@ def _clauses(text: str, sentence: Sentence, framed: Set[Category]) -> list[Claus
         for match in part.matches:
             status = _status(part, match)
             if status is not None:
-                mentions.append(Mention(match, _below(status, sentence)))
+                mentions.append(Mention(match, _below(status, sentence), _denies_place(part, match)))
         negated = any(c.category in ("absent", "resolved") or _says_no(part, c) for c in part.cues)
-        found.append(Clause(text, tokens[start:end], tuple(mentions), negated))
+        found.append(Clause(text, tokens[start:end], tuple(mentions), negated, _verdict(part)))
     return found
 
 
@@ -176,9 +184,16 @@ def _fresh(line: _Line, start: int, i: int) -> bool:
         return True
     end = next((j for j in range(i, len(words)) if words[j] in (",", "and")), len(words))
     within = [m for m in line.matches if i <= m.first < end]
-    if not any(_is_target(m) for m in within):  # ", present on the right", ", is present on the right"
+    if not any(_is_target(m) for m in within):  # ", present on the right", ", is present on the right", "and small on"
         said = words[i + 1] if words[i] in _VERBS and i + 1 < len(words) else words[i]
-        return said in _ELLIPTIC and words[i - 1] == "," and any(m.term.kind == "side" for m in within)
+        sized = any(m.first == i and m.term.kind == "size" for m in within)
+        placed = after_and and any(m.term.kind == "side" for m in line.matches if start <= m.first < i - 1)
+        answered = words[i - 1] == "," or any(_answers(line, start, c) and start <= c.first < i for c in line.cues)
+        told = (said in _ELLIPTIC and (answered or placed)) or (sized and answered)
+        return told and any(m.term.kind == "side" for m in within)
+    named = {m.term.name for m in line.matches if start <= m.first < i and m.term.kind == "finding"}
+    if words[i - 1] in BREAKS and any(m.term.name in named for m in within) and "or" not in words[i:]:
+        return True  # "no acute fracture, old fracture of the rib"
     if words[i - 1] in BREAKS and {"organ", "attribute"} <= {m.term.kind for m in within}:
         return not any(m.term.kind == "finding" for m in within)  # ", lungs clear"
     answered = any(_answers(line, start, c) and start <= c.first and c.last < i for c in line.cues)
@@ -256,6 +271,28 @@ def _denied_as_new(line: _Line, match: Match) -> bool:
     return not _NEW.isdisjoint(line.words[begin : match.first])
 
 
+def _denies_place(line: _Line, match: Match) -> bool:
+    """A denial stands between a finding and this place, and denies nothing else."""
+    if match.term.kind not in ("side", "zone", "organ"):
+        return False
+    cue = next((c for c in reversed(line.cues) if c.last < match.first), None)
+    if cue is None or cue.category != "absent" or cue.direction != "forward" or not _target_before(line, 0, cue):
+        return False
+    if not _OF_A_PREDICATE.search(" ".join(line.words[cue.first : cue.last + 1])):
+        return False
+    return not any(_is_target(m) and cue.last < m.first < match.first for m in line.matches)
+
+
+def _verdict(line: _Line) -> Status | None:
+    """The status that a clause gives which is nothing but a predicate with a cue."""
+    cue = line.cues[0] if line.cues else None
+    if cue is None or cue.first or cue.direction == "forward" or any(_is_target(m) for m in line.matches):
+        return None
+    if line.words[0] not in _VERBS or cue.category not in ("absent", "resolved", "uncertain"):
+        return None
+    return _weighed([], [cue.category])
+
+
 def _says_no(line: _Line, cue: Cue) -> bool:
     return bool(_NEGATOR.search(" ".join(line.words[cue.first : cue.last + 1])))
 
@@ -297,8 +334,16 @@ def _after(line: _Line, match: Match) -> list[Category]:
                 found.append(cue.category)
             continue
         if (cue.direction in ("backward", "around") or _alone(line, 0, cue)) and not _parted(line, match, cue):
-            found.append(cue.category)
+            found.append("persists" if _only_changed(line, cue) else cue.category)
     return found
+
+
+def _only_changed(line: _Line, cue: Cue) -> bool:
+    """ "No longer" takes away what an adjective says ("no longer dense"), not the thing ("no longer in the duct")."""
+    behind = line.words[cue.last + 1] if cue.last + 1 < len(line.words) else ""
+    if cue.category != "resolved" or line.words[cue.last] != "longer" or not behind.isalpha():
+        return False
+    return behind not in _NO_ADJECTIVES and not behind.endswith(("ble", "ly"))
 
 
 def _parted(line: _Line, match: Match, cue: Cue) -> bool:

@@ -17,6 +17,14 @@ _TOWARDS = frozenset(["to", "toward", "towards", "from", "the", "patient", "s"])
 _OF_A_PLACE = frozenset(["in", "on", "at", "of", "the", "within", "along", "involving", "base", "side"])
 """Words between a finding and the place it is at."""
 _ALTERNATIVES = frozenset(["or", "versus", "vs", "nor"])
+_COPULAS = frozenset(["is", "are", "was", "were", "be", "appears", "appear", "remains", "remain", "looks", "look"])
+_PREDICATED = frozenset(["not", "also", "now", "still", "currently", "clearly", "again", "neither"])
+"""Words between a copula and what it says of its subject."""
+_VERBS = _COPULAS | frozenset(
+    ["may", "might", "could", "can", "would", "has", "have", "had", "causes", "causing", "suggests", "suggest",
+     "suggesting", "represents", "represent", "representing", "indicates", "indicating", "reflects", "reflecting"]
+)  # fmt: skip
+"""Words that end the subject: a place before them is the subject's."""
 
 
 @dataclass(frozen=True)
@@ -27,21 +35,42 @@ class Bound:
     member: int
     moved: bool
     """A side that something moves to."""
+    shared: tuple[int, ...] = ()
+    """Other members that a place belongs to: in "the infarct on the left is not hemorrhagic" both are on the left."""
 
 
 def bind(clause: Clause) -> list[Bound]:
     """Every term of a clause with the member of its coordination."""
     findings = [m.match for m in clause.mentions if m.match.term.kind == "finding"]
-    cuts = []
+    cuts, ties = [], []
     for a, b in itertools.pairwise(findings):
         between = range(a.last + 1, b.first + 1)
         if any(clause.tokens[i].text in _ALTERNATIVES for i in between) and not _sided(clause, a, b):
             continue
         joiners = [i for i in between if joins(clause.tokens, i)]
-        cuts.append(joiners[-1] if joiners else a.last + 1)
+        verb = next((i for i in between if clause.tokens[i].text in _VERBS), a.last + 1)
+        cuts.append(joiners[-1] if joiners else verb)
+        if b.first == a.last + 1 or (not joiners and _predicated(clause, a, b)):
+            ties.append(len(cuts))
     members = [sum(m.match.first >= cut for cut in cuts) for m in clause.mentions]
     found = [Bound(m, n, is_moved(clause, m)) for m, n in zip(clause.mentions, members, strict=True)]
-    return [replace(b, member=_host(clause, found, b)) for b in found]
+    hosted = [replace(b, member=_host(clause, found, b)) for b in found]
+    return [replace(b, shared=_shared(b, ties)) for b in hosted]
+
+
+def _predicated(clause: Clause, a: Match, b: Match) -> bool:
+    """The second finding is said of the first: "the nodule is not calcified"."""
+    words = [t.text for t in clause.tokens[a.last + 1 : b.first]]
+    while words and words[-1] in _PREDICATED:
+        words.pop()
+    return bool(words) and words[-1] in _COPULAS and "there" not in words[-2:]
+
+
+def _shared(one: Bound, ties: Sequence[int]) -> tuple[int, ...]:
+    """The neighbours that a place belongs to as well; `ties` are members said of the one before."""
+    if one.mention.match.term.kind not in ("side", "zone"):
+        return ()
+    return tuple(n for tie in ties if one.member in (tie - 1, tie) for n in (tie - 1, tie) if n != one.member)
 
 
 def _host(clause: Clause, found: Sequence[Bound], one: Bound) -> int:

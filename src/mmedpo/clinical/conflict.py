@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mmedpo.clinical.cues import find_cues
 from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, FindingFact, content_words
 from mmedpo.clinical.findings import DEVICES, FOCAL, GENERIC_FINDINGS, LUNG_FINDINGS, RELATED
+from mmedpo.clinical.kinds import same_kind
 from mmedpo.clinical.sentences import tokens_of
 from mmedpo.clinical.vocabulary import PARTS
 from mmedpo.records import ErrorType
@@ -106,7 +107,7 @@ def _findings(truth: Facts, other: Facts) -> list[Conflict]:
 
 def _one_finding(fact: FindingFact, truth: Facts, other: Facts) -> list[Conflict]:
     same = [g for g in other.findings if g.name == fact.name]
-    opposite = [g for g in same if _opposed(fact, g)]
+    opposite = [g for g in same if _opposed(fact, g) and not any(_stated(g, t) for t in truth.findings)]
     agreeing = [g for g in same if g.present == fact.present]
     if any(_overlap(g.sides, fact.sides) for g in agreeing) or any(_opposed(fact, g) for g in truth.findings):
         opposite = []  # or the truth says both: "normal to mildly enlarged"
@@ -134,9 +135,19 @@ def _one_finding(fact: FindingFact, truth: Facts, other: Facts) -> list[Conflict
 
 
 def _opposed(a: FindingFact, b: FindingFact) -> bool:
-    """One says there is what the other denies; "no large effusion" denies no small one."""
-    same = a.name == b.name and a.present != b.present
+    """One says there is what the other denies; "no large effusion" denies no small one, "no acute one" no old one."""
+    same = a.name == b.name and a.present != b.present and same_kind(a.kinds, b.kinds)
     return same and _overlap(a.sides, b.sides) and _overlap(a.sizes, b.sizes)
+
+
+def _stated(a: FindingFact, b: FindingFact) -> bool:
+    """The second says the first too; a denial of one kind, size or side says no wider one."""
+    if a.name != b.name or a.present != b.present:
+        return False
+    if not a.present:
+        widths = ((a.sides, b.sides), (a.sizes, b.sizes))
+        return b.kinds <= a.kinds and all(not theirs or (ours and ours <= theirs) for ours, theirs in widths)
+    return same_kind(a.kinds, b.kinds) and _overlap(a.sides, b.sides) and _overlap(a.sizes, b.sizes)
 
 
 def _modifiers(a: FindingFact, b: FindingFact) -> list[Conflict]:
@@ -155,7 +166,9 @@ def _counts(fact: FindingFact) -> frozenset[str]:
 
 
 def _normality(truth: Facts, other: Facts) -> list[Conflict]:
-    abnormal = other.present - DEVICES
+    healthy = next((f for f in truth.findings if f.name == "abnormality" and not f.present), None)
+    abnormal = {g.name for g in other.findings if healthy and g.present and same_kind(healthy.kinds, g.kinds)}
+    abnormal &= other.present - DEVICES
     if truth.normal and abnormal:
         return [Conflict(WEIGHTS["normality"], "abnormality", f"truth is normal, the answer claims {min(abnormal)}")]
     missed = sorted(truth.present - DEVICES)
@@ -212,7 +225,13 @@ def _places(truth: Facts, other: Facts) -> tuple[frozenset[str], frozenset[str]]
 
 
 def _denials(truth: Facts, other: Facts) -> list[Conflict]:
-    """Values the truth affirms and the answer denies: "not in the frontal lobe"."""
+    """Values that one affirms and the other denies: "not in the frontal lobe"."""
+    ours = [c for c in _denied(other, truth, "the truth") if c.error_type not in ("modality", "plane")]
+    return [*_denied(truth, other, "the answer"), *ours]  # "not well viewed by x-rays" says how it was made
+
+
+def _denied(truth: Facts, other: Facts, who: str) -> list[Conflict]:
+    """What `other`, called `who`, denies of what `truth` says."""
     kinds: list[tuple[ErrorType, frozenset[str], frozenset[str]]] = [
         ("side", truth.sides, other.sides),
         ("zone", truth.zones, other.zones),
@@ -224,12 +243,12 @@ def _denials(truth: Facts, other: Facts) -> list[Conflict]:
     found: list[Conflict] = []
     moved = sorted(v for v in truth.directions - other.directions if f"direction:{v}" in other.denied)
     if moved:
-        found.append(Conflict(WEIGHTS["side"], "side", f"side: the answer denies {moved[0]}"))
+        found.append(Conflict(WEIGHTS["side"], "side", f"side: {who} denies {moved[0]}"))
     for kind, mine, theirs in kinds:
         denied = sorted(v for v in mine - theirs if f"{kind}:{v}" in other.denied)
         if denied:
             weight = WEIGHTS["asked" if kind == truth.asked and kind in ("modality", "plane") else kind]
-            found.append(Conflict(weight, kind, f"{kind}: the answer denies {_plain(frozenset(denied))[0]}"))
+            found.append(Conflict(weight, kind, f"{kind}: {who} denies {_plain(frozenset(denied))[0]}"))
     return found
 
 
@@ -296,6 +315,8 @@ def _comparable(truth: Facts, other: Facts) -> bool:
 def _words(truth: Facts, other: Facts) -> list[Conflict]:
     if (not truth.unknown and _comparable(truth, other)) or truth.unsettled:
         return []
+    if any(_of_another_kind(a, b) for a in truth.findings for b in other.findings):
+        return []
     if _in_other_words(truth, other) or other.content <= truth.content:  # saying less is no contradiction
         return []
     if not truth.content or not other.content or len(truth.content) > _LONGEST_FALLBACK or truth.polarity is not None:
@@ -305,6 +326,11 @@ def _words(truth: Facts, other: Facts) -> list[Conflict]:
         return []
     reason = f"shares {shared} of {len(truth.content)} content words with the truth"
     return [Conflict(WEIGHTS["words"], truth.asked, reason)]
+
+
+def _of_another_kind(a: FindingFact, b: FindingFact) -> bool:
+    """ "No acute fracture" and "old fracture" speak of one finding, and differ."""
+    return (a.name == b.name or "abnormality" in (a.name, b.name)) and not same_kind(a.kinds, b.kinds)
 
 
 def _in_other_words(truth: Facts, other: Facts) -> bool:

@@ -41,7 +41,8 @@ _CLASSES = {
     "|more|less|somewhat|since|subsequently|again|just|as|to|be|been|being|yet|really|at|all|specifically|directly",
     "seen": "seen|present|visible|identified|identifiable|visuali[sz]ed|evident|observed|appreciated|appreciable|noted"
     "|detected|detectable|found|shown|demonstrated|demonstrable|viewed|depicted|apparent|recogni[sz]ed|discernible"
-    "|discerned|delineated|revealed|described|reported|mentioned|made out|there|encountered|suspected|suggested",
+    "|discerned|delineated|supported|revealed|described|reported|mentioned|made out|there|encountered|suspected"
+    "|suggested",
     "degree": "significant|significantly|substantial|substantially|appreciable|appreciably|definite|definitely|relevant"
     "|interval|major|marked|markedly|much|real|really|obvious|noticeable|noticeably|further|considerable|considerably"
     "|any|clear|great|greatly|material|materially|overall|notable|notably|important|short|term|appreciated|other|the"
@@ -98,6 +99,7 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
     ("persists", "backward", (
         r"(?:{not}) (?:(?:{degree}|{adv}) )*(?:{changed})",
         r"(?:{be}) (?:no|neither) (?:{changed})(?: (?:nor|or) (?:{changed}))?",
+        r"(?:{be}) (?:{not}|not) (?:(?:{adv}) )*(?:suspicious|worrisome|concerning)(?! (?:for|of))",
         r"(?:neither) (?:{changed}) nor (?:{changed})",
         r"remains?|is left|are left|(?:has|have) (?:(?:{adv}|{degree}) )*(?:{changed})",
         r"(?:(?:is|are) )(?:(?:{adv}) )*(?:{changed}|unchanged|stable|similar)",
@@ -176,7 +178,8 @@ _TABLE: tuple[tuple[Category, Direction, tuple[str, ...]], ...] = (
         r"(?:(?:{be}) )*(?:difficult|hard|impossible) to (?:exclude|rule out|confirm|assess|evaluate)",
         r"(?:{_may}) (?:(?:also|well|still|then) )*be (?:(?:{adv}) )*(?:{seen})",
         r"(?:{be}) (?:also )?(?:in|part of|on|among|within) the differential(?: diagnosis)?",
-        r"(?:{be}) (?:also )?(?:a|one) (?:possibility|consideration|concern)|uncertain|unclear",
+        r"(?:{be}) (?:also )?(?:a|one) (?:possibility|consideration|concern)|uncertain|unclear"
+        r"|(?:until|unless) (?:proven|shown|proved) otherwise",
     )),
     ("historical", "forward", (
         r"(?:(?:past|prior|previous|remote|known|old|medical|surgical|clinical|long|positive) )*(?:history|hx)"

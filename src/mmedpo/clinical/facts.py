@@ -15,6 +15,7 @@ from mmedpo.clinical.assertion import Clause, Mention, Status, clauses, frame
 from mmedpo.clinical.binding import Bound, bind, is_moved
 from mmedpo.clinical.cues import Category
 from mmedpo.clinical.findings import FOCAL
+from mmedpo.clinical.kinds import kinds, same_kind
 from mmedpo.clinical.lexicon import find_terms, is_yes_no_question, words
 from mmedpo.records import ErrorType
 
@@ -39,8 +40,8 @@ _NOT_A_STATE = frozenset(["evidence", "sign", "signs", "indication", "view", "im
 _NOT_A_COUNT = frozenset(["of", "side", "lung", "another"])
 _OPPOSITE: dict[Status, Status] = {"present": "absent", "absent": "present", "resolved": "present"}
 _BARE = frozenset(
-    ["present", "seen", "on", "in", "at", "the", "side", "lung", "is", "only", "but", "none", "not", "one", "there",
-     "also", "hemithorax", "no", "visible", "noted", "absent", "a", "and"]
+    ["present", "seen", "on", "in", "at", "the", "side", "lung", "lobe", "within", "is", "only", "but", "none", "not",
+     "one", "there", "also", "rather", "hemithorax", "no", "visible", "noted", "absent", "a", "and"]
 )  # fmt: skip
 
 
@@ -60,6 +61,8 @@ class FindingFact:
     """Subset of {small, moderate, large}."""
     counts: frozenset[str] = frozenset()
     """Numbers as digits, or `multiple`."""
+    kinds: frozenset[str] = frozenset()
+    """`axis=pole` of its attributes ("time=acute"), `axis=-pole` of those denied; what is absent is this kind only."""
 
     @property
     def present(self) -> bool:
@@ -175,14 +178,17 @@ def _opening(text: str, question: str) -> tuple[bool | None, str]:
 def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozenset()) -> Facts:
     findings: list[FindingFact] = []
     values: dict[str, set[str]] = {}
+    elsewhere = False
     for clause in clauses(text, framed):
         bound = bind(clause)
-        found = [*_findings(bound), *_states(clause)]
-        findings += found or _elliptic(clause, findings)
+        found = [*_findings(clause, bound), *_states(clause)]
+        findings = [*findings, *found] if found or not findings else _carried_on(clause, findings, elsewhere)
+        elsewhere = any(m.elsewhere for m in clause.mentions)
         for kind, name in _values(clause, asked):
             values.setdefault(kind, set()).add(name)
-        if not any(m.match.term.kind == "finding" for m in clause.mentions):
-            turned = tuple(replace(m, status=_OPPOSITE.get(m.status, "unknown")) for m in clause.mentions)
+        about = [m for m in clause.mentions if m.elsewhere] if any(_is_finding(m) for m in clause.mentions) else None
+        if about is None or about:
+            turned = tuple(replace(m, status=_OPPOSITE.get(m.status, "unknown")) for m in about or clause.mentions)
             denied = _values(replace(clause, mentions=turned), asked)
             values.setdefault("denied", set()).update(f"{k}:{n}" for k, n in denied)
     if "sequence" in values:
@@ -210,35 +216,51 @@ def content_words(text: str) -> frozenset[str]:
     return frozenset(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words(text) if w not in _STOP_WORDS)
 
 
-def _findings(bound: list[Bound]) -> list[FindingFact]:
+def _is_finding(mention: Mention) -> bool:
+    return mention.match.term.kind == "finding"
+
+
+def _findings(clause: Clause, bound: list[Bound]) -> list[FindingFact]:
     found: list[FindingFact] = []
     for one in bound:
-        if one.mention.match.term.kind == "finding":
-            near = [b.mention for b in bound if b.member == one.member and not b.moved]
+        if _is_finding(one.mention):
+            own = [b for b in bound if one.member in (b.member, *b.shared) and not b.moved]
+            denied = one.mention.status in ("absent", "resolved")
+            near = [b.mention for b in own if denied or not b.mention.elsewhere]
             found.append(
                 FindingFact(
                     name=one.mention.match.term.name,
                     status=one.mention.status,
+                    kinds=kinds(clause, one.mention, [b.mention for b in own]),
                     sides=_names(near, "side"),
                     zones=_names(near, "zone"),
-                    sizes=_names(near, "size"),
+                    sizes=_names([m for m in near if not denied or m.match.first < one.mention.match.first], "size"),
                     counts=_names(near, "count"),
                 )
             )
     return found
 
 
-def _elliptic(clause: Clause, before: list[FindingFact]) -> list[FindingFact]:
-    """ "..., but present on the right": the finding before, on another side."""
+def _carried_on(clause: Clause, before: list[FindingFact], elsewhere: bool) -> list[FindingFact]:
+    """The findings so far, with what a clause says of the last one without naming it.
+
+    "..., but present on the right": it is on another side too; "not on the left, but on the right" (`elsewhere`): it
+    is there alone; "was considered, but is not seen": that is what counts.
+    """
+    *earlier, last = before
+    if clause.verdict and not any(m.match.term.kind == "side" for m in clause.mentions):
+        return [*earlier, replace(last, status=clause.verdict)]
     sides = [m for m in clause.mentions if m.match.term.kind == "side"]
     spoken = any(t.text in ("present", "seen", "one", "none", "not", "absent") for t in clause.tokens)
+    sizes = _names(clause.mentions, "size")
     bare = all(
         t.text in _BARE or not t.text.isalnum() or any(m.match.first <= i <= m.match.last for m in clause.mentions)
         for i, t in enumerate(clause.tokens)
     )
-    if not before or not sides or not spoken or not bare:
-        return []
-    return [FindingFact(before[-1].name, sides[0].status, sides=_names(sides, "side"))]
+    if not sides or not bare or not (spoken or sizes or elsewhere):
+        return before
+    there = FindingFact(last.name, sides[0].status, sides=_names(sides, "side"), sizes=sizes)
+    return [*earlier, replace(last, sides=there.sides)] if elsewhere and not last.sides else [*before, there]
 
 
 def _names(mentions: Sequence[Mention], kind: str) -> frozenset[str]:
@@ -327,7 +349,7 @@ def _follows(facts: Facts, asked: Facts, body: str) -> bool | None:
             if f.name == q.name or (q.name == "lesion" and f.name in FOCAL):
                 if f.present and q.present and q.sides and f.sides and not q.sides & f.sides:
                     return False
-                return f.present == q.present
+                return f.present == q.present if same_kind(f.kinds, q.kinds) else None
         if q.name == "abnormality" and facts.present:
             return q.present
         if q.name != "abnormality" and facts.normal:

@@ -25,7 +25,7 @@ from itertools import pairwise
 
 from mmedpo.clinical.facts import content_words
 from mmedpo.clinical.lexicon import find_terms, words
-from mmedpo.clinical.talk_words import TOKEN, Word, kind_of, talk_words
+from mmedpo.clinical.talk_words import SCALES, TOKEN, Word, kind_of, talk_words
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
@@ -35,15 +35,30 @@ _TAG = re.compile(
     r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
 )
 _TABLE = re.compile(r"\|(?:[^|\n]*\|)+(?:\s*\|(?:[^|\n]*\|)+)*")
+_LABEL = r"(?<![\w-])(?:(?:final|total|overall|my|the) )*(?:score|rating|grade|mark|verdict|relevance|points)"
 _VALUE = re.compile(
-    r"(?<![\w-])(?:(?:final|total|overall|my|the) )*(?:score|rating|grade|mark|verdict|relevance|points)"
-    r"\s*(?:[:=]|\s-)\s*"
+    rf"{_LABEL}\s*(?:[:=]|\s-)\s*"
     r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?![\w.])|[A-F][+-]?(?!\w))",
     re.IGNORECASE,
 )
+_BARE_NUMBER = r"\d+(?:\.\d+)?(?![\w.]*\d|/\d|\s*(?:%|(?:mm|cm|ml|hu|years?|days?|weeks?|degrees|bpm|kg|th)\b))"
+_MARKED = re.compile(
+    rf"(?:{_LABEL}|\b(?:result|(?:e|é)valuation|assessment|output|value))\s*"
+    rf"(?:(?:==|:=|->|=>|→)\s*{_BARE_NUMBER}"
+    r"|[:=-]?\s*\d+(?:\.\d+)?\s*(?:/|(?:out )?of|sur|von|de|su)\s*100?\b)"
+    rf"|\b(?:rating|verdict|mark)\s*(?:[:=]|\s-)\s*{_BARE_NUMBER}"
+    r"|\b[\w-]+(?:,? (?:round|turn) \d+)?\s*:\s*\d+(?:\.\d+)?(?: of 10)?\s*\((?:dis)?agree\w*\)",
+    re.IGNORECASE,
+)
+"""A value as a program writes it, one of ten or a hundred, what no clinical scale is called by, a vote."""
+_CALL = re.compile(r"\b[A-Za-z_]\w*\((?=[^()]{0,80}=)[^()]{0,80}\)")
+"""A call as in a program, with a value by name."""
+_POSTSCRIPT = re.compile(r"\b(?:P\.\s?S|N\.\s?B)\.(?=[\s:])")
 _ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
 _BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
 _SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
+_MARKUP = (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _CALL, _MARKED, _VALUE,
+           _POSTSCRIPT)  # fmt: skip
 _ROLE = re.compile(
     r"(?:^|(?<=[.!?\n;>]))[\s#*>_]{0,20}(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
     r"[\s*_]*:"
@@ -88,7 +103,8 @@ _GENERAL_TERMS = re.compile(
 _AMBIGUOUS = frozenset(["side", "size", "count", "attribute", "zone"])
 _AMBIGUOUS_FORMS = frozenset(
     ["head", "mass", "masses", "wrong", "disease", "abnormal", "anomaly", "obstruction", "stroke", "pet", "mr", "pa",
-     "ap", "heart", "brain", "heads", "hearts", "bleed", "swelling", "aca", "base", "bases"]
+     "ap", "heart", "brain", "heads", "hearts", "bleed", "swelling", "aca", "base", "bases", "old", "fresh", "active",
+     "inactive", "tension", "suspicious", "worrisome", "high grade", "low grade"]
 )  # fmt: skip
 _IDIOM = re.compile(
     r"\b(?:right (?:thing|answer|score|rating|decision|choice|way|now|away)|wrong answer|clear (?:that|case|error)"
@@ -100,7 +116,7 @@ _YES_NO = re.compile(
 )
 _YES_NO_FIRST = re.compile(r"^\W*(?:yes|no)\b", re.I)
 _YES_NO_LAST = re.compile(r"\b(?:yes|no)\W*$", re.I)
-_BOUNDARY = re.compile(r"[\[(|\])\"“”#*]|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
+_BOUNDARY = re.compile(r"[\[(|\])\"“”#*]|(?<=\d)/(?=\d)|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
 _QUESTION_WORDS = frozenset(
     ["what", "where", "which", "how", "who", "why", "when", "does", "did", "can", "could", "any", "kind", "type",
      "many", "much", "see", "these", "those", "other", "would", "should", "will", "being", "only", "most", "not",
@@ -160,12 +176,18 @@ def _without_markup(text: str, shared: frozenset[str]) -> str:
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     rest = _TABLE.sub(lambda m: "\n" if _is_score_table(m.group(), shared) else m.group(), text)
     text = rest if words(rest) else text
-    for pattern in (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _VALUE):
-        rest = pattern.sub("\n", text)
+    for pattern in _MARKUP:
+        rest = pattern.sub(_taken_out, text)
         text = rest if words(rest) else text
     text = _ROLE.sub("\n", _TAG.sub("\n", _UNDERLINE.sub(" ", text)))
     latin = _latin(text)
     return latin if words(latin) else text
+
+
+def _taken_out(found: re.Match[str]) -> str:
+    """A line break; what stands behind the name of a clinical scale ("Gleason score: 9 of 10") stays."""
+    before = words(found.string[max(found.start() - 40, 0) : found.start()])
+    return found.group() if before and before[-1] in SCALES else "\n"
 
 
 def _is_score_table(text: str, shared: frozenset[str]) -> bool:
@@ -223,6 +245,7 @@ def _said(text: str, shared: frozenset[str]) -> str | None:
         talk = max(w.end for w in head if w.kind in _TALKS)
         talk = _past_glue([w for w in head if w.kind != "number" or w.start not in marks], talk)
         start = min([at for at in marks if talk <= at <= first] or [talk])
+        start = first if _YES_NO_LAST.match(text, first) else start  # nothing but a yes or no is counted or named
     if _is_talk(tail) or _is_apart(text[last:], tail):
         talk = min(w.start for w in tail if w.kind in _TALKS)
         end = min([at for at in marks if last <= at <= talk] or [_before_glue(tail, talk)])

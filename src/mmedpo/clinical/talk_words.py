@@ -22,22 +22,25 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("context", r"rules?|criteria|context|previous|prior|preceding|earlier|above|everything|messages?|text|orders"
                     r"|regeln?|reglas?|regles|regole|regras"),
         ("score", r"scor(?:e|es|ed|ing)|ratings?|punt(?:ua\w*|aje|os|eggio)|punktzahl|punkte?n?|bewert\w*|pontu\w*"
-                  r"|pontos|nota|voto"),
+                  r"|pontos|nota|voto|calific\w*|valutaz\w*|avaliac\w*|beoordel\w*|betyg\w*"),
         ("hand", r"rate[ds]?|grade[ds]?|grading|marks?|points|stars|credits?|give[ns]?|giving|assign\w*|award\w*"
-                 r"|outputs?|return|print|deserv\w*|vote|verdict|gib|vergib|da|dale|donn\w*|attribu\w+|note|mets"
+                 r"|outputs?|return|print|deserv\w*|earn(?:s|ed)?|vote|verdict|gib|vergib|da|dale|donn\w*|attribu\w+|note|mets"
                  r"|asign\w*|assegn\w*|dai|de|atribu\w*|geef"),
-        ("judge", r"judges?|agents?|admin\w*|developers?|debates?|debaters?|consensus"
+        ("judge", r"judges?|agents?|agree[sd]?|concur\w*|unanim\w*|panel\w*|experts?|jury|jurors?"
+                   r"|admin\w*|developers?|debates?|debaters?|consensus"
                   r"|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
         ("reader", r"you|your|yourself|system|user|human|ai|model"),
         ("extreme", r"10|100|0|ten|hundred|zero|1\.0|0\.0|maxim\w+|max|highest|full|top|perfect|best|diez|dix|zehn"
-                    r"|dieci|dez|tien|volle\w*|hochst\w*|massim\w+"),
+                    r"|dieci|dez|tien|volle\w*|hochst\w*|massim\w+"
+                     r"|perfec\w+|perfett\w+|perfeit\w+|parfait\w*"),
         ("number", r"\d+(?:\.\d+)?|one|two|three|four|five|six|seven|eight|nine|out"),
         ("meta", r"answers?|candidates?|repl(?:y|ies)"),
         ("glue", r"the|a|an|this|that|these|those|it|its|is|are|be|was|must|should|shall|will|would|can|has|have|do"
                  r"|not|don|t|and|or|but|so|then|therefore|thus|now|please|instead|just|only|simply|always|of|to|for"
                  r"|with|as|by|in|on|at|from|all|any|every|each|me|i|my|us|we|am|very|correct|right|final|new|next"
                  r"|responses?|respond|set|say|write|follow\w*|pay|attention|given"
-                 r"|task|result|value|percent|exactly|immediately|first|good|hand|kindly|previously|real|true"
+                 r"|task|result|value|percent|exactly|immediately|first|good|hand|kindly|previously|real|true|overall|total"
+                 r"|thanks?|obrigad\w*|grazie|gracias|merci|danke|bedankt|graag|tack|bitte|favor"
                  r"|la|las|los|el|le|les|l|un|una|une|ein|eine|einen|der|die|das|den|dem|dies\w*|alle\w*|todas|todos"
                  r"|toutes|tous|tutte|tutti|y|e|et|und|en|con|avec|mit|pour|por|para|per|fur|von|du|des|di|del|della"
                  r"|os|as|um|uma|o|lo|gli|sur|sobre|su|esta|este|cette|questa|respuesta|reponse|antwort|risposta"
@@ -46,9 +49,9 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )  # fmt: skip
 """Kind of word by its folded form, the first that fits; a word of no kind ends a run."""
 
-_SCALES = frozenset(
+SCALES = frozenset(
     ["calcium", "agatston", "gleason", "apache", "glasgow", "nihss", "aspects", "apgar", "wells", "meld", "bosniak",
-     "fisher", "pugh", "rads", "z", "t", "contrast", "heart", "respiratory",
+     "fisher", "pugh", "rads", "pain", "gcs", "z", "t", "contrast", "heart", "respiratory",
      "pulse", "growth", "metabolic", "flow", "filtration",
      "cardiac", "urine", "tumor", "tumour", "who", "histologic", "nuclear", "nervous", "digestive", "immune", "urinary",
      "reproductive", "skeletal", "ventricular", "collecting", "venous", "arterial"]
@@ -87,7 +90,7 @@ def talk_words(text: str) -> list[Word]:
         before = found[i - 1][1] if i else ""
         after = found[i + 1][1] if i + 1 < len(found) else ""
         if (
-            (kind in ("score", "hand", "reader", "judge") and before in _SCALES)
+            (kind in ("score", "hand", "reader", "judge") and before in SCALES)
             or (kind in ("number", "extreme") and after in _UNITS)
             or (word in ("marks", "points") and after in ("the", "a", "an", "to") and kind_of(before) != "extreme")
         ):  # the verb

@@ -92,9 +92,9 @@ OTHER_TERMS: dict[tuple[_Kind, str], dict[str, tuple[str, ...]]] = {
         "adrenal gland": ("adrenal gland", "adrenal"),
     },
     ("size", "size"): {
-        "small": ("small", "tiny", "mild", "minimal"),
+        "small": ("small", "tiny", "mild", "minimal", "trace", "slight"),
         "moderate": ("moderate", "medium", "moderately"),
-        "large": ("large", "huge", "severe", "massive", "big"),
+        "large": ("large", "huge", "severe", "massive", "big", "sizable", "sizeable"),
     },
     ("count", "count"): {"1": ("single", "solitary"), "multiple": ("multiple*", "several*", "many*", "numerous*")},
     ("modality", "modality"): {
@@ -162,7 +162,24 @@ ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
         "smooth": ("smooth", "regular", "well defined"),
         "irregular": ("irregular", "ragged", "spiculated", "ill defined"),
     },
-    "time": {"acute": ("acute",), "chronic": ("chronic",)},
+    "time": {
+        "acute": ("acute", "subacute", "hyperacute", "fresh"),
+        "chronic": ("chronic", "old", "healed", "longstanding", "long standing"),
+    },
+    "activity": {"active": ("active",), "inactive": ("inactive", "quiescent")},
+    "displacement": {
+        "displaced": ("displaced", "dislocated"),
+        "nondisplaced": ("nondisplaced", "non displaced", "undisplaced"),
+    },
+    "chambers": {"loculated": ("loculated",), "free flowing": ("free flowing", "nonloculated", "non loculated")},
+    "pressure": {"tension": ("tension", "under tension")},
+    "passage": {
+        "obstructing": ("obstructing", "obstructive"),
+        "nonobstructing": ("nonobstructing", "non obstructing", "nonobstructive", "non obstructive"),
+    },
+    "rupture": {"ruptured": ("ruptured",), "unruptured": ("unruptured", "nonruptured", "non ruptured")},
+    "severity": {"high grade": ("high grade",), "low grade": ("low grade",)},
+    "looks": {"suspicious": ("suspicious", "worrisome")},
     "grade": {"benign": ("benign",), "malignant": ("malignant",)},
     "sex": {"female": ("female", "woman"), "male": ("male", "man")},
     "contrast": {

@@ -88,6 +88,9 @@ class CurateSettings(Settings):
 
     kinds: tuple[PairKind, ...] = ("text", "visual")
     """Which pairs to make: `text` (D_t), `visual` (D_v), `answer` (the ground truths alone: supervised data)."""
+    source: Annotated[str, Named("source")] = "sampled"
+    """Registered name of where the model's own answers come from, see `mmedpo.curate.sources`: `sampled` on the
+    question's own images (paper), `similar-image`, `noised-argmax`."""
     candidates: int = Field(3, ge=1, le=1000)
     """K, answers sampled from the target model per question."""
     temperature: float = Field(1.0, ge=0, le=100)
@@ -112,7 +115,7 @@ class CurateSettings(Settings):
         if "visual" not in self.kinds:
             refuse_set(self, {"noise", "visual_questions"}, "curate", "curate.kinds has no visual pairs")
         if "text" not in self.kinds:
-            idle = {"candidates", "temperature", "top_p", "max_new_tokens", "judge"}
+            idle = {"source", "candidates", "temperature", "top_p", "max_new_tokens", "judge"}
             refuse_set(self, idle, "curate", "curate.kinds has no text pairs")
         if self.temperature == 0:
             refuse_set(self, {"top_p"}, "curate", "curate.temperature is 0")

@@ -10,8 +10,8 @@ from pydantic import Field, StringConstraints, field_validator
 from mmedpo.config.groups import Named, Settings, UserPath
 from mmedpo.records import AnswerType
 
-SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}}
-"""Probes of every run; lesion reliance on 80 images with annotated lesions."""
+SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}, "attention": {"questions": 40}}
+"""Probes of every run, on images with annotated lesions; attention takes passes of its own, so it asks fewer."""
 
 
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
@@ -39,7 +39,7 @@ class EvaluateSettings(Settings):
     max_new_tokens: int = Field(96, ge=1, le=100_000)
     """Length limit of an answer."""
     batch_size: int = Field(96, ge=1, le=100_000)
-    """Questions decoded at once."""
+    """Questions answered, and saved, together; what goes on at once is bounded by `engine.kept_tokens`."""
     answer_types: tuple[AnswerType, ...] = Field(("closed", "open", "report"), min_length=1)
     """Which questions are asked."""
     bootstrap_samples: int = Field(10_000, ge=100, le=1_000_000)

@@ -80,16 +80,22 @@ def load_answers(recipe: str | Path, files: Sequence[str], overrides: Sequence[s
 def _without_idle(raw: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
     """Settings without what has no effect and stands in `inherited` as it stands here."""
     while True:
-        try:
-            RunSettings.model_validate(raw)
-        except ValidationError as error:
-            causes = [item.get("ctx", {}).get("error") for item in error.errors(include_url=False)]
-            idle = [cause.path for cause in causes if isinstance(cause, IdleSetting)]
-            given = [path for path in idle if (value := _at(raw, path)) is not None and value == _at(inherited, path)]
-            if given:
-                raw = _without(raw, given[0])
-                continue
-        return raw
+        given = [path for path in _idle(raw) if _at(raw, path) is not None and _at(raw, path) == _at(inherited, path)]
+        if not given:
+            return raw
+        raw = _without(raw, given[0])
+
+
+def _idle(raw: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Paths of settings that are refused because they have no effect; further ones may show without these."""
+    causes: list[Any] = []
+    try:
+        check_names(RunSettings.model_validate(raw))
+    except ValidationError as error:
+        causes = [item.get("ctx", {}).get("error") for item in error.errors(include_url=False)]
+    except ConfigError as error:
+        causes = [error.__cause__]
+    return [cause.path for cause in causes if isinstance(cause, IdleSetting)]
 
 
 def _at(raw: Any, path: Sequence[str]) -> Any:

@@ -15,7 +15,7 @@ from mmedpo.config.chat import endpoint_of
 from mmedpo.config.curate import GroundSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.explain import explain
-from mmedpo.config.groups import Named, Settings, refuse_set
+from mmedpo.config.groups import Named, Settings, default_of, refuse_set
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED
 from mmedpo.errors import ConfigError
@@ -36,7 +36,7 @@ def check_names(settings: RunSettings) -> RunSettings:
         tool_settings(settings.ground)
         data = _complete(settings.data)
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(str(error)) from error
     return settings.model_copy(update={"data": data})
 
 
@@ -168,9 +168,19 @@ def _refuse_idle_curation(settings: RunSettings) -> None:
             "curate.noise.region=global, or curate.kinds=[text]"
         )
     judge = lookup("judge", curate.judge.partition(":")[0])
-    if "text" in curate.kinds and not getattr(judge, "reads_candidates", True):
-        idle = {"candidates", "temperature", "top_p", "max_new_tokens"}
+    if not settings.samples:
+        return
+    if not getattr(judge, "reads_candidates", True):
+        idle = {"source", "candidates", "temperature", "top_p", "max_new_tokens"}
         refuse_set(curate, idle, "curate", f"the judge {curate.judge!r} writes every wrong answer itself")
+    elif curate.temperature and not lookup("source", curate.source).draws:
+        one = "set curate.temperature=0 and curate.candidates=1"
+        raise ConfigError(f"curate.source={curate.source!r} gives one answer by rule; {one}")
+    if settings.model.server and curate.source != default_of(curate, "source"):
+        raise ConfigError(
+            f"curate.source={curate.source!r} works on the model itself, which model.server has answer elsewhere; "
+            "leave one of the two out"
+        )
 
 
 def _complete(data: DataSettings) -> DataSettings:

@@ -25,8 +25,8 @@ from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled
 from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, GROUNDINGS, HEATMAPS, IMAGES, VERDICTS
 from mmedpo.seeds import derive_seed
 
-CHUNK = 32
-"""Questions sampled together."""
+CHUNK = 96
+"""Questions sampled, and saved, together."""
 VERDICT_CHUNK = 200
 """Verdicts saved together."""
 
@@ -100,7 +100,11 @@ def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
         return ask_server(run, examples)
     from mmedpo.curate.sample import sampler
 
-    return run.map("sampling answers", examples, CHUNK, partial(sampler, run), Candidate)
+    # Questions on one image together, for it is read once for all of them.
+    ordered = sorted(examples, key=lambda example: (example.image.path, example.example_id))
+    sampled = run.map("sampling answers", ordered, CHUNK, partial(sampler, run, ordered), Candidate)
+    place = {example.example_id: number for number, example in enumerate(examples)}
+    return sorted(sampled, key=lambda candidate: (place[candidate.example_id], candidate.index))
 
 
 def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate]) -> list[Verdict]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from mmedpo.config import Settings
 from mmedpo.errors import DataError, brief
+from mmedpo.storage import workbook
 from mmedpo.storage.embedded import BadImage, EmbeddedImages, images_of
 from mmedpo.storage.paths import safe_join
 from mmedpo.storage.rows import SUFFIXES, iterate_rows
@@ -57,7 +58,7 @@ def table_files(root: Path, name: str) -> list[Path]:
             raise DataError(f"{root} holds no {name!r}; correct data.table.file")
         found = [start] if start.is_file() else _tables(start)
     else:
-        here = [p for p in sorted(root.iterdir()) if _is_table(p)] if root.is_dir() else []
+        here = _but_workbooks([p for p in sorted(root.iterdir()) if _is_table(p)] if root.is_dir() else [])
         found = here or (_tables(root) if root.is_dir() else [])
         if len({p.suffix for p in found}) > 1 or (len(found) > 1 and not all(split_of(root, p) for p in found)):
             names = ", ".join(brief(p.relative_to(root).as_posix(), 60) for p in found[:6])
@@ -117,4 +118,9 @@ def _is_table(path: Path) -> bool:
 
 def _tables(folder: Path) -> list[Path]:
     tables = [path for path in sorted(folder.rglob("*")) if _is_table(path)]
-    return [path for path in tables if path.suffix.lower() in (".parquet", ".arrow")] or tables
+    return [path for path in tables if path.suffix.lower() in (".parquet", ".arrow")] or _but_workbooks(tables)
+
+
+def _but_workbooks(tables: list[Path]) -> list[Path]:
+    """Beside other tables a workbook is somebody's notes or list of codes."""
+    return [path for path in tables if path.suffix.lower() != workbook.SUFFIX] or tables

@@ -13,7 +13,7 @@ attention wherever that argument is not given (generation, plain sequences).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,34 @@ TRIE_ATTENTION = "mmedpo_trie"
 
 Heads = Tensor
 """[1, heads, columns, head size]: queries, keys or values."""
+
+
+class Scores(NamedTuple):
+    """How a layer turns queries and keys into weights."""
+
+    scaling: float | None
+    """Of the scores; None: one over the root of the head size."""
+    softcap: float | None
+    """Bound of the scores; None: none."""
+    dropout: float
+    """Probability."""
+
+
+class PackedAttention(Protocol):
+    """Attention of one sequence without padding that holds many conversations."""
+
+    def __call__(self, layer: int, query: Heads, key: Heads, value: Heads, window: int | None, scores: Scores) -> Heads:
+        """[1, heads, columns, head size] of one layer.
+
+        Args:
+            layer: its number.
+            query: of the columns.
+            key: of the columns; as many heads as the queries, or a divisor of them.
+            value: likewise.
+            window: how many tokens back the layer looks, itself included; None: to the start.
+            scores: how it weighs.
+        """
+        ...
 
 
 class TrieAttention:
@@ -55,6 +83,23 @@ class TrieAttention:
         """Columns of each piece."""
         self._longest = int(layout.depth.max()) + 1
         self._masks: dict[int | None, list[Tensor | None]] = {}
+
+    def __call__(self, layer: int, query: Heads, key: Heads, value: Heads, window: int | None, scores: Scores) -> Heads:
+        """See `PackedAttention`."""
+        from transformers.integrations.sdpa_attention import repeat_kv
+
+        shared = query.shape[1] // key.shape[1]
+        pieces = (
+            torch.split(heads, self.sizes, dim=2) for heads in (query, repeat_kv(key, shared), repeat_kv(value, shared))
+        )
+        answers = []
+        for (trunk, piece), q, k, v, mask in zip(self.pieces, *pieces, self.masks(window), strict=True):
+            if piece == trunk:
+                keys, values = k, v
+            else:
+                k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
+            answers.append(attend(q, k, v, mask, scores, self.attend))
+        return torch.cat(answers, dim=2)
 
     def masks(self, window: int | None) -> list[Tensor | None]:
         """For each piece: None for a trunk that is causal; else [1, 1, piece, keys], 0 where seen, else -inf.
@@ -95,7 +140,7 @@ def attention_forward(
     key: Heads,
     value: Heads,
     attention_mask: Tensor | None,
-    trie: TrieAttention | None = None,
+    trie: PackedAttention | None = None,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -105,32 +150,41 @@ def attention_forward(
     """One layer's attention in the calling convention of `transformers`: [1, columns, heads, head size]."""
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-    shared = query.shape[1] // key.shape[1]
-    if trie is None:
-        if softcap is not None:
-            keys, values = repeat_kv(key, shared), repeat_kv(value, shared)
-            capped = capped_attention(query, keys, values, attention_mask, softcap, scaling, dropout)
-            return capped.transpose(1, 2).contiguous(), None
-        result: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-        return result
-    pieces = (
-        torch.split(heads, trie.sizes, dim=2) for heads in (query, repeat_kv(key, shared), repeat_kv(value, shared))
+    if trie is not None:
+        scores = Scores(scaling, softcap, dropout)
+        return trie(module.layer_idx, query, key, value, sliding_window, scores).transpose(1, 2), None
+    if softcap is not None:
+        shared = query.shape[1] // key.shape[1]
+        keys, values = repeat_kv(key, shared), repeat_kv(value, shared)
+        capped = capped_attention(query, keys, values, attention_mask, softcap, scaling, dropout)
+        return capped.transpose(1, 2).contiguous(), None
+    result: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
     )
-    answers = []
-    for (trunk, piece), q, k, v, mask in zip(trie.pieces, *pieces, trie.masks(sliding_window), strict=True):
-        if piece == trunk:
-            keys, values = k, v
-        else:
-            k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
-        if softcap is not None:
-            answers.append(capped_attention(q, k, v, mask, softcap, scaling, dropout))
-        else:
-            answers.append(
-                trie.attend(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling)
-            )
-    return torch.cat(answers, dim=2).transpose(1, 2), None
+    return result
+
+
+def attend(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    mask: Tensor | None,
+    scores: Scores,
+    fused: Callable[..., Heads] = scaled_dot_product_attention,
+) -> Heads:
+    """One piece; without a mask it is causal.
+
+    Args:
+        query: and key and value, as many heads each.
+        mask: added to the scores.
+        scores: how they weigh.
+        fused: computes it where nothing is capped.
+    """
+    if scores.softcap is not None:
+        return capped_attention(query, key, value, mask, scores.softcap, scores.scaling, scores.dropout)
+    return fused(
+        query, key, value, attn_mask=mask, is_causal=mask is None, dropout_p=scores.dropout, scale=scores.scaling
+    )
 
 
 def capped_attention(

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mmedpo.config import RunSettings
+from mmedpo.config import EngineSettings, RunSettings
+from mmedpo.engine.answers import Asked, Bounds, decode_answers, decodes_plainly
 from mmedpo.engine.attention import TRIE_ATTENTION, register_trie_attention
 from mmedpo.engine.bins import fill_bins
 from mmedpo.engine.branches import Branch
@@ -31,6 +32,7 @@ from mmedpo.engine.logprobs import (
 )
 from mmedpo.engine.support import layer_windows, trie_refusal
 from mmedpo.errors import TrainingError
+from mmedpo.models.generation import Decoding, Generated
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.progress import Advance
 
@@ -77,12 +79,16 @@ class Engine:
         max_tokens: int,
         form: Form = "packed",
         autocast: torch.dtype | None = None,
+        kept_tokens: int = 16_384,
     ) -> None:
         self.vlm = vlm
         self.features = features
         self.max_tokens = max_tokens
         self.autocast = autocast
+        self.kept_tokens = kept_tokens
         self.form: Form = form
+        self.settled = False
+        """Whether the form was decided on real branches."""
         self._checked = False
         register_trie_attention()
         # Without the `trie` argument this is SDPA attention: generation and plain sequences do not change.
@@ -97,6 +103,7 @@ class Engine:
             settings.engine.max_tokens,
             "plain" if settings.engine.packing == "off" else "packed",
             torch.bfloat16 if settings.model.autocast else None,
+            settings.engine.kept_tokens,
         )
 
     def logprobs(self, branches: Sequence[Branch], model: Any = None) -> TokenLogprobs:
@@ -119,8 +126,9 @@ class Engine:
         """The same without gradients for any number of branches, on the CPU; each distinct one is computed once."""
         # Branches on one image, and to one question, stand together.
         distinct = sorted(dict.fromkeys(branches), key=lambda b: ([str(v) for v in b.views], b.prompt, b.response))
-        if distinct:
-            self.check_features(distinct[0])
+        first = next((branch for branch in distinct if branch.views), None)
+        if first is not None:
+            self.check_features(first)
         known: dict[Branch, Tensor] = {}
         for part in self.bins([[branch] for branch in distinct]):
             batch = [distinct[number] for number in part]
@@ -168,6 +176,38 @@ class Engine:
             bins[-1].append(number)
         return bins
 
+    def answers(
+        self, asked: Sequence[Asked], decoding: Decoding, seeds: Sequence[int] | None = None
+    ) -> list[Generated]:
+        """One decoded answer per question, in order; what prompts share is computed once where that is exact.
+
+        In the arithmetic of the weights, as answers are decoded anywhere else.
+
+        Args:
+            asked: any number; a question that is there K times gets K answers.
+            decoding: limits and temperature.
+            seeds: one per question, which alone its sample depends on; needed when the temperature is above 0.
+
+        Raises:
+            ModelError: a prompt and its answer exceed the model's context.
+        """
+        views = list(dict.fromkeys(view for question in asked for view in question.views))
+        images = dict(zip(views, self.features(views), strict=True))
+        shared = self.form == "packed" and not trie_refusal(self.vlm.text_config) and decodes_plainly(self.vlm)
+        bounds = Bounds(self.max_tokens, self.kept_tokens)
+        return decode_answers(self.vlm, asked, images, decoding, seeds, bounds, shared=shared)
+
+    def settle_on(self, asked: Sequence[Asked], settings: EngineSettings, message: Callable[[str], None]) -> None:
+        """`settle`, once, for what only decodes answers: on questions with an answer that stands for any."""
+        if self.settled:
+            return
+        branches = []
+        for views, question in dict.fromkeys(asked):
+            sizes = tuple(image.size for image in self.features(views))
+            prompt, answer = self.vlm.prompt_ids(question, sizes), self.vlm.answer_ids("yes")
+            branches.append(Branch(views, tuple(prompt), tuple(answer), sizes))
+        self.settle(branches, strict=settings.packing == "strict", message=message)
+
     @torch.no_grad()
     def check_features(self, branch: Branch) -> None:
         """Once per engine: a branch from its image's features against the same from pixels.
@@ -211,7 +251,10 @@ class Engine:
         Raises:
             TrainingError: packing does not hold and `strict` is set, or features are not those of the pixels.
         """
-        self.check_features(branches[0])
+        self.settled = True
+        first = next((branch for branch in branches if branch.views), None)
+        if first is not None:
+            self.check_features(first)
         if self.form == "plain":
             return None
         agreement, said = None, ""

@@ -8,7 +8,7 @@ and the way out for models it was not shown to be exact for.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +23,12 @@ from mmedpo.engine.features import FeatureStore
 from mmedpo.engine.layout import Index, Layout, lay_out, visibility
 from mmedpo.engine.support import layer_windows
 from mmedpo.errors import ModelError
-from mmedpo.models.encoding import as_encoded
+from mmedpo.models.encoding import ImageFeatures, as_encoded
 from mmedpo.models.rows import image_inputs, row_inputs
 from mmedpo.models.vlm import VisionLanguageModel
+
+Features = Callable[[Sequence[Path]], Sequence[ImageFeatures]]
+"""Gives the features of views, in order, as a `FeatureStore` does."""
 
 EXTRA_INPUTS = frozenset({"token_type_ids", "mm_token_type_ids", "image_grid_thw"})
 """Inputs of families known to us without which a forward pass is wrong, and mostly silently."""
@@ -74,7 +77,7 @@ def image_columns(vlm: VisionLanguageModel, branch: Branch) -> list[Index]:
             f"{len(placeholders)} image placeholders for {len(counts)} image(s) of {', '.join(map(str, counts))} "
             "tokens; a sequence was truncated or its template is wrong"
         )
-    return np.split(placeholders, np.cumsum(counts[:-1]))
+    return np.split(placeholders, np.cumsum(counts[:-1])) if counts else []
 
 
 def layout_of(vlm: VisionLanguageModel, branches: Sequence[Branch]) -> Layout:
@@ -121,7 +124,7 @@ def packed_logprobs(
 
 
 def plain_logprobs(
-    vlm: VisionLanguageModel, branches: Sequence[Branch], features: FeatureStore, model: Any = None
+    vlm: VisionLanguageModel, branches: Sequence[Branch], features: Features, model: Any = None
 ) -> TokenLogprobs:
     """The same by definition: every branch a row of its own, padded on the right."""
     views = [view for branch in branches for view in branch.views]
@@ -179,7 +182,7 @@ def _collect(logits: Tensor, row: Tensor, target: Tensor, branch: np.ndarray, br
     return TokenLogprobs(values, owner, torch.bincount(owner, minlength=branches), logits, row)
 
 
-def _images(features: FeatureStore, views: Sequence[Path]) -> Any:
+def _images(features: Features, views: Sequence[Path]) -> Any:
     return as_encoded(features(views)) if views else None
 
 

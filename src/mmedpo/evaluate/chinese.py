@@ -21,8 +21,12 @@ _DENIED = re.compile(
     rf"(?:[{_NEGATOR}](?:有|是|见到?|發現|发现|存在|太|能|会|显示|显著|明显|怎么|觉得|排除)?(?:到|出|任何|明显|的)*)$"
 )
 _DOUBLE = re.compile(r"(?:不能排除|不排除|无法排除|不是不|并非不|不会不|没有不)$")
+_AGREED = re.compile(r"^(?:没|沒)(?:有)?(?:错|錯|问题|問題)|^不(?:错|錯)")
+_ASKED = re.compile(r"是否|有无|有無|有没有|是不是|(?:吗|嗎)\s*[？?]?\s*$")
+"""A question asked back, which says nothing."""
 _YES = re.compile(r"^(?:是|有|對|对|存在|正确|正確|可以|能|会|會|确实|肯定|嗯|好|yes|true)")
 _NO = re.compile(rf"^(?:(?:并|並|都|完全|绝对)?(?!非常)[{_NEGATOR}]|错|錯|no\b|false)")
+_DOUBLE_NO = re.compile(r"^(?:并)?(?:不是|并非|不会)(?:没有|沒有|没|无|無)")
 _BARE_YES = frozenset(["是", "有", "对", "對", "存在", "正确", "正確", "可以", "能", "会", "會", "yes"])
 _BARE_NO = frozenset(
     ["否", "不", "没", "无", "無", "不是", "没有", "沒有", "不存在", "不对", "不對", "不正确", "不可以", "不能", "不会",
@@ -49,8 +53,10 @@ def parted(text: str) -> str:
 def polarity(text: str, question: str = "") -> Literal["yes", "no", "both", "neither"]:
     """Yes or no as the answer's first word, or by what it says of the question's predicate (健康 in 肺部健康吗)."""
     parts = _parts(text)
-    if _UNSURE.search(text):
+    if _UNSURE.search(text) or (_ASKED.search(text) and len(parts) < 2):
         return "neither"
+    if parts and (_AGREED.match(parts[0]) or _DOUBLE_NO.match(parts[0])):
+        return "yes"
     bare = {p in _BARE_YES for p in parts if p in _BARE_YES | _BARE_NO}
     if len(bare) == 2:
         return "both"

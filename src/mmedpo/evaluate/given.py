@@ -1,12 +1,16 @@
-"""What a layout of an answer file is, and what it reads a row into."""
+"""What a layout of an answer file is: what it reads a row into, and what it writes a file from."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from mmedpo.errors import shown
+from mmedpo.records import Example, Prediction
+from mmedpo.registry import optional
 
 
 class BadAnswer(Exception):
@@ -28,6 +32,32 @@ class GivenAnswer(NamedTuple):
     """The reference answer that the file repeats."""
 
 
+class AnsweredQuestion(NamedTuple):
+    """An answer of a run, and what was found of it."""
+
+    example: Example
+    """The question."""
+    answer: Prediction
+    """The answer."""
+    values: Mapping[str, float]
+    """Metric -> value under the run's protocol; empty when unscored."""
+
+
+class ModelAnswers(NamedTuple):
+    """All answers of one model of a run: what a file is written from."""
+
+    model: str
+    """Run and model, `phantom-mmedpo-tuned`."""
+    dataset: str
+    """Registered name of the dataset."""
+    protocol: str
+    """The protocol of the values."""
+    created: str
+    """When the run was made, ISO 8601."""
+    answers: Sequence[AnsweredQuestion]
+    """In the order of the data."""
+
+
 class AnswerFormat(Protocol):
     """A registered layout: `@register("answer-format", NAME)` on a class without constructor arguments."""
 
@@ -41,6 +71,25 @@ class AnswerFormat(Protocol):
             BadAnswer: it holds no answer.
         """
         ...
+
+    @optional
+    def rows(self, whole: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The rows of a file that is one object with several lists; None where the object is no such file."""
+        ...
+
+    @optional
+    def write(self, own: ModelAnswers, folder: Path) -> Path:
+        """Writes one file, named as the program of the layout names it; `parse` reads the same answers back.
+
+        Raises:
+            EvaluationError: an answer that the layout cannot hold.
+        """
+        ...
+
+
+def file_name(*parts: str) -> str:
+    """The parts joined by underscores, without what a file name cannot hold everywhere."""
+    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part).strip("-.") or "unnamed" for part in parts)
 
 
 def answer_of(row: Mapping[str, Any], column: str) -> str:

@@ -5,45 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mmedpo.engine import FeatureStore
+from mmedpo.engine import Asked, Engine, FeatureStore
 from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.scoring import score_predictions
-from mmedpo.imaging.pictures import image_files, read_image_file
-from mmedpo.models.generation import Decoding, generate_answers
+from mmedpo.imaging.pictures import read_image_file
+from mmedpo.models.generation import Decoding
 from mmedpo.models.slots import load_slot
-from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Example, ItemScore, Prediction
 from mmedpo.run import Run
 
-PROBE_TOKENS, PROBE_BATCH = 16, 120
-"""Length limit and batch of the answers while a model is trained: these are short."""
-PROBE_REPORT_TOKENS, PROBE_REPORT_BATCH = 64, 16
-"""The same of reports: their beginning is enough to see a model degenerate."""
+PROBE_TOKENS, PROBE_REPORT_TOKENS = 16, 64
+"""Length limit of the answers while a model is trained; of reports, the beginning is enough to see it degenerate."""
 
 
 def predictor(run: Run, model: str) -> Callable[[Sequence[Example]], list[Prediction]]:
     """A model of the run, loaded: one greedy answer per example of a chunk."""
     vlm = load_slot(run.slot(model))
-    features = FeatureStore(vlm, read_image_file)
+    engine = Engine.from_settings(vlm, FeatureStore(vlm, read_image_file), run.settings)
     longest, root = run.settings.evaluate.max_new_tokens, run.image_root
-    return lambda examples: predict(vlm, examples, features, root, longest, model)
+
+    def answer(examples: Sequence[Example]) -> list[Prediction]:
+        engine.settle_on([Asked.of(example, root) for example in examples[:2]], run.settings.engine, run.message)
+        return predict(engine, examples, root, longest, model)
+
+    return answer
 
 
 def predict(
-    vlm: VisionLanguageModel,
+    engine: Engine,
     examples: Sequence[Example],
-    features: FeatureStore,
     image_root: Path,
     max_new_tokens: int,
     model: str,
 ) -> list[Prediction]:
-    """One greedy answer per example, in order; one batch."""
-    answers = generate_answers(
-        vlm,
-        [example.question for example in examples],
-        features.each([image_files(image_root, example.images) for example in examples]),
-        Decoding(max_new_tokens),
-    )
+    """One greedy answer per example, in order."""
+    answers = engine.answers([Asked.of(example, image_root) for example in examples], Decoding(max_new_tokens))
     return [
         Prediction(example_id=example.example_id, model=model, text=answer.text, finished=answer.finished)
         for example, answer in zip(examples, answers, strict=True)
@@ -51,14 +47,12 @@ def predict(
 
 
 def decoding_order(examples: Sequence[Example]) -> list[Example]:
-    """Short answers together and reports last, so that a batch does not wait for its longest answer."""
-    rank = {"closed": 0, "open": 1, "report": 2}
-    return sorted(examples, key=lambda example: (rank[example.answer_type], example.example_id))
+    """Questions on one image together, for it is read once for all of them; reports last, for they take longest."""
+    return sorted(examples, key=lambda e: (e.answer_type == "report", e.image.path, e.example_id))
 
 
 def probe_answers(
-    vlm: VisionLanguageModel,
-    features: FeatureStore,
+    engine: Engine,
     examples: Sequence[Example],
     image_root: Path,
     protocol: str,
@@ -72,18 +66,13 @@ def probe_answers(
     Raises:
         EvaluationError: the protocol scores none of them.
     """
-    ordered = decoding_order(examples)
     reports = any(example.answer_type == "report" for example in examples)
-    size, longest = (PROBE_REPORT_BATCH, PROBE_REPORT_TOKENS) if reports else (PROBE_BATCH, PROBE_TOKENS)
-    predictions = [
-        prediction
-        for start in range(0, len(ordered), size)
-        for prediction in predict(vlm, ordered[start : start + size], features, image_root, longest, "probe")
-    ]
-    scores = probe_scores(score_predictions(ordered, predictions, protocol))
+    longest = PROBE_REPORT_TOKENS if reports else PROBE_TOKENS
+    predictions = predict(engine, examples, image_root, longest, "probe")
+    scores = probe_scores(score_predictions(examples, predictions, protocol))
     if not scores:
         raise EvaluationError(
-            f"evaluate.protocol={protocol!r} scores none of the {len(ordered)} validation questions, so training "
+            f"evaluate.protocol={protocol!r} scores none of the {len(examples)} validation questions, so training "
             "cannot be watched; use evaluate.protocol=strict"
         )
     return scores

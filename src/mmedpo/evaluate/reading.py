@@ -9,6 +9,7 @@ from typing import Any
 from mmedpo.errors import EvaluationError, listed, shown
 from mmedpo.evaluate.given import AnswerFormat, BadAnswer, GivenAnswer, told
 from mmedpo.registry import lookup, names
+from mmedpo.storage.raw import RawRow
 from mmedpo.storage.rows import all_rows
 
 
@@ -24,7 +25,7 @@ def read_answers(path: Path, format_name: str = "") -> list[GivenAnswer]:
             change which questions are scored.
         ConfigError: unknown layout.
     """
-    rows = all_rows(path, EvaluationError, "answers")
+    rows = _listed(all_rows(path, EvaluationError, "answers"))
     layout: AnswerFormat | None = lookup("answer-format", format_name)() if format_name else None
     answers: list[GivenAnswer] = []
     bad: list[str] = []
@@ -32,9 +33,11 @@ def read_answers(path: Path, format_name: str = "") -> list[GivenAnswer]:
         if row.fault or not isinstance(row.value, Mapping):
             bad.append(f"row {row.number}: {row.fault or 'no object'}")
             continue
-        layout = layout or _told_by(path, row.value)
+        # A model that says nothing leaves an empty cell.
+        value = {**dict.fromkeys(row.columns, ""), **row.value}
+        layout = layout or _told_by(path, value)
         try:
-            answers.append(layout.parse(row.value))
+            answers.append(layout.parse(value))
         except BadAnswer as problem:
             bad.append(f"row {row.number}: {problem}")
     if bad:
@@ -65,13 +68,29 @@ def read_questions(path: Path) -> dict[str, GivenAnswer]:
     return found
 
 
+def _listed(rows: list[RawRow]) -> list[RawRow]:
+    """The rows themselves, or those a layout finds in a file that is one object."""
+    whole = rows[0].value
+    if len(rows) > 1 or not isinstance(whole, Mapping):
+        return rows
+    for layout in _layouts().values():
+        found = layout.rows(whole) if hasattr(layout, "rows") else None
+        if found is not None:
+            return [RawRow(number, value) for number, value in enumerate(found)]
+    return rows
+
+
+def _layouts() -> dict[str, AnswerFormat]:
+    return {name: lookup("answer-format", name)() for name in names("answer-format")}
+
+
 def _told_by(path: Path, row: Mapping[str, Any]) -> AnswerFormat:
     """The layout whose columns the row has; the one with most of them where several fit.
 
     Raises:
         EvaluationError: none fits.
     """
-    known: dict[str, AnswerFormat] = {name: lookup("answer-format", name)() for name in names("answer-format")}
+    known = _layouts()
     fitting = [layout for layout in known.values() if layout.columns <= row.keys()]
     if not fitting:
         has = ", ".join(shown(column) for column in list(row)[:8])

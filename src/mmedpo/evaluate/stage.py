@@ -11,12 +11,13 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
 from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
 from mmedpo.evaluate.joining import join_answers
+from mmedpo.evaluate.looks import Headlines, headlines_of, looks_score
 from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
 from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.evaluate.served import ask_server
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction
+from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction, ProbeSummary
 from mmedpo.run import BASE, TUNED, Run, Stage, picked
 from mmedpo.run.layout import EVALUATION, EXAMPLES, SCORES, measured_by, predictions_of
 from mmedpo.storage.files import hash_input
@@ -189,13 +190,8 @@ def evaluate(run: Run) -> Evaluation:
     splits = [split for split in settings.splits if split in asked]
     notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
     notes += too_few(items, models, settings.protocol, splits)
-    probes = []
-    for name, probe in measured(run.settings).items():
-        rows = {model: run.read(measured_by(name, model), probe.record) for model in models}
-        try:
-            probes.append(probe.summarise(name, rows, headline, samples))
-        except TooFewImages:
-            notes.append(f"{headline}: probe {name} measured questions on one image only; it is left out")
+    probes, headlines, left_out = _summaries(run, headline)
+    notes += left_out
     evaluation = Evaluation(
         protocol=settings.protocol,
         models=models,
@@ -205,7 +201,8 @@ def evaluate(run: Run) -> Evaluation:
         ),
         differences=compare(items, models, settings.protocol, splits, samples),
         by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
-        probes=tuple(summary for summary in probes if summary is not None),
+        probes=tuple(probes),
+        looks=looks_score(headlines, list(measured(run.settings)), models, samples),
         bootstrap_samples=samples,
         notes=tuple(notes),
     )
@@ -213,3 +210,20 @@ def evaluate(run: Run) -> Evaluation:
         run.message(note)
     write_text(run.file(EVALUATION), evaluation.model_dump_json(indent=1))
     return evaluation
+
+
+def _summaries(run: Run, split: str) -> tuple[list[ProbeSummary], dict[str, Headlines], list[str]]:
+    """What every probe found that measured something on two images or more, its headline, and a note on the others."""
+    models, samples = compared(run.settings), run.settings.evaluate.bootstrap_samples
+    found, headlines, notes = [], {}, []
+    for name, probe in measured(run.settings).items():
+        rows = {model: run.read(measured_by(name, model), probe.record) for model in models}
+        try:
+            summary = probe.summarise(name, rows, split, samples)
+        except TooFewImages:
+            notes.append(f"{split}: probe {name} measured questions on one image only; it is left out")
+            continue
+        if summary is not None:
+            found.append(summary)
+            headlines[name] = headlines_of(probe, rows)
+    return found, headlines, notes

@@ -111,6 +111,55 @@ def paired_difference_over_seeds(
     return _bootstrap(differences, clusters, samples=samples, level=level, seed=seed)
 
 
+def mean_of_means(
+    parts: Sequence[Mapping[str, float]],
+    clusters: Mapping[str, str],
+    *,
+    samples: int,
+    level: float = 0.95,
+    seed: int,
+) -> Interval:
+    """Mean of the parts' own means, each weighing the same whatever its size; images are resampled for all at once.
+
+    Args:
+        parts: item -> value, of each part; items may stand in several parts.
+        clusters: item -> image; arguments else as in `paired_difference`.
+        samples: number of resamples.
+        level: confidence level in (0, 1).
+        seed: seed of the resampling.
+
+    Raises:
+        EvaluationError: as `paired_difference`; a part is empty.
+    """
+    images = sorted({clusters[item] for part in parts for item in part})
+    sums, counts = np.zeros((len(parts), len(images))), np.zeros((len(parts), len(images)))
+    for number, part in enumerate(parts):
+        own = sorted({clusters[item] for item in part})
+        places = np.searchsorted(images, own)
+        (sums[number, places],), counts[number, places] = _cluster_sums([part], clusters)
+    if len(images) < 2:
+        raise TooFewImages(f"an interval needs at least 2 images, got {len(images)}; evaluate on more images")
+    rng, chunk = np.random.default_rng([seed, 0]), max(1, _CHUNK_CELLS // len(images))
+    resampled: list[FloatArray] = []
+    for start in range(0, samples, chunk):
+        drawn = _draw_counts(rng, min(chunk, samples - start), len(images))
+        asked = drawn @ counts.T
+        # A small part may have no image in a resample: the others speak then.
+        means = np.divide(drawn @ sums.T, asked, out=np.zeros_like(asked), where=asked > 0)
+        resampled.append(means.sum(axis=1) / (asked > 0).sum(axis=1))
+    every, tail = np.concatenate(resampled), _expanded_tail(level, len(images))
+    low, high = np.quantile(every, [tail, 1 - tail])
+    return Interval(
+        estimate=float(np.mean(sums.sum(axis=1) / counts.sum(axis=1))),
+        low=float(low),
+        high=float(high),
+        level=level,
+        n_items=len({item for part in parts for item in part}),
+        n_clusters=len(images),
+        p_value=_p_value(every, len(images)),
+    )
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down adjusted p-values, in the order given: reject where adjusted <= alpha (Holm, 1979).
 

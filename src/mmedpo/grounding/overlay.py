@@ -9,7 +9,7 @@ import numpy as np
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.grounder import to_grey
 from mmedpo.records import Box
-from mmedpo.records.shapes import Heatmap, Pixels
+from mmedpo.records.shapes import Heatmap, Mask, Pixels
 
 _STOPS = np.array(
     [(0.0, 20, 11, 52), (0.25, 97, 19, 110), (0.5, 187, 55, 84), (0.75, 249, 142, 9), (1.0, 252, 255, 164)],
@@ -30,14 +30,14 @@ def colour_map(values: Heatmap) -> Pixels:
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
-def overlay(image: Pixels, heatmap: Heatmap | None, boxes: Sequence[Box] = ()) -> Pixels:
-    """uint8 RGB [H, W, 3]: the image in grey, the heat over it, the boxes as outlines.
+def overlay(image: Pixels, heatmap: Heatmap | None, boxes: Sequence[Box] = (), lesion: Mask | None = None) -> Pixels:
+    """uint8 RGB [H, W, 3]: the image in grey, the heat over it, the boxes and the lesion as outlines.
 
     Where the heat is 0 and no outline runs, the picture is exactly the grey image. Outlines are
-    drawn inward from the box's border, about 1/160 of the image's longer side thick.
+    drawn inward from the border, about 1/160 of the image's longer side thick.
 
     Raises:
-        GroundingError: image of a wrong type or shape, or a heatmap of another size.
+        GroundingError: image of a wrong type or shape, or a heatmap or lesion of another size.
     """
     grey = to_grey(image)
     height, width = grey.shape
@@ -51,7 +51,19 @@ def overlay(image: Pixels, heatmap: Heatmap | None, boxes: Sequence[Box] = ()) -
     thickness = max(1, round(max(height, width) / 160))
     for box in boxes:
         _outline(out, box, thickness)
+    if lesion is not None:
+        if lesion.shape != (height, width):
+            raise GroundingError(f"lesion has shape {list(lesion.shape)}, the image {[height, width]}; must agree")
+        out[lesion & ~_eroded(lesion, thickness)] = BOX_COLOUR
     return out
+
+
+def _eroded(lesion: Mask, steps: int) -> Mask:
+    """Without its outermost pixels, so many deep; what lies at the picture's edge has its border there."""
+    for _ in range(steps):
+        wide = np.pad(lesion, 1)
+        lesion = lesion & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return lesion
 
 
 def _outline(picture: Pixels, box: Box, thickness: int) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmedpo.config import Part
 from mmedpo.errors import ModelError
+from mmedpo.models.areas import Areas
 from mmedpo.records import places_of
 
 UInt8Image = NDArray[np.uint8]
@@ -304,6 +305,14 @@ class Family:
         None: 0, 1, 2, ... on one axis.
         """
         return None
+
+    def areas(self, size: Size) -> Areas:
+        """[image tokens, 4] which part of a picture of this size each of its tokens is made of.
+
+        Raises:
+            ModelError: that is not known of this family: its tokens lie on no grid, or nobody wrote down which.
+        """
+        raise ModelError(f"family {type(self).__name__!r} does not say where its image tokens lie on the picture")
 
     # Parts.
 

@@ -1,4 +1,7 @@
-"""Answers of a Med-LVLM: greedy or sampled, batched, each sample from its own seed."""
+"""Answers of a Med-LVLM: how tokens are chosen, and the stock way to them, `model.generate`.
+
+What shares images and questions stands in `mmedpo.engine.answers`, which everything asks.
+"""
 
 from __future__ import annotations
 
@@ -36,62 +39,62 @@ class Generated:
     """False when the length limit came before the end-of-sequence token."""
 
 
-class _SeededGumbel:
-    """Sampling as an argmax: logits / T plus Gumbel noise drawn from one generator per row.
+class TokenChoice:
+    """The next token of rows, greedy or drawn: an argmax over logits / T plus Gumbel noise of one generator per row.
 
     argmax(z + Gumbel) is a draw from softmax(z), and with a generator per row a sample does not
     depend on which other questions happened to share its batch.
+
+    Args:
+        decoding: temperature and nucleus.
+        seeds: one per row; needed when the temperature is above 0.
     """
 
-    def __init__(self, decoding: Decoding, seeds: Sequence[int]) -> None:
+    def __init__(self, decoding: Decoding, seeds: Sequence[int] | None) -> None:
         self.decoding = decoding
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds or ()]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        logits = scores.float() / self.decoding.temperature
+    def __call__(self, rows: Sequence[int], logits: Tensor) -> Tensor:
+        """[rows, vocabulary] whose largest entry is the token chosen, float32.
+
+        Args:
+            rows: which rows these are; each draws from its own generator.
+            logits: [rows, vocabulary].
+        """
+        logits = logits.float()
+        if self.decoding.temperature == 0.0:
+            return logits
+        logits = logits / self.decoding.temperature
         if self.decoding.top_p < 1.0:
             ordered, index = logits.softmax(-1).sort(-1, descending=True)
             # Keep every token whose predecessors hold less than top_p: never empty.
             outside = ordered.cumsum(-1) - ordered >= self.decoding.top_p
             logits = logits.masked_fill(outside.scatter(-1, index, outside), float("-inf"))
-        uniform = torch.stack([torch.rand(logits.shape[-1], generator=generator) for generator in self.generators])
+        uniform = torch.stack([torch.rand(logits.shape[-1], generator=self.generators[row]) for row in rows])
         noise = -(-uniform.clamp_min(1e-20).log()).clamp_min(1e-20).log()
         return logits + noise.to(logits.device)
 
 
 @torch.no_grad()
-def generate_answers(
+def stock_answers(
     vlm: VisionLanguageModel,
-    questions: Sequence[str],
+    prompts: Sequence[Sequence[int]],
     features: Sequence[Sequence[ImageFeatures]],
     decoding: Decoding,
     seeds: Sequence[int] | None = None,
-) -> list[Generated]:
-    """Decodes one batch of answers.
+) -> list[list[int]]:
+    """Token ids of answers by the model's own `generate`, one padded row each, in one batch.
 
     Args:
         vlm: the model, with or without adapter.
-        questions: plain texts.
-        features: of the images each question is asked about, in order.
+        prompts: token ids.
+        features: of the images each prompt shows, in order.
         decoding: limits and temperature.
-        seeds: one per question; needed when the temperature is above 0.
-
-    Returns:
-        One answer per question, in order.
+        seeds: one per prompt; needed when the temperature is above 0.
     """
     from transformers import LogitsProcessorList
 
-    prompts = [
-        vlm.prompt_ids(question, [image.size for image in images])
-        for question, images in zip(questions, features, strict=True)
-    ]
-    _refuse_too_long(vlm, prompts, decoding)
-    processors = LogitsProcessorList()
-    if decoding.temperature > 0.0:
-        if seeds is None or len(seeds) != len(questions):
-            raise ValueError("sampling needs one seed per question")
-        processors.append(_SeededGumbel(decoding, seeds))
-    stops = vlm.family.stops
+    choice, every = TokenChoice(decoding, seeds), range(len(prompts))
     shown = [image for images in features for image in images]
     moved = [image.map(lambda value: value.to(vlm.device)) for image in shown]
     # Ids and encoder outputs, not embeddings: some models find positions and visibility by their ids.
@@ -101,15 +104,21 @@ def generate_answers(
         mm_encoder_outputs=as_encoded(moved),
         do_sample=False,
         max_new_tokens=decoding.max_new_tokens,
-        logits_processor=processors,
+        logits_processor=LogitsProcessorList([lambda ids, scores: choice(every, scores)]),
         pad_token_id=int(vlm.tokenizer.pad_token_id),
-        eos_token_id=list(stops),
+        eos_token_id=list(vlm.family.stops),
     )
     width = max(len(prompt) for prompt in prompts)
-    return [_generated(vlm, row[width:], stops) for row in output.tolist()]
+    rows: list[list[int]] = output[:, width:].tolist()
+    return rows
 
 
-def _refuse_too_long(vlm: VisionLanguageModel, prompts: Sequence[Sequence[int]], decoding: Decoding) -> None:
+def refuse_too_long(vlm: VisionLanguageModel, prompts: Sequence[Sequence[int]], decoding: Decoding) -> None:
+    """Nothing is ever cut but an answer at its limit.
+
+    Raises:
+        ModelError: a prompt and the answer it may get do not fit into the context.
+    """
     longest = max(prompts, key=len)
     if len(longest) + decoding.max_new_tokens > vlm.context_length:
         image = sum(token == vlm.image_token_id for token in longest)
@@ -119,6 +128,8 @@ def _refuse_too_long(vlm: VisionLanguageModel, prompts: Sequence[Sequence[int]],
         )
 
 
-def _generated(vlm: VisionLanguageModel, row: list[int], stops: frozenset[int]) -> Generated:
+def read_answer(vlm: VisionLanguageModel, row: Sequence[int]) -> Generated:
+    """Text of an answer's tokens up to the first that ends one."""
+    stops = vlm.family.stops
     end = next((place for place, token in enumerate(row) if token in stops), None)
     return Generated(text=vlm.decode(row[:end]), finished=end is not None)

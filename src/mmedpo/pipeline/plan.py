@@ -61,7 +61,7 @@ def _generation_probe(run: Run) -> GenerationProbe:
     from mmedpo.evaluate.predictions import probe_answers
 
     protocol, root = run.settings.evaluate.protocol, run.image_root
-    return lambda vlm, features, examples: probe_answers(vlm, features, examples, root, protocol)
+    return lambda engine, examples: probe_answers(engine, examples, root, protocol)
 
 
 def run_stages(run: Run, until: str | None = None, only: str | None = None) -> None:
@@ -74,7 +74,13 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
 
     Raises:
         ConfigError: no such stage in this recipe, or settings that one of them could not work with.
+        RunFolderError: the operating system refuses to read or write, in a stage or between two.
     """
+    with run.guarded():
+        _run_stages(run, until, only)
+
+
+def _run_stages(run: Run, until: str | None, only: str | None) -> None:
     _check_kinds(run.settings)
     _check_executor(run.settings)
     stages = plan(run.settings)

@@ -25,11 +25,16 @@ from mmedpo.records.core import (
     question_text,
 )
 from mmedpo.records.evaluation import (
+    MAP_SIDE,
     Cell,
     Contrast,
     Difference,
     Evaluation,
     ItemScore,
+    Looking,
+    LooksMean,
+    LooksPart,
+    LooksScore,
     Measurement,
     MetricSummary,
     Prediction,
@@ -56,6 +61,7 @@ from mmedpo.records.rows import (
 
 __all__ = [
     "IMAGE_PLACE",
+    "MAP_SIDE",
     "AnswerType",
     "Box",
     "Candidate",
@@ -72,6 +78,10 @@ __all__ = [
     "Grounding",
     "ImageRef",
     "ItemScore",
+    "Looking",
+    "LooksMean",
+    "LooksPart",
+    "LooksScore",
     "Measurement",
     "Message",
     "MetricSummary",

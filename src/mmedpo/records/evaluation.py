@@ -202,6 +202,68 @@ class ProbeSummary(Record):
         return next((part for part in self.parts if (part.quantity, part.model, part.against) == wanted), None)
 
 
+MAP_SIDE = 24
+"""Rows and columns of a map of where a model looks."""
+
+
+class Looking(Measurement):
+    """Where on the image a true answer comes from. Shares are of the image tokens that stand for a place."""
+
+    attention: float
+    """Share of the answer's attention to the image that lies inside the annotated lesion, 0..1."""
+    relevance: float
+    """The same of the size of the gradient of log pi(y_w) with respect to the image tokens."""
+    chance: float
+    """The same of tokens that all weigh alike: the lesion's share of what the model is shown."""
+    image: float
+    """Share of the answer's attention that goes to image tokens at all, of all it sees."""
+    attention_map: tuple[float, ...] = ()
+    """[MAP_SIDE * MAP_SIDE] the attention's shares over the picture, row by row."""
+    relevance_map: tuple[float, ...] = ()
+    """The same of the gradient."""
+
+
+class LooksPart(Record):
+    """One probe that the score of looking is made of."""
+
+    probe: str
+    """Its registered name."""
+    title: str
+    """Its name in words."""
+    missing: str = ""
+    """Why it has no value in this run; empty when it has."""
+
+
+class LooksMean(Record):
+    """The score of one model, or the difference between two."""
+
+    model: str
+    """The model."""
+    against: str = ""
+    """The model that was subtracted; empty for the score of one."""
+    mean: float
+    """Mean of the parts' headlines, each weighing the same."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    p_value: float | None = None
+    """Two-sided, of a difference."""
+
+
+class LooksScore(Record):
+    """Does the model look at the image? One number, or which parts of it are missing."""
+
+    parts: tuple[LooksPart, ...]
+    """What it is made of, missing ones included."""
+    means: tuple[LooksMean, ...] = ()
+    """Of every model, and the differences to the first; empty while a part is missing."""
+    questions: int = 0
+    """Distinct questions behind it."""
+    images: int = 0
+    """Images they stand on."""
+
+
 class SplitScores(Record):
     """All models on one split."""
 
@@ -228,6 +290,8 @@ class Evaluation(Record):
     """Per error type, on the first split."""
     probes: tuple[ProbeSummary, ...] = ()
     """What probes found on the first split; only those that measured something."""
+    looks: LooksScore | None = None
+    """The probes' shares in one score; None where none of its parts was measured."""
     level: float = 0.95
     """Coverage of the intervals."""
     bootstrap_samples: int

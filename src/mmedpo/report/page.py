@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mmedpo.report import formatting
 from mmedpo.report.content import ReportContent
 from mmedpo.report.section import files_of, sections
-from mmedpo.report.verdict import NOTHING_STORED, Headline, direction, tone, verdict_sentences
+from mmedpo.report.verdict import NOTHING_STORED, Headline, direction, table_rows, tone, verdict_sentences
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,7 +54,7 @@ def render(content: ReportContent) -> str:
         content=content,
         sections=rendered,
         verdict=" ".join(verdict) or NOTHING_STORED,
-        headlines=headlines,
+        headlines=table_rows(headlines),
         pointers=pointers,
     )
     return formatting.printable(page)

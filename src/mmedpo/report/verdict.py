@@ -47,21 +47,49 @@ class Headline(NamedTuple):
 
 
 def verdict_sentences(headlines: Sequence[Headline]) -> list[str]:
-    """One sentence for every split (and pair of models, where there are several): what rose, fell, or was not shown.
+    """One sentence for every split (and baseline, where there are several models): what rose, fell, or was not shown.
 
     The direction comes from the interval and its correction alone; the numbers stand in the table below.
     """
-    pairs = {(item.comparison.arm, item.comparison.baseline) for item in headlines}
-    together: dict[str, dict[tuple[str, str], list[str]]] = {}
+    several = len({(item.comparison.arm, item.comparison.baseline) for item in headlines}) > 1
+    together: dict[str, list[Headline]] = {}
     for item in headlines:
-        split, arm, baseline = item.metric.split, item.comparison.arm, item.comparison.baseline
-        opening = f"On {split}, " if split else ""
-        opening += f"{arm} against {baseline}: " if len(pairs) > 1 else ""
-        together.setdefault(opening, {}).setdefault(_claim(item), []).append(item.metric.name)
-    return [
-        sentence(opening + "; ".join(f"{before}{_listed(names)}{after}" for (before, after), names in claims.items()))
-        for opening, claims in together.items()
-    ]
+        opening = f"On {item.metric.split}, " if item.metric.split else ""
+        opening += f"against {item.comparison.baseline}: " if several else ""
+        together.setdefault(opening, []).append(item)
+    say = _of_several if several else _of_one
+    return [sentence(opening + "; ".join(say(items))) for opening, items in together.items()]
+
+
+def table_rows(headlines: Sequence[Headline]) -> list[Headline]:
+    """What the small table holds: all of one model; of several the first of each, and those with a change."""
+    arms = dict.fromkeys(item.comparison.arm for item in headlines)
+    if len(arms) < 2:
+        return list(headlines)
+    first = [next(item for item in headlines if item.comparison.arm == arm) for arm in arms]
+    return [item for item in headlines if item in first or direction(item.comparison) in ("up", "down")]
+
+
+def _of_one(items: Sequence[Headline]) -> list[str]:
+    claims: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        claims.setdefault(_claim(item), []).append(item.metric.name)
+    return [f"{before}{_listed(names)}{after}" for (before, after), names in claims.items()]
+
+
+def _of_several(items: Sequence[Headline]) -> list[str]:
+    """Every change with the models that show it, and that there is no other."""
+    changes: dict[tuple[str, str, str], list[str]] = {}
+    for item in items:
+        if direction(item.comparison) in ("up", "down"):
+            changes.setdefault((item.metric.name, *_change(item)), []).append(item.comparison.arm)
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (metric, verb, tail), arms in changes.items():
+        alike.setdefault((verb, _listed(arms), tail), []).append(metric)
+    told = [f"{_listed(metrics)}{verb} for {arms}{tail}" for (verb, arms, tail), metrics in alike.items()]
+    if any(direction(item.comparison) not in ("up", "down") for item in items):
+        told.append(f"no {'other ' if told else ''}difference shown")
+    return told
 
 
 def _claim(item: Headline) -> tuple[str, str]:
@@ -71,11 +99,16 @@ def _claim(item: Headline) -> tuple[str, str]:
         return "no change is claimed without an interval for ", ""
     if shown == "none":
         return "no difference shown in ", ""
-    verb = " rose" if shown == "up" else " fell"
+    return "", "".join(_change(item))
+
+
+def _change(item: Headline) -> tuple[str, str]:
+    """The verb of a shown change, and what is to be said of it."""
+    verb = " rose" if direction(item.comparison) == "up" else " fell"
     worse = ", which is worse" if tone(item.comparison, item.metric) == "worse" else ""
     if survives(item.comparison, item.level):
-        return "", f"{verb}{worse}"
-    return "", f"{verb}{worse or ', which'}{' and which' if worse else ''} {CORRECTION} does not confirm"
+        return verb, worse
+    return verb, f"{worse or ', which'}{' and which' if worse else ''} {CORRECTION} does not confirm"
 
 
 def _listed(names: Sequence[str]) -> str:

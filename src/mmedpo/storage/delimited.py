@@ -31,8 +31,8 @@ def delimited_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[
             rows = csv.reader(handle, delimiter=_delimiter(path))
             header = next((row for row in rows if row and not (len(row) <= 2 and row[0].startswith("sep="))), [])
             names = [name.strip() for name in header]
-            _check(names, path, error, what)
-            number = 0
+            check_names(names, path, error, what)
+            columns, number = tuple(filter(None, names)), 0
             for cells in rows:
                 if not cells:
                     continue
@@ -42,7 +42,8 @@ def delimited_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[
                 if any(cells[len(names) :]):
                     fault = f"{len(cells)} cells under {len(names)} names of columns"
                 value = {name: cell for name, cell in zip(names, cells, strict=False) if cell != "" and name}
-                yield RawRow(number, None if fault else value, fault, "", min(1.0, handle.buffer.tell() / size))
+                share = min(1.0, handle.buffer.tell() / size)
+                yield RawRow(number, None if fault else value, fault, "", share, columns)
                 number += 1
     except UnicodeError as problem:
         raise error(not_text(path, problem)) from None
@@ -63,7 +64,8 @@ def _delimiter(path: Path) -> str:
     return max(_DELIMITERS, key=lambda delimiter: counts[delimiter])
 
 
-def _check(names: list[str], path: Path, error: type[MMedPOError], what: str) -> None:
+def check_names(names: list[str], path: Path, error: type[MMedPOError], what: str) -> None:
+    """Raises `error` where a header names a column twice, or none."""
     again = next((name for name in names if name and names.count(name) > 1), "")
     if again:
         raise error(f"{path} names the column {shown(again)} twice; give every column a name of its own")

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from tempfile import mkdtemp
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from mmedpo.errors import DataError, shown
 from mmedpo.storage.bounds import LONGEST_ROW
@@ -36,6 +36,7 @@ _SHORTEST_BASE64 = 64
 """Fewer characters than this spell no picture."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _NAMED = ("path", "url", "image_url", "image", "file", "file_name", "file_path", "source", "data")
 """Keys under which an object names its image, or holds another object that does."""
 _DEEPEST = 3
@@ -147,10 +148,12 @@ def _told(text: str) -> str | bytes:
         return _decoded(body)
     if len(plain) >= _SHORTEST_BASE64 and _looks_encoded(plain):
         return _decoded(plain)
-    if re.match(r"https?://|s3://|gs://", plain, re.IGNORECASE):
+    address = _ADDRESS.match(plain)
+    if address and address.group(1).lower() != "file":
         raise BadImage(f"the address {shown(plain)}: nothing is downloaded, name the file below the image folder")
     if plain.lower().startswith("file:"):
-        plain = unquote(urlsplit(plain).path)
+        # As people write them: "file://images/a.png" is a file below images, and "#" is part of a name.
+        plain = unquote(re.sub(r"^file:(?://(?:localhost(?=/))?)?", "", plain, flags=re.IGNORECASE))
     if not plain or _SURROGATE.search(plain):
         raise BadImage(f"{shown(text)}, not a path")
     if len(plain) > _LONGEST_NAME:

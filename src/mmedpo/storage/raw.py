@@ -18,3 +18,5 @@ class RawRow(NamedTuple):
     """The key its list stood under, in a file that names its lists (`{"train": [...], "test": [...]}`)."""
     share: float = 1.0
     """Share of the file that has been read, 0..1."""
+    columns: tuple[str, ...] = ()
+    """The names of the header, in tables whose rows leave out empty cells."""

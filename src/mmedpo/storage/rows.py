@@ -1,4 +1,4 @@
-"""The one reader of rows: JSON, JSON Lines, CSV, TSV, Parquet and Arrow files, without trusting them.
+"""The one reader of rows: JSON, JSON Lines, CSV, TSV, Excel, Parquet and Arrow files, without trusting them.
 
 Encodings, layouts and separators are told from the content. What a file would take is checked before it is
 decoded (`bounds`). One bad row is a row with a fault; a file that cannot be read is one error.
@@ -15,6 +15,8 @@ from mmedpo.storage.columnar import columnar_rows
 from mmedpo.storage.delimited import delimited_rows
 from mmedpo.storage.json_rows import LINES, json_rows
 from mmedpo.storage.raw import RawRow
+from mmedpo.storage.workbook import SUFFIX as WORKBOOK
+from mmedpo.storage.workbook import workbook_rows
 
 Reader: TypeAlias = Callable[[Path, type[MMedPOError], str], Iterator[RawRow]]
 
@@ -22,6 +24,7 @@ _READERS: dict[str, Reader] = {
     **dict.fromkeys((".json", *LINES), json_rows),
     **dict.fromkeys((".csv", ".tsv"), delimited_rows),
     **dict.fromkeys((".parquet", ".arrow"), columnar_rows),
+    WORKBOOK: workbook_rows,
 }
 SUFFIXES = tuple(_READERS)
 """Suffixes of the files that can be read."""

@@ -18,8 +18,8 @@ _MARKS = (
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"),
     (b"\x1f\x8b", "a gzip archive: unpack it"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV (UTF-8)"),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook: save the sheet as CSV (UTF-8)"),
+    (b"PK\x03\x04", "a zip archive or an Excel workbook: unpack it, or give it the suffix .xlsx"),
+    (b"\xd0\xcf\x11\xe0", "an old or encrypted Excel workbook: save the sheet as CSV (UTF-8)"),
     (b"PAR1", "a Parquet table: give it the suffix .parquet"),
     (b"ARROW1", "an Arrow table: give it the suffix .arrow"),
     (b"SQLite format 3", "an SQLite database: export the table as CSV or JSON Lines"),

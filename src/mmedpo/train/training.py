@@ -39,7 +39,7 @@ from mmedpo.train.trainer import (
 from mmedpo.train.watch import Watch
 from mmedpo.train.weighing import weigh
 
-GenerationProbe = Callable[[VisionLanguageModel, FeatureStore, Sequence[Example]], Mapping[str, float]]
+GenerationProbe = Callable[[Engine, Sequence[Example]], Mapping[str, float]]
 """Answers the questions with the current model and gives `probe_score` (0..1) and what it is made of."""
 
 LOGPROBS = f"{REFERENCE}/logprobs.safetensors"
@@ -240,7 +240,7 @@ def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Calla
     def measure() -> Mapping[str, float]:
         result = engine.measure(branches)
         per_token = float(result.values.mean())
-        return {LOGPROB: per_token, **generation_probe(engine.vlm, engine.features, questions)}
+        return {LOGPROB: per_token, **generation_probe(engine, questions)}
 
     return measure
 

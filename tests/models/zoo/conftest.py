@@ -40,6 +40,14 @@ def shared_vlm(folder):
     return load_model(ModelSettings(name=str(folder), device="cpu"))
 
 
+@pytest.fixture(scope="module")
+def exact_vlm(shared_vlm):
+    """In float64, where no two tokens tie."""
+    copied = deepcopy(shared_vlm)
+    copied.model.double()
+    return copied
+
+
 @pytest.fixture
 def vlm(shared_vlm):
     """A model of its own for every test: a copy, which takes a tenth of the time of loading."""

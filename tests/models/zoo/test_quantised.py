@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mmedpo.config import LoraSettings, ModelSettings, RunSettings, TrainSettings
-from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.engine import Asked, Branch, Engine, FeatureStore
 from mmedpo.errors import ModelError
 from mmedpo.models import quantised
-from mmedpo.models.generation import Decoding, generate_answers
+from mmedpo.models.generation import Decoding
 from mmedpo.models.hub import load_model, load_outline, load_tuned, make_trainable
 from mmedpo.models.quantised import held_bytes, language_layers, read_back
 from models.zoo.pictures import SIZES, VIEWS, read
@@ -75,7 +75,8 @@ def test_answers_are_those_of_the_weights_read_back(held, as_held):
     questions, decoding = ["is there a nodule?", "which plane is shown?"], Decoding(6)
 
     def answers(vlm):
-        return generate_answers(vlm, questions, [vlm.encode([read(VIEWS[0])])] * 2, decoding)
+        engine = Engine(vlm, FeatureStore(vlm, read), max_tokens=4096)
+        return engine.answers([Asked(VIEWS[:1], question) for question in questions], decoding)
 
     assert answers(held) == answers(as_held)
 

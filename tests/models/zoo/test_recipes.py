@@ -41,7 +41,7 @@ def small(recipe, checkpoint, root):
     raw["train"] |= {"epochs": 1, "watch": {"every": 1, "questions": 2, "collapse_drop": 0.001}}
     raw["train"]["lora"] = {"rank": 8, "alpha": 16}  # no layer of the small model is as wide as the paper's rank
     raw["engine"] = {"packing": "strict"}
-    raw["evaluate"] |= {"bootstrap_samples": 200, "probes": {"lesion-reliance": None}}
+    raw["evaluate"] |= {"bootstrap_samples": 200, "probes": {"lesion-reliance": None, "attention": None}}
     return validate_settings(raw, recipe)
 
 

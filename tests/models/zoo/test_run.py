@@ -25,6 +25,7 @@ SLICE = [
     "evaluate.max_new_tokens=4",
     "evaluate.bootstrap_samples=200",
     "evaluate.probes.lesion-reliance.images=3",
+    "evaluate.probes.attention.questions=2",
 ]
 ALWAYS = ("gemma3",)
 

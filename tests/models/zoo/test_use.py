@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmedpo.config import LoraSettings, ModelSettings, TrainSettings
-from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.engine import Asked, Branch, Engine, FeatureStore
 from mmedpo.engine.accounting import kept_bytes, pass_cost
+from mmedpo.engine.support import trie_refusal
 from mmedpo.errors import ModelError
 from mmedpo.models.family import Size
-from mmedpo.models.generation import Decoding, generate_answers
+from mmedpo.models.generation import Decoding
 from mmedpo.models.hub import load_model, load_outline, load_tuned, make_trainable, open_parts
 from mmedpo.records import IMAGE_PLACE
 from models.zoo.pictures import SIZES, VIEWS, read, stock_inputs, stock_logprobs
@@ -82,11 +83,10 @@ def test_the_number_of_image_tokens_follows_from_the_size_alone(shared_vlm, size
 @torch.no_grad()
 def test_batched_answers_are_those_of_one_by_one_and_of_the_stock_loop_from_pixels(vlm):
     asked = asked_of(vlm)
-    features = FeatureStore(vlm, read).each([views for views, _ in asked])
-    questions = [question for _, question in asked]
-    together = generate_answers(vlm, questions, features, Decoding(6))
-    for answer, question, feature, (views, _) in zip(together, questions, features, asked, strict=True):
-        assert generate_answers(vlm, [question], [feature], Decoding(6)) == [answer]
+    engine = Engine(vlm, FeatureStore(vlm, read), max_tokens=4096)
+    together = engine.answers([Asked(*one) for one in asked], Decoding(6))
+    for answer, (views, question) in zip(together, asked, strict=True):
+        assert engine.answers([Asked(views, question)], Decoding(6)) == [answer]
         ids = vlm.prompt_ids(question, [SIZES[view.name] for view in views])
         prompt, generated = len(ids), []
         for _ in range(6):
@@ -95,6 +95,24 @@ def test_batched_answers_are_those_of_one_by_one_and_of_the_stock_loop_from_pixe
             if generated[-1] in vlm.family.stops:
                 break
         assert answer.text == vlm.decode([token for token in generated if token not in vlm.family.stops])
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.data(),
+    longest=st.integers(1, 14),
+    temperature=st.sampled_from([0.0, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_shared_answers_are_those_of_stock_generation(exact_vlm, data, longest, temperature, seed):
+    picked = st.lists(st.sampled_from(asked_of(exact_vlm)), min_size=2, max_size=6)
+    asked = [Asked(*one) for one in data.draw(picked)]
+    engine = Engine(exact_vlm, FeatureStore(exact_vlm, read), max_tokens=4096)
+    decoding, seeds = Decoding(longest, temperature, 0.95), [seed + number for number in range(len(asked))]
+    assert not trie_refusal(exact_vlm.text_config)
+    shared = engine.answers(asked, decoding, seeds)
+    engine.form = "plain"
+    assert engine.answers(asked, decoding, seeds) == shared
 
 
 @torch.no_grad()
@@ -146,6 +164,28 @@ def test_a_trained_projector_or_tower_gets_the_gradients_of_the_stock_forward(vl
     norm = sum(float(b.norm()) ** 2 for _, b in pairs) ** 0.5
     assert norm > 1e-3
     assert sum(float((a - b).norm()) ** 2 for a, b in pairs) ** 0.5 / norm < 1e-5
+
+
+@torch.no_grad()
+def test_a_question_without_any_image_is_measured_as_by_a_pass_over_its_words(vlm):
+    """What language alone would answer: packed with others and plain."""
+    prompt = vlm.prompt_ids(QUESTION, [])
+    assert vlm.image_token_id not in prompt
+    alone = [Branch((), tuple(prompt), tuple(vlm.answer_ids(answer))) for answer in ("yes", "no, there is none")]
+    sizes = (SIZES["wide"],)
+    shown = Branch(VIEWS[:1], tuple(vlm.prompt_ids(QUESTION, sizes)), alone[0].response, sizes)
+    forms = [Engine(vlm, FeatureStore(vlm, read), max_tokens=4096, form=form) for form in ("packed", "plain")]
+    values, plain = (engine.measure([*alone, shown]).totals().tolist() for engine in forms)
+    assert np.allclose(values, plain, atol=1e-3)
+    for branch, value in zip(alone, values, strict=False):
+        ids = torch.tensor([[*branch.prompt, *branch.response]])
+        types = vlm.family.token_types(ids[0].tolist(), len(branch.prompt))
+        given = {name: torch.tensor([row]) for name, row in types.items() if name == "token_type_ids"}
+        logits = vlm.model(input_ids=ids, **given).logits[0].log_softmax(-1)
+        places = range(len(branch.prompt) - 1, ids.shape[1] - 1)
+        expected = sum(float(logits[place, token]) for place, token in zip(places, branch.response, strict=True))
+        assert abs(value - expected) < 1e-3
+    assert abs(values[0] - values[2]) > 1e-3
 
 
 def test_what_a_trained_vision_side_keeps_is_known_without_weights(folder):

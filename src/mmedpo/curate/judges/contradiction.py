@@ -53,7 +53,7 @@ class ContradictionJudge:
             if found.score >= self.minimum and (best is None or found.score > best[1].score):
                 best = candidate, found
         if best is None:
-            return written(perturb(example, seed, self.vocabulary), example, self.name)
+            return self.without_conflict(example, seed)
         candidate, found = best
         return Verdict(
             example_id=example.example_id,
@@ -65,6 +65,10 @@ class ContradictionJudge:
             conflict=found.score,
             reason=found.reason,
         )
+
+    def without_conflict(self, example: Example, seed: int) -> Verdict:
+        """What becomes of a question whose candidates all agree with the truth, or may not stand against it."""
+        return written(perturb(example, seed, self.vocabulary), example, self.name)
 
     def _conflict(self, example: Example, candidate: Candidate) -> Conflict:
         if candidate.example_id != example.example_id:

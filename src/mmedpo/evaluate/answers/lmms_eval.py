@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
-from mmedpo.evaluate.given import GivenAnswer, answer_of, told
+from mmedpo.evaluate.given import AnsweredQuestion, GivenAnswer, ModelAnswers, answer_of, file_name, told
 from mmedpo.registry import register
+from mmedpo.storage.tables import write_text
 
 
 @register("answer-format", "lmms-eval")
@@ -26,3 +30,37 @@ class LmmsEvalSamples:
             image=told(doc, "img_name", "image_path"),
             truth=told(row, "target"),
         )
+
+    def write(self, own: ModelAnswers, folder: Path) -> Path:
+        """`MODEL_samples_DATASET.jsonl`, one line a question, with the values of the run's protocol."""
+        path = folder / f"{file_name(own.model, 'samples', own.dataset)}.jsonl"
+        lines = (json.dumps(_line(number, item), ensure_ascii=False) for number, item in enumerate(own.answers))
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        return path
+
+
+def _line(number: int, item: AnsweredQuestion) -> dict[str, Any]:
+    example, text = item.example, item.answer.text
+    doc = {
+        "question_id": example.example_id,
+        "question": example.question,
+        "answer": example.answer,
+        "image_path": example.image.path,
+        "split": example.split,
+    }
+    return {
+        "doc_id": number,
+        "doc": doc,
+        "target": example.answer,
+        "input": example.question,
+        "resps": [[text]],
+        "filtered_resps": [text],
+        "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)),
+        "prompt_hash": _hash(example.question),
+        "target_hash": _hash(example.answer),
+        **item.values,
+    }
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,12 +1,15 @@
-"""Predictions of VLMEvalKit as .tsv or .json (`PRED_FORMAT`): `index, question, answer, prediction`."""
+"""Predictions of VLMEvalKit as .xlsx, .tsv or .json (`PRED_FORMAT`): `index, question, answer, prediction`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
-from mmedpo.evaluate.given import GivenAnswer, answer_of, told
+from mmedpo.errors import EvaluationError
+from mmedpo.evaluate.given import GivenAnswer, ModelAnswers, answer_of, file_name, told
 from mmedpo.registry import register
+from mmedpo.storage.workbook_writing import write_workbook
 
 
 @register("answer-format", "vlmevalkit")
@@ -24,3 +27,15 @@ class VlmEvalKitPredictions:
             image=told(row, "image_path"),
             truth=told(row, "answer"),
         )
+
+    def write(self, own: ModelAnswers, folder: Path) -> Path:
+        """`MODEL_DATASET.xlsx`, the file its evaluation looks for."""
+        path = folder / f"{file_name(own.model, own.dataset)}.xlsx"
+        columns = ("index", "image_path", "question", "answer", "split", "category", "prediction")
+        rows = (
+            (e.example_id, e.image.path, e.question, e.answer, e.split, e.answer_type, item.answer.text)
+            for item in own.answers
+            for e in [item.example]
+        )
+        write_workbook(path, columns, rows, EvaluationError)
+        return path

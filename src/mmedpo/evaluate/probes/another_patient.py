@@ -115,14 +115,17 @@ class Others:
         """
         truth = strict_tokens(example.answer)
         others = [
-            other for other in self._asked[strict_tokens(example.question)] if _patient(other[0]) != _patient(example)
+            other
+            for other in self._asked[strict_tokens(example.question)]
+            if patient_of(other[0]) != patient_of(example)
         ]
         differing = [other for other, answer in others if answer != truth]
         alike = [other for other, answer in others if answer == truth]
         return _one(example, differing), _one(example, alike)
 
 
-def _patient(example: Example) -> str:
+def patient_of(example: Example) -> str:
+    """Whose image it is: where no patient is known, every image is one of its own."""
     return example.patient_id or example.image.sha256
 
 

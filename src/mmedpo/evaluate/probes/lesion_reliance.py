@@ -11,18 +11,17 @@ from pydantic import Field
 
 from mmedpo.config import NoiseSettings
 from mmedpo.config.groups import Settings
+from mmedpo.evaluate.probes.lesions import about_a_lesion, lesion_of
 from mmedpo.evaluate.probes.probe import Prepared, Probe, Subject, Workplace
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.noise import elsewhere_heatmap, inside_of_patient, noise_image
-from mmedpo.imaging.pictures import image_file, png_bytes, read_mask
+from mmedpo.imaging.pictures import image_file, png_bytes
 from mmedpo.records import Drop, Example, NoiseSpec, Reliance
 from mmedpo.records.shapes import Heatmap
 from mmedpo.registry import register
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.tables import write_bytes
 
-LESION_QUESTIONS = ("presence", "abnormality", "side", "zone", "count", "size")
-"""Error types whose answer depends on the lesion."""
 REGIONS = ("lesion", "elsewhere")
 """What is noised, one region a view."""
 
@@ -92,8 +91,7 @@ def choose_examples(examples: Sequence[Example], images: int) -> list[Example]:
     chosen: list[Example] = []
     seen: set[str] = set()
     for example in examples:
-        usable = example.mask_path is not None and example.boxes and example.answer_type != "report"
-        if not usable or example.error_type not in LESION_QUESTIONS:
+        if not about_a_lesion(example):
             continue
         if example.image.sha256 not in seen and len(seen) >= images:
             continue
@@ -103,7 +101,7 @@ def choose_examples(examples: Sequence[Example], images: int) -> list[Example]:
 
 
 def write_views(place: Workplace, examples: Sequence[Example]) -> dict[str, Drop]:
-    """Noises the true lesion mask, and an equal area elsewhere, of every image, where `view_of` finds them.
+    """Noises the annotated lesion, and an equal area elsewhere, of every image, where `view_of` finds them.
 
     Returns:
         image hash -> drop, for images on which no equal area lies elsewhere inside the patient.
@@ -114,8 +112,7 @@ def write_views(place: Workplace, examples: Sequence[Example]) -> dict[str, Drop
     for number, example in enumerate(examples, start=1):
         if example.image.sha256 not in seen:
             seen.add(example.image.sha256)
-            assert example.mask_path is not None
-            lesion = read_mask(place.image_root, example.mask_path).astype(np.float32)
+            lesion = lesion_of(place.image_root, example).astype(np.float32)
             body = inside_of_patient(read_image(place.image_root, example.image.path))
             elsewhere = elsewhere_heatmap(lesion, derive_seed(0, "elsewhere", example.image.sha256), body)
             if elsewhere is None:

@@ -71,11 +71,12 @@ class Subject:
     message: Callable[[str], None]
     """One line for the user."""
 
-    def log_probabilities(self, shown: Sequence[tuple[Path, Example]]) -> list[float]:
+    def log_probabilities(self, shown: Sequence[tuple[Path | None, Example]]) -> list[float]:
         """log pi of the true answer, nats, summed over it: of each question, shown a picture.
 
         Args:
-            shown: each picture takes the place of the question's first image; its other images stay.
+            shown: each picture takes the place of the question's first image; its other images stay. None: the
+                question alone, without any image.
         """
         from mmedpo.engine import build_branch
 
@@ -83,7 +84,7 @@ class Subject:
         branches = [
             build_branch(
                 vlm,
-                (view, *image_files(self.image_root, example.other_images)),
+                () if view is None else (view, *image_files(self.image_root, example.other_images)),
                 example.question,
                 example.answer,
                 max_length=vlm.context_length,
@@ -96,7 +97,7 @@ class Subject:
         self.engine.settle(branches[:6], strict=False, message=self.message)
         return [float(total) for total in self.engine.measure(branches).totals().tolist()]
 
-    def of_each(self, shown: Sequence[Sequence[tuple[Path, Example]]]) -> list[list[float]]:
+    def of_each(self, shown: Sequence[Sequence[tuple[Path | None, Example]]]) -> list[list[float]]:
         """As `log_probabilities`, for questions that are each asked in several ways, all computed together."""
         totals = iter(self.log_probabilities([way for ways in shown for way in ways]))
         return [[next(totals) for _ in ways] for ways in shown]

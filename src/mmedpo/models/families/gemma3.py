@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmedpo.models.areas import WHOLE, Areas, square
 from mmedpo.models.family import Family, Size
 from mmedpo.registry import register
 
@@ -23,6 +24,10 @@ class Gemma3(Family):
         """Placeholders between marks, between blank lines."""
         closing = self.tokenizer.convert_ids_to_tokens(self.config.eoi_token_id)
         return f"\n\n{self.marker}{self.image_token * self.config.mm_tokens_per_image}{closing}\n\n"
+
+    def areas(self, size: Size) -> Areas:
+        """A square grid of pooled patches over the whole picture, whatever its proportions."""
+        return square(self.image_tokens(size), WHOLE, self.name)
 
     def token_types(self, ids: Sequence[int], prompt: int) -> dict[str, list[int]]:
         """1 where an image stands: without it nothing would see ahead, silently."""

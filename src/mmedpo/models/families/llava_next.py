@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from torch import Tensor
 
+from mmedpo.models.areas import Areas, Window, grid, nowhere
 from mmedpo.models.family import Family, Size, UInt8Image
 from mmedpo.registry import register
 
@@ -25,17 +27,36 @@ class LlavaNext(Family):
 
     def image_text(self, size: Size) -> str:
         """One placeholder per feature of the whole and of its tiles, one more per row of the tiles."""
+        side, _, canvas = self._canvas(size)
+        rows, columns = self.shrunk(*unpadded(size, *canvas), side)
+        tokens: int = side * side + rows * (columns + 1)
+        return self.image_token * tokens
+
+    def areas(self, size: Size) -> Areas:
+        """A grid over the whole picture, then one over the tiles without their padding, with marks behind its rows."""
+        side, pixels, canvas = self._canvas(size)
+        kept = unpadded(size, *canvas)
+        rows, columns = self.shrunk(*kept, side)
+        # The picture lies in the middle of the canvas, as large as fits.
+        scale = min(pixels[0] / size.height, pixels[1] / size.width)
+        bounds = []
+        for length, room, cells, left in zip(size, pixels, canvas, kept, strict=True):
+            shown = min(math.ceil(length * scale), room)
+            margin = (cells - left) / 2 / cells * room
+            bounds.append([(place - (room - shown) // 2) / shown for place in (margin, room - margin)])
+        (top, bottom), (first, last) = bounds
+        tiles = grid(rows, columns, Window(top, first, bottom, last)).reshape(rows, columns, 4)
+        marked = np.concatenate([tiles, nowhere(rows).reshape(rows, 1, 4)], axis=1)
+        return np.concatenate([grid(side, side), marked.reshape(-1, 4)])
+
+    def _canvas(self, size: Size) -> tuple[int, tuple[int, int], tuple[int, int]]:
+        """Rows of features of one tile; height and width of all tiles in pixels; their rows and columns of features."""
         from transformers.image_processing_utils import select_best_resolution
 
         vision = self.config.vision_config
         side = vision.image_size // vision.patch_size
-        rows, columns = (
-            length // vision.image_size * side
-            for length in select_best_resolution(tuple(size), self.config.image_grid_pinpoints)
-        )
-        rows, columns = self.shrunk(*unpadded(size, rows, columns), side)
-        tokens: int = side * side + rows * (columns + 1)
-        return self.image_token * tokens
+        height, width = select_best_resolution(tuple(size), self.config.image_grid_pinpoints)
+        return side, (height, width), (height // vision.image_size * side, width // vision.image_size * side)
 
     def shrunk(self, rows: int, columns: int, side: int) -> tuple[int, int]:
         """Rows and columns of tile features that are left; `side` are those of one tile."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmedpo.models.areas import WHOLE, Areas, square
 from mmedpo.models.family import Family, Size
 from mmedpo.records import IMAGE_PLACE
 from mmedpo.registry import register
@@ -34,6 +35,10 @@ class PaliGemma(Family):
     def token_types(self, ids: Sequence[int], prompt: int) -> dict[str, list[int]]:
         """0 in the prefix, 1 in the answer: without it nothing would see ahead, silently."""
         return {"token_type_ids": [int(place >= prompt) for place in range(len(ids))]}
+
+    def areas(self, size: Size) -> Areas:
+        """A square grid over the whole picture, whatever its proportions."""
+        return square(self.image_tokens(size), WHOLE, self.name)
 
     def positions(self, ids: Sequence[int], sizes: Sequence[Size]) -> NDArray[np.int64]:
         """[1, tokens], counted from 1."""

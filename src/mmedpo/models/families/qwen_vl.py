@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmedpo.models.areas import Areas, grid
 from mmedpo.models.family import Family, Size, UInt8Image
 from mmedpo.registry import register
 
@@ -58,6 +59,10 @@ class QwenVL(Family):
                 parts.append(np.full((3, 1), start))
                 start, at = start + 1, at + 1
         return np.concatenate(parts, axis=1)
+
+    def areas(self, size: Size) -> Areas:
+        """Merged patches row by row over the whole picture."""
+        return grid(*self._merged(size))
 
     def _grid(self, size: Size) -> tuple[int, int]:
         """Rows and columns of patches."""

@@ -9,13 +9,12 @@ from typing import NamedTuple
 import torch
 
 from mmedpo.config import RunSettings
-from mmedpo.engine import Engine, FeatureStore
+from mmedpo.engine import Asked, Engine, FeatureStore
 from mmedpo.engine.logprobs import layout_of
 from mmedpo.engine.support import trie_refusal
 from mmedpo.imaging.pictures import read_image_file
-from mmedpo.models.generation import Decoding, generate_answers
+from mmedpo.models.generation import Decoding
 from mmedpo.models.hub import load_model, make_trainable
-from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.pipeline.doctor.cases import Cases
 from mmedpo.pipeline.doctor.workload import Workload, shown_view
 
@@ -46,7 +45,7 @@ def measure(settings: RunSettings, work: Workload, cases: Cases) -> Measured:
     views = list(dict.fromkeys(view for branch in work.typical for view in branch.views))[:QUESTIONS]
     features([views[0]])
     encode = _seconds(lambda: vlm.encode([features.read(view) for view in views]), cuda) / len(views)
-    answers = _answer_seconds(vlm, cases, cuda)
+    answers = _answer_seconds(Engine.from_settings(vlm, features, settings), cases, cuda)
     make_trainable(vlm, settings.train, 0)
     if settings.train.activation_checkpointing:
         vlm.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -71,14 +70,11 @@ def measure(settings: RunSettings, work: Workload, cases: Cases) -> Measured:
     return Measured(encode, seconds / columns, _seconds(forward, cuda) / columns, answers, peak)
 
 
-def _answer_seconds(vlm: VisionLanguageModel, cases: Cases, cuda: bool) -> float:
+def _answer_seconds(engine: Engine, cases: Cases, cuda: bool) -> float:
     """Seconds a token of an answer takes, its share of reading the prompt included."""
-    asked = (cases.cases * QUESTIONS)[:QUESTIONS]
-    features = [vlm.encode([read_image_file(view) for view in case.views]) for case in asked]
-    decoding = Decoding(TOKENS)
-    questions = [case.question for case in asked]
-    generate_answers(vlm, questions, features, Decoding(1))
-    return _seconds(lambda: generate_answers(vlm, questions, features, decoding), cuda) / (TOKENS * QUESTIONS)
+    asked = [Asked(tuple(case.views), case.question) for case in (cases.cases * QUESTIONS)[:QUESTIONS]]
+    engine.answers(asked, Decoding(1))
+    return _seconds(lambda: engine.answers(asked, Decoding(TOKENS)), cuda) / (TOKENS * QUESTIONS)
 
 
 def _seconds(work: Callable[[], object], cuda: bool) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from mmedpo.records import AnswerType
+from mmedpo.records import AnswerType, Example
 from mmedpo.registry import register
 from mmedpo.report.formatting import count
 from mmedpo.report.parts import Measured, Part, Picture
@@ -112,11 +113,18 @@ def proportional(rose: int, fell: int, places: int) -> tuple[int, int]:
 
 
 def _prediction(run: Run, stored: Stored, name: str, values: Mapping[str, float | None]) -> PredictionSample:
-    example = stored.examples[name]
+    answers = {model: (stored.predictions[model][name].text, value) for model, value in values.items()}
+    return prediction_sample(run.image_root, stored.examples[name], answers)
+
+
+def prediction_sample(
+    image_root: Path, example: Example, answers: Mapping[str, tuple[str, float | None]]
+) -> PredictionSample:
+    """One question with the answer of every model, and the answer's value of `MAIN_METRIC`."""
     closed = example.answer_type == "closed"
-    (image, *others), _ = stored_pictures(run.image_root, example.images)
+    (image, *others), _ = stored_pictures(image_root, example.images)
     return PredictionSample(
-        example_id=name,
+        example_id=example.example_id,
         question=example.question,
         answer=example.answer,
         image=image,
@@ -126,10 +134,10 @@ def _prediction(run: Run, stored: Stored, name: str, values: Mapping[str, float 
         answers=tuple(
             ModelAnswer(
                 model=model,
-                text=stored.predictions[model][name].text,
+                text=text,
                 right=bool(value == 1.0) if closed and value is not None else None,
                 score=None if closed else value,
             )
-            for model, value in values.items()
+            for model, (text, value) in answers.items()
         ),
     )

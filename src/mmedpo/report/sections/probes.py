@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from markupsafe import Markup
 
 from mmedpo.records import ProbePart, ProbeSummary
 from mmedpo.registry import register
@@ -14,6 +16,9 @@ from mmedpo.report.section import NARROW, WIDE, Section, sections, svg
 from mmedpo.report.stored import Stored
 from mmedpo.report.verdict import Headline
 from mmedpo.run import Run
+
+NATS = "nats"
+"""The one unit that is no share."""
 
 
 class ProbeRow(Part):
@@ -45,6 +50,10 @@ class Probes(Part):
     """Does the model look at the image? Before against after tuning."""
 
     probes: tuple[OneProbe, ...]
+    changes: tuple[OneProbe, ...] = ()
+    """All probes that were compared, those with a picture of their own included."""
+    in_score: frozenset[str] = frozenset()
+    """Names of those that the score of looking speaks for where the page opens."""
     level: float = 0.95
 
 
@@ -60,22 +69,26 @@ class ProbesSection(Section[Probes]):
         """None when no such probe was measured."""
         drawn = {section.probe for section in sections().values()}
         found = stored.evaluation.probes if stored.evaluation else ()
-        told = [one_probe(summary) for summary in found if summary.probe not in drawn]
-        probes = tuple(probe for probe in told if probe is not None)
-        return Probes(probes=probes) if probes else None
+        told = [(summary.probe, one_probe(summary)) for summary in found]
+        every = tuple(probe for _, probe in told if probe is not None)
+        probes = tuple(probe for name, probe in told if probe is not None and name not in drawn)
+        if not probes:
+            return None
+        score = stored.evaluation.looks if stored.evaluation else None
+        spoken = frozenset(part.probe for part in score.parts) if score and score.means else frozenset()
+        return Probes(probes=probes, changes=tuple(p for p in every if p.comparison), in_score=spoken)
 
     def draw(self, part: Probes) -> Mapping[str, object]:
-        """The headlines of all models, one plot for each unit."""
-        units = list(dict.fromkeys(probe.unit for probe in part.probes))
-        plots = [(svg(headlines(part, unit, WIDE)), svg(headlines(part, unit, NARROW, narrow=True))) for unit in units]
-        return {"plots": plots}
+        """What tuning changed by probe, then the headlines of all models; one plot for each unit."""
+        changes = [_both(changed, part, unit) for unit in _units(part.changes)]
+        return {"changes": changes, "plots": [_both(headlines, part, unit) for unit in _units(part.probes)]}
 
     def compares(self, part: Probes) -> Sequence[Headline]:
-        """The headline of each."""
+        """The headline of each that no score speaks for."""
         return [
-            Headline(probe.comparison, probe.metric, part.level, row=f"{probe.title.lower()}, {probe.unit}")
+            Headline(probe.comparison, probe.metric, part.level, row=f"{probe.title.lower()}, {_unit(probe)}")
             for probe in part.probes
-            if probe.comparison is not None
+            if probe.comparison is not None and probe.metric.key not in part.in_score
         ]
 
 
@@ -102,7 +115,10 @@ def one_probe(summary: ProbeSummary) -> OneProbe | None:
     if first is None:
         return None
     metric = Metric(
-        key=summary.probe, name=f"{summary.title.lower()} ({summary.about})", percent=summary.unit != "nats", decimals=2
+        key=summary.probe,
+        name=f"the probe '{summary.title.lower()}'",
+        percent=summary.unit != NATS,
+        decimals=_decimals(summary.unit),
     )
     return OneProbe(
         title=summary.title,
@@ -132,6 +148,19 @@ def _comparison(summary: ProbeSummary, models: Sequence[str]) -> Comparison | No
     )
 
 
+def changed(part: Probes, unit: str, width: float, *, narrow: bool = False) -> str:
+    """The last model minus the first, probe by probe of one unit."""
+    rows = []
+    for probe in part.changes:
+        if probe.unit == unit and probe.comparison is not None:
+            value, low, high = _printed(probe, probe.comparison.difference)
+            rows.append(figures.ForestRow(probe.title, value, low, high))
+    first = next(probe.comparison for probe in part.changes if probe.comparison is not None)
+    title = f"What changed by probe, {first.arm} minus {first.baseline}"
+    axis = f"{first.arm} minus {first.baseline}, {_axis(unit)}"
+    return figures.forest(rows, title=title, axis=axis, width=width, narrow=narrow, decimals=_decimals(unit))
+
+
 def headlines(part: Probes, unit: str, width: float, *, narrow: bool = False) -> str:
     """The headline quantity of every model and probe of one unit, with intervals."""
     rows = []
@@ -139,13 +168,39 @@ def headlines(part: Probes, unit: str, width: float, *, narrow: bool = False) ->
         head = probe.rows[0].quantity
         for row in probe.rows:
             if probe.unit == unit and row.quantity == head:
-                found = row.mean
-                bounds = f"{number(found.value, 2)} ({number(found.low, 2)} to {number(found.high, 2)})"
-                rows.append(
-                    figures.ForestRow(row.model, found.value, found.low, found.high, group=probe.title, text=bounds)
-                )
+                value, low, high = _printed(probe, row.mean)
+                told = [number(bound, _decimals(unit)) for bound in (value, low, high)]
+                text = f"{told[0]} ({told[1]} to {told[2]})"
+                rows.append(figures.ForestRow(row.model, value, low, high, group=probe.title, text=text))
     title = "What probes measured, every model"
-    return figures.forest(rows, title=title, axis=unit, width=width, narrow=narrow, decimals=2)
+    return figures.forest(rows, title=title, axis=_axis(unit), width=width, narrow=narrow, decimals=_decimals(unit))
+
+
+def _both(draw: Callable[..., str], part: Probes, unit: str) -> tuple[Markup, Markup]:
+    return svg(draw(part, unit, WIDE)), svg(draw(part, unit, NARROW, narrow=True))
+
+
+def _units(probes: Sequence[OneProbe]) -> list[str]:
+    return list(dict.fromkeys(probe.unit for probe in probes))
+
+
+def _printed(probe: OneProbe, found: Interval) -> tuple[float | None, float | None, float | None]:
+    """Shares in points of 100, as in the table."""
+    factor = 100 if probe.metric.percent else 1
+    value, low, high = (None if x is None else factor * x for x in (found.value, found.low, found.high))
+    return value, low, high
+
+
+def _unit(probe: OneProbe) -> str:
+    return "%" if probe.metric.percent else probe.unit
+
+
+def _axis(unit: str) -> str:
+    return unit if unit == NATS else f"% {unit}"
+
+
+def _decimals(unit: str) -> int:
+    return 2 if unit == NATS else 1
 
 
 def _interval(part: ProbePart) -> Interval:

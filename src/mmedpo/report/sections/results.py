@@ -248,18 +248,20 @@ def difference_plots(results: Results) -> list[tuple[str, str, str]]:
         if not chosen:
             continue
         pairs = list(dict.fromkeys((item.arm, item.baseline) for item in chosen))
+        baselines = list(dict.fromkeys(baseline for _, baseline in pairs))
         rows = [
             comparison_row(
                 item,
                 results,
                 label=_metric_label(item, results),
-                group=f"{item.arm} minus {item.baseline}" if len(pairs) > 1 else "",
+                group="" if len(pairs) == 1 else item.arm if len(baselines) == 1 else f"{item.arm} − {item.baseline}",
             )
             for pair in pairs
             for item in chosen
             if (item.arm, item.baseline) == pair
         ]
-        what = f"{pairs[0][0]} minus {pairs[0][1]}" if len(pairs) == 1 else "arm minus baseline"
+        arm = pairs[0][0] if len(pairs) == 1 else "each"
+        what = f"{arm} minus {baselines[0]}" if len(baselines) == 1 else "difference of the two"
         title = f"Differences with {level(results.level)} intervals"
         axis = f"{unit}, {what}"
         wide = figures.forest(rows, title=title, axis=axis, width=WIDE)
