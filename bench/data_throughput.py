@@ -39,7 +39,7 @@ def main(prefs: Path, images: Path, out: Path) -> None:
         "# Throughput of the data rooms",
         "",
         f"`{' '.join((__doc__ or '').split('VQA-RAD:')[1].split())}`, best of {ROUNDS} rounds.",
-        f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, numpy {np.__version__}.",
+        f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}, numpy {np.__version__}.",
         "",
         "| what | unit | per second | per second of one core | cores used |",
         "|---|---|---|---|---|",
@@ -115,7 +115,8 @@ def _repeated(rows: list[PreferenceRow], times: int) -> list[PreferenceRow]:
     ]
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the machine's processor."""
     told = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return told[0].split(":")[1].strip() if told else platform.machine()
 

@@ -52,6 +52,19 @@ def test_open_data_may_leave_and_permission_needs_the_dataset_typed() -> None:
         check_egress("e", outside, (), "mimic-cxr", "restricted", "vqa-rad")
 
 
+def test_one_server_outside_keeps_restricted_data_in() -> None:
+    """And servers in the building are never mixed with others: a proxy is used for all of an endpoint or for none."""
+    several = EndpointSettings(model="m", base_url=LOOPBACK[0], base_urls=(LOOPBACK[1], "http://gpu7.lan/v1"))
+    assert check_egress("e", several, ("gpu7.lan",), "mimic-cxr", "restricted", "") == "local"
+    for use, allowed in (("restricted", ""), ("restricted", "mimic-cxr"), ("open", "")):
+        with pytest.raises(EgressError, match=r"in the building and outside \(gpu7.lan\), so nothing was sent"):
+            check_egress("e", several, (), "mimic-cxr", use, allowed)
+    away = EndpointSettings(model="m", base_url=OUTSIDE[0], base_urls=(OUTSIDE[1],))
+    with pytest.raises(EgressError, match=r"restricted and endpoint 'e' \(api.openai.com\)"):
+        check_egress("e", away, (), "mimic-cxr", "restricted", "")
+    assert check_egress("e", away, (), "vqa-rad", "open", "") == "open-data"
+
+
 def test_what_stays_in_this_process_is_local() -> None:
     local = EndpointSettings(kind="transformers", model="/models/med42")
     assert check_egress("e", local, (), "mimic-cxr", "restricted", "") == "local"

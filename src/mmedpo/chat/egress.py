@@ -11,10 +11,14 @@ from mmedpo.errors import EgressError
 
 
 def is_local(settings: EndpointSettings, trusted_hosts: Sequence[str]) -> bool:
-    """Whether an endpoint lies in the building: in this process, on loopback, or on a host that is trusted by name."""
-    if not sends(settings):
-        return True
-    return is_loopback(settings.host) or settings.host in trusted_hosts
+    """Whether an endpoint lies in the building: in this process, or all its servers on loopback or trusted hosts."""
+    return not sends(settings) or not outside(settings, trusted_hosts)
+
+
+def outside(settings: EndpointSettings, trusted_hosts: Sequence[str]) -> tuple[str, ...]:
+    """The hosts of an endpoint's servers that do not lie in the building."""
+    hosts = (one.host for one in settings.alone)
+    return tuple(host for host in hosts if not (is_loopback(host) or host in trusted_hosts))
 
 
 def is_loopback(host: str) -> bool:
@@ -57,12 +61,18 @@ def check_egress(
         )
     if is_local(settings, trusted_hosts):
         return "local"
+    away = outside(settings, trusted_hosts)
+    if len(away) < len(settings.alone):
+        raise EgressError(
+            f"endpoint {name!r} has servers in the building and outside ({away[0]}), so nothing was sent; make two "
+            "endpoints of it, or name the host in chat.trusted_hosts if it lies in the building"
+        )
     if data_use == "open":
         return "open-data"
     if allowed == dataset:
         return "allowed-external"
     raise EgressError(
-        f"dataset {dataset!r} is restricted and endpoint {name!r} ({settings.host}) is not local, so nothing was sent; "
+        f"dataset {dataset!r} is restricted and endpoint {name!r} ({away[0]}) is not local, so nothing was sent; "
         "use an endpoint on loopback, name its host in chat.trusted_hosts if it lies in the building, or, if its "
         f"licence allows it, give --allow-external {dataset}"
     )

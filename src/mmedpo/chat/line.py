@@ -23,7 +23,7 @@ from mmedpo.chat.model import (
 )
 from mmedpo.chat.pacing import Pace
 from mmedpo.config import EndpointSettings
-from mmedpo.errors import ChatError
+from mmedpo.errors import ChatError, listed
 
 FAILURES_IN_A_ROW = 10
 """Calls that fail after all their attempts, with no answer between, until the endpoint is given up."""
@@ -168,8 +168,9 @@ class Line:
             return
         self._refused += 1
         if self._refused >= REFUSED_IN_A_ROW:
+            where = listed([one.base_url for one in self.settings.alone], between=" or ")
             raise ChatError(
-                f"endpoint {self.name!r} cannot be reached at {self.settings.base_url}: is the server started? "
+                f"endpoint {self.name!r} cannot be reached at {where}: is the server started? "
                 "What is done is kept; run again to go on"
             )
 

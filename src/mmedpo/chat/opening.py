@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmedpo.chat.balance import Balanced
 from mmedpo.chat.batch import BatchResults, BatchWriter, read_results
 from mmedpo.chat.budget import Budget
 from mmedpo.chat.cache import CallCache
 from mmedpo.chat.egress import check_egress, is_local
 from mmedpo.chat.estimate import Estimate, describe
-from mmedpo.chat.kind import check_kind, kind_of
+from mmedpo.chat.kind import check_kind, kind_of, sends
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred
 from mmedpo.config import EndpointSettings
-from mmedpo.errors import Paused
+from mmedpo.errors import Paused, listed
 from mmedpo.records import Record
 from mmedpo.run import ItemWork, Run
 from mmedpo.run.layout import CALLS
@@ -176,7 +177,8 @@ async def open_chat(
     try:
         if sends:
             for name in endpoints:
-                cache.record_egress(name, known[name].host, *rules[name])
+                for host in dict.fromkeys(one.host for one in known[name].alone):
+                    cache.record_egress(name, host, *rules[name])
         budget = Budget(settings, cache.spent())
         lines = {name: Line(name, known[name], models[name], cache, budget, run.message) for name in endpoints}
         yield Chat(run, lines, budget, writers)
@@ -212,7 +214,8 @@ def _rule(run: Run, name: str, settings: EndpointSettings) -> tuple[str, str, st
     dataset, use = run.settings.data.dataset, "restricted" if run.restricted else "open"
     rule = check_egress(name, settings, run.settings.chat.trusted_hosts, dataset, use, run.calls.allow_external)
     if rule == "allowed-external":
-        run.message(f"restricted dataset {dataset!r} goes to {settings.host}, allowed by --allow-external {dataset}")
+        hosts = listed(list(dict.fromkeys(one.host for one in settings.alone)))
+        run.message(f"restricted dataset {dataset!r} goes to {hosts}, allowed by --allow-external {dataset}")
     return dataset, use, rule
 
 
@@ -224,5 +227,8 @@ def _model(
         writers.append(BatchWriter(name, settings, run.calls.batch_out))
         model: ChatModel = writers[-1]
     else:
-        model = kind(name, settings, is_local(settings, run.settings.chat.trusted_hosts))
+        direct = is_local(settings, run.settings.chat.trusted_hosts)
+        servers = settings.alone if sends(settings) else (settings,)
+        every = [(one.base_url, kind(name, one, direct)) for one in servers]
+        model = every[0][1] if len(every) == 1 else Balanced(name, every, run.message)
     return model if results is None else BatchResults(settings, results, model)

@@ -65,8 +65,7 @@ def lint(
     with TemporaryDirectory(prefix="mmedpo-lint-") as scratch:
         folders = [Path(scratch), images or file.parent]
         reading = read_rows(file, format_name, folders[1], extract=folders[0], progress=reporter.track("reading rows"))
-        # Rows are told by their place in this file, wherever they were imported from.
-        rows = [r.model_copy(update={"source_row": n}) for r, n in zip(reading.rows, reading.numbers, strict=True)]
+        rows: Sequence[PreferenceRow] = reading.numbered()
         examples, _ = read_dataset(dataset, root, split, reporter)
         rows, evidence = gather(
             rows, reading.drops, folders, examples if dataset else None, tokenizer, settings, reporter

@@ -9,6 +9,7 @@ from mmedpo.config.curate import AssumeSettings, CurateSettings, GroundSettings,
 from mmedpo.config.data import DatasetSettings, DataSettings
 from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
+from mmedpo.config.executor import ExecutorSettings
 from mmedpo.config.groups import Settings
 from mmedpo.config.lint import LintSettings
 from mmedpo.config.loading import (
@@ -46,6 +47,7 @@ __all__ = [
     "EndpointSettings",
     "EngineSettings",
     "EvaluateSettings",
+    "ExecutorSettings",
     "FeaturePlace",
     "FinetuneSettings",
     "Form",

@@ -32,6 +32,8 @@ class EndpointSettings(Settings):
     """Name the server knows it by; the checkpoint's folder for `transformers`."""
     base_url: str = ""
     """Where the server listens, e.g. `http://127.0.0.1:8000/v1`."""
+    base_urls: tuple[str, ...] = ()
+    """Further servers of the same model: they share the calls with the one at `base_url`."""
     api_key_env: str = ""
     """Name of the environment variable that holds the key; empty: the server asks for none. Never the key itself."""
     recording: UserPath | None = None
@@ -75,6 +77,14 @@ class EndpointSettings(Settings):
         return urlsplit(self.base_url).hostname or ""
 
     @property
+    def alone(self) -> tuple[EndpointSettings, ...]:
+        """The same for each of its servers by itself, in the order given; itself where it has one."""
+        if not self.base_urls:
+            return (self,)
+        every = (self.base_url, *self.base_urls)
+        return tuple(self.model_copy(update={"base_url": url, "base_urls": ()}) for url in every)
+
+    @property
     def priced(self) -> bool:
         """Whether calls are paid for by token."""
         return self.usd_per_million_input is not None
@@ -86,8 +96,10 @@ class EndpointSettings(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.base_url:
-            check_address(self.base_url)
+        for url in filter(None, (self.base_url, *self.base_urls)):
+            check_address(url)
+        if self.base_urls and (not all(self.base_urls) or self.base_url in ("", *self.base_urls)):
+            raise ValueError("base_urls are further servers beside base_url; give base_url, and each address once")
         if self.api_key_env and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,99}", self.api_key_env):
             raise ValueError(
                 "api_key_env is not the name of an environment variable (capitals, digits, underscores), "

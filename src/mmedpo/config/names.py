@@ -143,6 +143,9 @@ def _refuse_idle(settings: RunSettings) -> None:
     used = lookup("noise", noise.kind).options
     if idle := {"region", "step", "schedule"} - used:
         refuse_set(noise, idle, "curate.noise", f"curate.noise.kind is {noise.kind!r}")
+    used = getattr(lookup("executor", settings.executor.name), "options", frozenset())
+    if idle := set(type(settings.executor).model_fields) - {"name"} - used:
+        refuse_set(settings.executor, idle, "executor", f"executor.name is {settings.executor.name!r}")
     _refuse_idle_curation(settings)
     weights = settings.score.weights
     if weights != UNWEIGHTED and (idle := {"mu", "sigma", "lower", "upper"} - lookup("weighting", weights).options):

@@ -11,6 +11,7 @@ from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
+from mmedpo.config.executor import ExecutorSettings
 from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
@@ -45,6 +46,7 @@ class RunSettings(Settings):
     before (self-rewarding and iterative DPO)."""
     engine: EngineSettings = EngineSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    executor: ExecutorSettings = ExecutorSettings()
     caveats: tuple[str, ...] = ()
     """What the reader of the report must know about this recipe."""
 

@@ -25,7 +25,7 @@ def gather(
     tokenizer: Path | None,
     settings: LintSettings,
     reporter: Reporter,
-) -> tuple[list[PreferenceRow], Evidence]:
+) -> tuple[Sequence[PreferenceRow], Evidence]:
     """Looks at everything the given options allow.
 
     Args:

@@ -82,6 +82,7 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
 
 def _run_stages(run: Run, until: str | None, only: str | None) -> None:
     _check_kinds(run.settings)
+    _check_executor(run.settings)
     stages = plan(run.settings)
     names = [stage.name for stage in stages]
     for wanted in (until, only):
@@ -116,6 +117,13 @@ def _check_kinds(settings: RunSettings) -> None:
 
         for name, endpoint in settings.chat.endpoints.items():
             check_kind(name, endpoint)
+
+
+def _check_executor(settings: RunSettings) -> None:
+    """Refuses at the start what an executor would refuse when the first model is to work."""
+    check = getattr(lookup("executor", settings.executor.name), "check", None)
+    if check is not None:
+        check(settings)
 
 
 def _check_trackers(settings: RunSettings) -> None:

@@ -15,6 +15,7 @@ from mmedpo.preferences.reading import read_rows
 from mmedpo.preferences.turns import PLACEHOLDER
 from mmedpo.records import Drop, Example, ImageRef, PreferencePair, PreferenceRow
 from mmedpo.storage.embedded import EmbeddedImages
+from mmedpo.storage.held import Held
 
 ImageIndexer: TypeAlias = Callable[[Path, Sequence[str]], tuple[Mapping[str, ImageRef], Mapping[str, str]]]
 """(root, relative paths) to the usable images and, for every other one, what is wrong with it."""
@@ -165,14 +166,14 @@ def row_fault(row: PreferenceRow) -> str | None:
 
 def join_rows(
     rows: Sequence[PreferenceRow], images: Mapping[str, ImageRef], examples: Sequence[Example]
-) -> tuple[list[PreferenceRow], int, int]:
+) -> tuple[Held[PreferenceRow], int, int]:
     """Notes in every row the hashes of its images and the example it was made from.
 
     Returns:
         The rows, how many of them have all their images, and how many were joined to an example.
     """
     join = ExampleJoin(examples)
-    done, seen, joined = [], 0, 0
+    done, seen, joined = Held(PreferenceRow), 0, 0
     for row in rows:
         update: dict[str, object] = {
             "image_hashes": _hashes(row.images, images),

@@ -28,6 +28,7 @@ from mmedpo.progress import Advance
 from mmedpo.records import Drop, PreferenceRow
 from mmedpo.registry import lookup, names
 from mmedpo.storage.embedded import EmbeddedImages, name_of
+from mmedpo.storage.held import Held
 from mmedpo.storage.raw import RawRow
 from mmedpo.storage.rows import iterate_rows
 from mmedpo.storage.splits import official_name, split_in, split_named, split_told
@@ -48,7 +49,7 @@ class RowsReading:
 
     format: str
     """Registered name of its format."""
-    rows: list[PreferenceRow]
+    rows: Held[PreferenceRow]
     """Rows as they are in the file, in its order."""
     drops: list[Drop] = field(default_factory=list)
     """Rows that are no preference, each with its reason; `item` is `row <number>`, counted from 0."""
@@ -63,6 +64,11 @@ class RowsReading:
     def total(self) -> int:
         """Rows of the file, readable or not."""
         return len(self.rows) + len(self.drops)
+
+    def numbered(self) -> Held[PreferenceRow]:
+        """The rows told by their place in this file, wherever they were imported from."""
+        numbers = zip(self.rows, self.numbers, strict=True)
+        return Held(PreferenceRow, (row.model_copy(update={"source_row": number}) for row, number in numbers))
 
 
 def read_rows(
@@ -92,7 +98,7 @@ def read_rows(
     heads = list(islice(raw_rows, _HEADS))
     chosen = lookup("preference-format", format_name)() if format_name else _detect(path, heads)
     store = _ImageStore(images, None if extract is None else EmbeddedImages(extract, EMBEDDED))
-    reading = RowsReading(chosen.name, [], embedded=store.embedded)
+    reading = RowsReading(chosen.name, Held(PreferenceRow), embedded=store.embedded)
     taken: set[str] = set()
     for raw in chain(heads, raw_rows):
         try:

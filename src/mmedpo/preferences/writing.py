@@ -26,6 +26,7 @@ from mmedpo.progress import Advance
 from mmedpo.records import Drop, PreferenceRow
 from mmedpo.registry import lookup
 from mmedpo.storage.embedded import EmbeddedImages
+from mmedpo.storage.held import Held
 from mmedpo.storage.paths import safe_join
 from mmedpo.storage.tables import atomic_path, write_table, write_text
 
@@ -84,14 +85,14 @@ def export_rows(
     """
     target = _target(format_name, path)
     left_out: list[Drop] = []
-    fitting = [row for row in rows if _fits(target, row, left_out)]
+    fitting = Held(PreferenceRow, (row for row in rows if _fits(target, row, left_out)))
     moving = Moving(image_root, embedded, path.parent)
     report = partial(ExportReport, left_out=left_out, losses=_losses(target, fitting, carry))
     if target.embeds:
         embedder = _Embedder(moving, max_pixels)
         return report(_write_embedding(fitting, path, target, embedder, carry, left_out, progress))
     if path.suffix.lower() == ".parquet":
-        moved = [row for row, _ in _moved(fitting, moving, left_out, progress)]
+        moved = Held(PreferenceRow, (row for row, _ in _moved(fitting, moving, left_out, progress)))
         if fitting and not moved:
             raise _nothing(target, left_out)
         write_table(path, PreferenceRow, moved)

@@ -26,9 +26,9 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import RunFolderError
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import DataNotes, Drop, Record
+from mmedpo.registry import lookup
 from mmedpo.run.disk import trouble
 from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
-from mmedpo.run.executors.local import LocalExecutor
 from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, MANIFEST, WORK, drops_of
 from mmedpo.run.manifest import FORMAT, Manifest, StageState, read_manifest
 from mmedpo.run.slots import BASE, Slot, slot_of
@@ -75,8 +75,8 @@ class Run:
     """The stage being executed."""
     calls: CallOptions = CallOptions()
     """What this process may do with calls of language models."""
-    executor: Executor = field(default_factory=LocalExecutor)
-    """Where the work on many items runs."""
+    executor: Executor | None = None
+    """Where the work on many items runs; None: where the settings say."""
 
     def file(self, relative: str) -> Path:
         """Path of a file of the run.
@@ -170,7 +170,7 @@ class Run:
         record: type[R],
     ) -> list[R]:
         """The records of all items in their order, made in chunks by the executor; see `ChunkJob`."""
-        return self.executor.map(self, ChunkJob(label, factory, record, size), items)
+        return self._executor().map(self, ChunkJob(label, factory, record, size), items)
 
     def stream(
         self,
@@ -181,11 +181,16 @@ class Run:
         record: type[R],
     ) -> list[R]:
         """The same for work that waits, item by item, many at once; see `ItemJob`."""
-        return self.executor.stream(self, ItemJob(label, factory, record, size), items)
+        return self._executor().stream(self, ItemJob(label, factory, record, size), items)
+
+    def _executor(self) -> Executor:
+        if self.executor is None:
+            self.executor = lookup("executor", self.settings.executor.name)()
+        return self.executor
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a worker in another process needs: everything but the terminal and the executor."""
-        return {**vars(self), "reporter": Silent(), "executor": LocalExecutor()}
+        """What a worker in another process needs: everything but the terminal, the executor and leave to send."""
+        return {**vars(self), "reporter": Silent(), "executor": None, "calls": CallOptions()}
 
     def fingerprint(self, stage: Stage) -> str:
         """Hash of a stage's settings and of the bytes it reads."""

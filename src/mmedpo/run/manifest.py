@@ -83,8 +83,11 @@ def read_manifest(path: Path) -> Manifest:
 
 def new_manifest() -> Manifest:
     """The manifest of a run that starts now."""
+    return Manifest(created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), versions=versions())
+
+
+def versions() -> dict[str, str]:
+    """The packages that shape a result, as they are installed here."""
     from importlib.metadata import version
 
-    packages = ("mmedpo", "torch", "transformers", "peft", "numpy")
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Manifest(created=created, versions={name: version(name) for name in packages})
+    return {name: version(name) for name in ("mmedpo", "torch", "transformers", "peft", "numpy")}

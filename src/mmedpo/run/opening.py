@@ -15,14 +15,11 @@ from mmedpo.errors import ConfigError, RunFolderError, shown
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
 from mmedpo.run.folder import EARLIER, Run
-from mmedpo.run.layout import MANIFEST, RESOLVED, WORK
+from mmedpo.run.layout import HOLDER, MANIFEST, RESOLVED, WORK
 from mmedpo.run.manifest import new_manifest, read_manifest
 from mmedpo.run.processes import forget_leftovers, launch
 from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
-
-HOLDER = ".holder"
-"""Beside the lock: who holds it, and for which launch."""
 
 PATIENCE = 60.0
 """Seconds a process waits for its sibling, process 0, to open the run."""

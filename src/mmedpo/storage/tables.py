@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,17 +23,27 @@ from mmedpo.storage.columnar import column_names, columnar_rows
 R = TypeVar("R", bound=Record)
 
 
+_GROUP, _BATCH = 1 << 16, 1 << 9
+"""Rows of a row group, held as columns; and those of them that are plain values at a time."""
+
+
 def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
-    """Writes records (in the given order) as one Parquet file, atomically."""
+    """Writes records (in the given order) as one Parquet file, atomically; a group of rows at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [record.model_dump(mode="json") for record in records]
-    idle = {name for name in record_type.sparse if all(row[name] == _default(record_type, name) for row in rows)}
-    table = pa.Table.from_pylist(rows, schema=_schema(record_type, idle))
+    every = records if isinstance(records, Sequence) else list(records)
+    fields = record_type.model_fields
+    idle = {name for name in record_type.sparse if all(getattr(row, name) == fields[name].default for row in every)}
+    schema = _schema(record_type, idle)
     # The file is opened here: Arrow would spell its name in UTF-8, whatever the system's encoding is.
-    with atomic_path(path) as partial, partial.open("wb") as handle:
-        pq.write_table(table, handle)
+    with atomic_path(path) as partial, partial.open("wb") as handle, pq.ParquetWriter(handle, schema) as writer:
+        for first in range(0, max(1, len(every)), _GROUP):
+            group = (every[start : start + _BATCH] for start in range(first, min(first + _GROUP, len(every)), _BATCH))
+            dumped = ([record.model_dump(mode="json") for record in records] for records in group)
+            tables = [pa.Table.from_pylist(rows, schema=schema) for rows in dumped]
+            # In one piece, so that the bytes of the file do not depend on the size of a batch.
+            writer.write_table(pa.concat_tables([schema.empty_table(), *tables]).combine_chunks())
 
 
 def read_table(path: Path, record_type: type[R]) -> list[R]:
@@ -108,12 +118,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Writes a whole UTF-8 text file, atomically."""
     write_bytes(path, content.encode())
-
-
-def _default(record_type: type[Record], name: str) -> Any:
-    """The default of a field, as a dumped record has it."""
-    value = record_type.model_fields[name].default
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _schema(record_type: type[Record], idle: set[str]) -> Any:

@@ -13,7 +13,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from mmedpo.config import RunSettings
 from mmedpo.records import Record
+from mmedpo.registry import optional
 
 if TYPE_CHECKING:
     from mmedpo.run.folder import Run
@@ -61,7 +63,10 @@ class ItemJob(Generic[T, R]):
 
 
 class Executor(Protocol):
-    """Registered with `@register("executor", NAME)`: a class without constructor arguments."""
+    """Registered with `@register("executor", NAME)`: a class without constructor arguments.
+
+    A class attribute `options`, a set of names, says which settings of the group `executor` it reads besides `name`.
+    """
 
     def map(self, run: Run, job: ChunkJob[T, R], items: Sequence[T]) -> list[R]:
         """The records of all items, chunk by chunk."""
@@ -70,3 +75,8 @@ class Executor(Protocol):
     def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> list[R]:
         """The records of all items that were not left open."""
         ...
+
+    @staticmethod
+    @optional
+    def check(settings: RunSettings) -> None:
+        """Raises at the start of a run a `ConfigError` that it would meet when its first job comes."""

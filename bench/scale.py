@@ -1,0 +1,225 @@
+"""What a table of 10,000, 100,000 and a million rows takes: time and peak memory of every stage that reads tables only.
+
+    python -m bench.scale                       # writes bench/SCALE.md and docs/images/scale.svg
+    python -m bench.scale --sizes 10000
+
+Rows are generated: questions on a radiograph, a true answer and a wrong one, of the length of real ones. Every
+measurement is a process of its own; its memory is the largest it ever had, less what it had before the first row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.data_throughput import processor
+from mmedpo.report.svg import COLOURS, Scale, drawing, label, rule, tag
+from mmedpo.storage.tables import write_text
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULT, FIGURE = REPOSITORY / "bench" / "SCALE.md", REPOSITORY / "docs" / "images" / "scale.svg"
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+LARGEST = {"import": 100_000, "lint": 100_000, "export": 100_000, "score": 10_000}
+"""Sizes up to which a stage is measured unless `--all` is given: what takes minutes, not an hour."""
+STAGES = {
+    "import": "`mmedpo import`: a JSON Lines file of another program to the canonical table",
+    "lint": "`mmedpo lint`: that table, every check that needs no image and no tokenizer",
+    "export": "`mmedpo export`: that table to the layout of ms-swift",
+    "score": "the stage `score`: three rule agents debate every pair, then weights",
+}
+FINDINGS = ("nodule", "pleural effusion", "pneumothorax", "consolidation", "cardiomegaly", "rib fracture")
+PLACES = ("left upper zone", "right lower zone", "left lower zone", "right apex", "lingula")
+
+
+class Measured(NamedTuple):
+    """One stage at one size."""
+
+    stage: str
+    rows: int
+    seconds: float
+    megabytes: float
+
+
+def texts(number: int) -> tuple[str, str, str]:
+    """Question, true answer and wrong answer of one row; the same whenever it is asked for."""
+    draw = random.Random(number)
+    finding, place, other = draw.choice(FINDINGS), draw.choice(PLACES), draw.choice(PLACES)
+    view = draw.choice(("AP", "PA", "lateral"))
+    return (
+        f"In this {view} radiograph of patient {number}, where is the {finding}, if there is one?",
+        f"There is a {finding} in the {place}, {draw.randint(4, 40)} mm across; the heart is not enlarged.",
+        f"There is no {finding}; the {other} is clear, {draw.randint(4, 40)} mm of fluid are seen at the base.",
+    )
+
+
+def prepare(folder: Path, count: int) -> None:
+    """The rows as a file of another program, and as the curated pairs of a run."""
+    from mmedpo.config import RunSettings
+    from mmedpo.records import ImageRef, PreferencePair
+    from mmedpo.run import open_run
+    from mmedpo.run.layout import CURATED
+
+    pairs = []
+    with (folder / "rows.jsonl").open("w") as file:
+        for number in range(count):
+            question, chosen, rejected = texts(number)
+            path = f"img/{number // 4}.png"
+            turns = [{"role": "user", "content": f"<image>{question}"}, {"role": "assistant", "content": chosen}]
+            row = {"messages": turns, "rejected_response": rejected, "images": [path]}
+            file.write(json.dumps(row) + "\n")
+            image = ImageRef(path=path, sha256=f"{number // 4:064x}", width=512, height=512)
+            common = {"image": image, "question": question, "chosen": chosen, "rejected": rejected}
+            pairs.append(PreferencePair(pair_id=f"{number}/text", example_id=str(number), kind="text", **common))
+    with open_run(folder / "run", RunSettings()) as run:
+        run.write(CURATED, PreferencePair, pairs)
+
+
+def import_rows(folder: Path) -> None:
+    """The other program's file to the canonical table."""
+    from mmedpo.preferences.reading import read_rows
+    from mmedpo.preferences.writing import export_rows
+
+    export_rows(read_rows(folder / "rows.jsonl").rows, folder / "rows.parquet", "mmedpo", folder)
+
+
+def lint(folder: Path) -> None:
+    """Checks the canonical table."""
+    from mmedpo.config import LintSettings
+    from mmedpo.lint.linter import Evidence, lint_rows
+    from mmedpo.preferences.reading import read_rows
+
+    lint_rows(read_rows(folder / "rows.parquet").rows, Evidence(), LintSettings())
+
+
+def export(folder: Path) -> None:
+    """The canonical table to that of another program."""
+    from mmedpo.preferences.reading import read_rows
+    from mmedpo.preferences.writing import export_rows
+
+    export_rows(read_rows(folder / "rows.parquet").rows, folder / "out.jsonl", "ms-swift", folder)
+
+
+def score(folder: Path) -> None:
+    """Has every pair debated by rules, and weighed."""
+    from mmedpo.config import RunSettings
+    from mmedpo.run import open_run
+    from mmedpo.score.stage import stage
+
+    with open_run(folder / "run", RunSettings()) as run:
+        run.execute(stage(run.settings))
+
+
+def main() -> None:
+    """Measures, one process for each stage and size, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--all", action="store_true", help="every stage at every size: hours, and 16 GB")
+    parser.add_argument("--one", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one is not None:
+        measure(given.one[0], Path(given.one[1]))
+        return
+    found = []
+    for rows in given.sizes:
+        stages = [stage for stage in STAGES if given.all or rows <= LARGEST[stage]]
+        if not stages:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            prepared = multiprocessing.get_context("spawn").Process(target=prepare, args=(Path(scratch), rows))
+            prepared.start()
+            prepared.join()
+            for stage in stages:
+                command = [sys.executable, "-m", "bench.scale", "--one", stage, scratch]
+                done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+                found.append(Measured(stage, rows, *json.loads(done.stdout)))
+                print(*found[-1], flush=True)
+    write_text(FIGURE, draw(found))
+    write_text(RESULT, page(found))
+
+
+def measure(stage: str, folder: Path) -> None:
+    """One stage in this process; tells seconds of processor time and megabytes."""
+    import mmedpo.curate.pairs
+    import mmedpo.lint.linter
+    import mmedpo.preferences.writing
+    import mmedpo.score.stage  # noqa: F401
+
+    work = {"import": import_rows, "lint": lint, "export": export, "score": score}[stage]
+    before, started = peak(), time.process_time()
+    work(folder)
+    print(json.dumps([time.process_time() - started, peak() - before]))
+
+
+def peak() -> float:
+    """Most memory this process has had, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def page(found: Sequence[Measured]) -> str:
+    """The results as a page."""
+    sizes = sorted({one.rows for one in found})
+    of = {(one.stage, one.rows): f"{one.seconds:,.1f} s, {one.megabytes:,.0f} MB" for one in found}
+    lines = [
+        "# Tables of many rows",
+        "",
+        "    python -m bench.scale",
+        "",
+        *(f"- **{stage}**: {what}." for stage, what in STAGES.items()),
+        "",
+        "Rows are generated, of 400 bytes of JSON each. A process each: its processor time, and the most",
+        "memory it had beyond what it began with. Bytes a row are from the two largest sizes, so that what does not",
+        "grow is not counted. A stage is not measured where it would take more than some minutes.",
+        "",
+        f"| stage | {' | '.join(f'{rows:,} rows' for rows in sizes)} | bytes a row | a million rows |",
+        "|---|" + "---|" * (2 + len(sizes)),
+    ]
+    for stage in STAGES:
+        cells = [of.get((stage, rows), "") for rows in sizes]
+        small, large = [one for one in found if one.stage == stage][-2:]
+        each = (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows)
+        minutes = large.seconds / large.rows * 1e6 / 60
+        ahead = f"{minutes:,.0f} min, {each * 1e6 / 2**30:,.1f} GB, extrapolated"
+        lines.append(f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {ahead} |")
+    machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}."
+    return "\n".join([*lines, "", "![Memory against rows](../docs/images/scale.svg)", "", machine, ""])
+
+
+def draw(found: Sequence[Measured]) -> str:
+    """Memory against rows, both by powers of ten, as SVG."""
+    wide, high, left, bottom = 460.0, 260.0, 60.0, 40.0
+    rows, megabytes = max(one.rows for one in found), max(one.megabytes for one in found)
+    decades = math.ceil(math.log10(rows)), math.ceil(math.log10(megabytes))
+    across = Scale(3, decades[0], left, wide - 90)
+    up = Scale(1, decades[1], high - bottom, 20)
+    parts = []
+    for power in range(3, decades[0] + 1):
+        parts += [rule(across(power), 20, across(power), high - bottom, opacity=0.15)]
+        parts += [label(across(power), high - bottom + 18, f"{10**power:,}", anchor="middle")]
+    for power in range(1, decades[1] + 1):
+        parts += [rule(left, up(power), wide - 90, up(power), opacity=0.15)]
+        parts += [label(left - 6, up(power) + 4, f"{10**power:,} MB", anchor="end")]
+    for stage, colour in zip(STAGES, COLOURS, strict=False):
+        own = [one for one in found if one.stage == stage]
+        points = [(across(math.log10(one.rows)), up(math.log10(one.megabytes))) for one in own]
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(tag("polyline", points=drawn, fill="none", stroke=colour, stroke_width=2))
+        parts.append(label(points[-1][0] + 6, points[-1][1] + 4, stage))
+    title = "Peak memory of each stage against rows"
+    return drawing(wide, high, title, "Every stage grows in proportion to its rows.", parts)
+
+
+if __name__ == "__main__":
+    main()
