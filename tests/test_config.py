@@ -460,6 +460,9 @@ def test_what_is_inherited_and_made_idle_is_left_out_and_what_is_written_and_idl
     settings = load_settings(recipe, ["data.root=."])
     assert not settings.chat.endpoints
     assert settings.ground.tools == ("medklip", "annotation")
+    (tmp_path / "below.yaml").write_text("extends: phantom-mmedpo\ncurate: {noise: {step: 500}}\n")
+    recipe.write_text("extends: below.yaml\ncurate: {noise: {kind: blank}}\n")
+    assert load_settings(recipe).curate.noise.kind == "blank"
     recipe.write_text("extends: llava-med-slake\ncurate: {kinds: [visual], judge: targeted}\n")
     with pytest.raises(ConfigError, match="curate.judge has no effect because curate.kinds has no text pairs"):
         load_settings(recipe, ["data.root=."])

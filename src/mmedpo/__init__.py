@@ -14,7 +14,6 @@ transformers; a name is imported when it is used.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from mmedpo.pipeline.plan import run_stages
     from mmedpo.run import Run, open_run, read_run
 
-__version__ = _version("mmedpo")
+    __version__: str
 
 __all__ = ["MMedPOError", "Run", "RunSettings", "load_settings", "open_run", "read_run", "run_stages"]
 
@@ -39,6 +38,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        # Reading it takes a tenth of a second, which `mmedpo --help` would wait for.
+        from importlib.metadata import version
+
+        return version("mmedpo")
     if name not in _HOMES:
         raise AttributeError(f"module 'mmedpo' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -69,7 +69,7 @@ def test_it_is_refused_on_one_image_and_for_a_part_without_items() -> None:
         mean_of_means([{}, {"b": 0.0, "c": 1.0}], {"b": "i", "c": "j"}, samples=100, seed=0)
 
 
-@pytest.mark.parametrize("sets", [400, pytest.param(5000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("sets", [200, pytest.param(5000, marks=pytest.mark.long)])
 def test_its_intervals_cover_at_the_stated_rate(sets: int) -> None:
     """Two parts of 60 and 20 questions on 40 images whose questions are alike: truth is the mean of two shares."""
     rng = np.random.default_rng(0)

@@ -125,3 +125,34 @@ def test_meteor_names_its_stages_when_wordnet_is_absent(monkeypatch: pytest.Monk
     assert metrics.meteor_label() == "METEOR (exact+stem)"
     assert metrics.meteor(["mass"], ["lump"]) == 0.0
     metrics._wordnet.cache_clear()
+
+
+REPORTS = [
+    "The lungs are clear. No pleural effusion, no pneumothorax.",
+    "Heart size is 1.5 times normal; there's a left-sided opacity.",
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (REPORTS, 1.0),
+        (
+            [
+                "Lungs are clear without pleural effusion or pneumothorax.",
+                "The heart size is normal. There's a left-sided opacity (2-3 cm).",
+            ],
+            0.10917088607119526,
+        ),
+        (["The lungs are clear", ""], 0.0067379469990854705),
+        (["clear", "opacity"], 0.0),
+    ],
+)
+def test_corpus_bleu_is_that_of_sacrebleu(said: list[str], expected: float) -> None:
+    """Values of `sacrebleu.metrics.BLEU().corpus_score` (2.6.0) over 100."""
+    assert metrics.corpus_bleu(REPORTS, said) == pytest.approx(expected, abs=1e-12)
+
+
+def test_corpus_bleu_needs_a_prediction_for_every_reference() -> None:
+    with pytest.raises(ValueError, match="2 references and 1 predictions"):
+        metrics.corpus_bleu(REPORTS, REPORTS[:1])

@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return root, write_phantoms(root, "test", 30, 5, BALANCED_PRIORS)
 
 
-def prepared(name: str, examples: Sequence[Example], root: Path, folder: Path, questions: int = 60) -> Prepared:
+def prepared(name: str, examples: Sequence[Example], root: Path, folder: Path, questions: int = 40) -> Prepared:
     probe = probes_of(EvaluateSettings.model_validate({"probes": {name: {"questions": questions}}}))[name]
     return probe.prepare(Workplace(root, folder, "predict-base", Silent().track), examples)
 
@@ -42,7 +42,7 @@ def means(name: str, world: World, folder: Path, belief: Belief) -> dict[str, fl
     root, examples = world
     asked = prepared(name, examples, root, folder).examples
     assert len(asked) >= 10
-    probe = probes_of(EvaluateSettings.model_validate({"probes": {name: {"questions": 60}}}))[name]
+    probe = probes_of(EvaluateSettings.model_validate({"probes": {name: {"questions": 40}}}))[name]
     subject = constructed(root, folder, belief)
     values = probe.values(probe.measure(subject, asked))
     assert set(values) == set(probe.quantities)

@@ -220,3 +220,12 @@ def test_models_that_never_differ_have_the_largest_p_value_and_none_is_zero() ->
     assert same.p_value == 1.0
     apart = paired_difference(named([1.0] * 6), named([0.0] * 6), CLUSTERS, samples=200, seed=0)
     assert 0 < apart.p_value < 0.2
+
+
+def test_rounding_is_no_difference() -> None:
+    """0.1 + 0.2 is above 0.3 by 5.6e-17, for every question: no interval may exclude 0 for that."""
+    after = {f"q{n}": 0.1 + 0.2 for n in range(30)}
+    before = dict.fromkeys(after, 0.3)
+    assert after["q0"] > before["q0"]
+    found = paired_difference(after, before, {name: name for name in after}, samples=200, seed=0)
+    assert (found.low, found.high, found.p_value) == (0.0, 0.0, 1.0)

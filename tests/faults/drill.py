@@ -233,9 +233,8 @@ class Drill:
         execute(self.work, self.name)
 
     def _stop(self, walk: Walk, where: int, faults: list[str]) -> None:
-        copy = self._keep(self.work)
         whole = walk.can_fork()
-        walk.keep(copy)
+        walk.keep()
         for fault in faults:
             number, stays, dies = FAULTS[fault]
             if dies:
@@ -358,10 +357,11 @@ def main(base: Path, wanted: str, seed: int) -> None:
             lines.write(json.dumps(row) + "\n")
 
     opened: dict[str, dict[str, str]] = {name: {} for name in stages}
-    for turn, name in itertools.product(range(TURNS), stages):
+    turns = TURNS if wanted == "all" else 1
+    for turn, name in itertools.product(range(turns), stages):
         stage, ahead = stages[name], dict[int, list[str]]()
         for of, where, fault in cases:
-            if of == name and where % TURNS == turn and (of, where, fault) not in known:
+            if of == name and where % turns == turn and (of, where, fault) not in known:
                 ahead.setdefault(where, []).append(fault)
         if ahead:
             drill = Drill(base, name, stage, note)

@@ -30,11 +30,11 @@ class Walk:
         begin: forks it, given what prepares the child; returns its number.
         shim: the C library's stand-in.
         folder: where it works.
-        aside: an empty folder on the same file system.
+        aside: a folder on the same file system, for what is put back.
     """
 
     def __init__(self, begin: Callable[[Callable[[], None]], int], shim: object, folder: Path, aside: Path) -> None:
-        self.folder, self.aside = folder, aside
+        self.folder, self._same, self._copy = folder, aside / "same", aside / "copy"
         self._told, telling = os.pipe()
         asked, self._answering = os.pipe()
 
@@ -70,11 +70,11 @@ class Walk:
             "eventpoll" in file.name or file.name.endswith(" (deleted)") or file.is_dir() for file in opened
         )
 
-    def keep(self, copy: Path) -> None:
-        """Remembers the folder as it stands, of which a copy lies somewhere, for `put_back`."""
-        self._copy = copy
-        shutil.rmtree(self.aside, ignore_errors=True)
-        shutil.copytree(self.folder, self.aside, copy_function=os.link)
+    def keep(self) -> None:
+        """Remembers the folder as it stands, for `put_back`: its files, and what they hold."""
+        for place, copied in ((self._same, os.link), (self._copy, shutil.copy2)):
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(self.folder, place, copy_function=copied)
 
     def fail(self, number: int, stays: int) -> int | None:
         """Exit code of a copy of the process that meets an error at this operation; None where it had to be ended."""
@@ -93,10 +93,10 @@ class Walk:
     def put_back(self) -> None:
         """Makes the folder what it was at `keep`: the same files, with the bytes and times they had."""
         for path in sorted(self.folder.rglob("*"), reverse=True):
-            if not (self.aside / path.relative_to(self.folder)).exists():
+            if not (self._same / path.relative_to(self.folder)).exists():
                 path.rmdir() if path.is_dir() else path.unlink()
-        for kept in sorted(self.aside.rglob("*")):
-            path, copy = (place / kept.relative_to(self.aside) for place in (self.folder, self._copy))
+        for kept in sorted(self._same.rglob("*")):
+            path, copy = (place / kept.relative_to(self._same) for place in (self.folder, self._copy))
             if kept.is_dir():
                 path.mkdir(exist_ok=True)
                 continue

@@ -23,7 +23,7 @@ def summary(unit: str = "nats") -> ProbeSummary:
     ]
     return ProbeSummary(
         probe="another-patient", title="Another patient", unit=unit, headline="contrast", about="a fall", split="test",
-        parts=tuple(parts),
+        words={"alike": "the same truth"}, parts=tuple(parts),
     )  # fmt: skip
 
 
@@ -34,8 +34,8 @@ def test_the_headline_comes_first_and_differences_stand_with_the_later_model() -
     assert told == [
         ("contrast", "base", 0.5, None),
         ("contrast", "tuned", 0.9, 0.4),
-        ("alike", "base", 0.0, None),
-        ("alike", "tuned", 0.1, 0.1),
+        ("the same truth", "base", 0.0, None),
+        ("the same truth", "tuned", 0.1, 0.1),
     ]
     assert found.comparison is not None
     assert (found.comparison.before, found.comparison.after, found.comparison.adjusted) == (0.5, 0.9, 0.04)

@@ -133,8 +133,10 @@ def test_headlines_take_the_place_of_the_first_comparisons() -> None:
 def test_lesion_reliance_is_part_of_the_verdict() -> None:
     contrast = compare(0.43, 0.69, 0.56, before=0.09, after=0.65)
     reliance = Reliance(rows=(), contrast=contrast)
-    assert verdict(reliance=reliance) == (
-        "The extra drop of log π(y_w) from noise in the lesion rather than elsewhere rose."
+    assert verdict(reliance=reliance) == "By the probes, lesion reliance rose."
+    results = Results(metrics=(CLOSED,), comparisons=(compare(0.021, 0.074),))
+    assert verdict(results=results, reliance=reliance) == (
+        "On test-balanced, closed accuracy rose. By the probes, lesion reliance rose."
     )
 
 

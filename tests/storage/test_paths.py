@@ -53,6 +53,9 @@ def test_what_the_file_system_refuses_is_one_line(tmp_path: Path) -> None:
         written(Path("x.json")),
     ):
         (tmp_path / "nowhere" / "x").write_text("")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="a file lies where a folder is needed"), written(tmp_path / "file" / "x.json"):
+        (tmp_path / "file" / "x.json").parent.mkdir(parents=True, exist_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def refuse_set(group: Settings, idle: set[str], prefix: str, why: str, allow: se
             continue
         if allow and isinstance(value, Settings) and _changed(value) <= allow:
             continue
-        raise IdleSetting((*([prefix] if prefix else []), name), f"{why}; remove it")
+        raise IdleSetting((*filter(None, prefix.split(".")), name), f"{why}; remove it")
 
 
 def _changed(group: Settings) -> set[str]:

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from mmedpo.errors import TooFewImages
+from mmedpo.evaluate.effects import length_controlled, standardised
+from mmedpo.evaluate.metrics import corpus_bleu
 from mmedpo.evaluate.scoring import image_clusters, metric_values, summarise
 from mmedpo.evaluate.statistics import holm, paired_difference
-from mmedpo.records import Difference, ItemScore, SplitScores
+from mmedpo.records import AtEqualLength, Difference, Example, ItemScore, SplitScores
 from mmedpo.records.evaluation import LABELS, METRICS
 
 MINIMUM_BY_TYPE = 20
 """Questions of one error type below which it gets no interval of its own."""
 OF_REPORTS = ("bleu", "rouge_l", "meteor")
 """Metrics that are not told apart by error type: a report asks for everything at once."""
+TOLD_APART = ("organ", "modality")
+"""Kinds of tags, `organ:chest`, by which questions are told apart."""
 
 
-def split_scores(items: Sequence[ItemScore], models: Sequence[str], protocol: str, split: str) -> SplitScores:
-    """Summaries of all models on one split, under the headline's protocol and under the others."""
+def split_scores(
+    items: Sequence[ItemScore],
+    models: Sequence[str],
+    protocol: str,
+    split: str,
+    reports: Mapping[str, str] = MappingProxyType({}),
+    texts: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> SplitScores:
+    """Summaries of all models on one split, under the headline's protocol and under the others.
+
+    Args:
+        items: scored answers to the split's questions.
+        models: the models, in order.
+        protocol: the protocol of the headline.
+        split: the split.
+        reports: the split's questions that ask for a report -> its true one.
+        texts: model -> question -> its answer.
+    """
     by_protocol = {
         name: {model: summarise(_of(items, model, name, split)) for model in models}
         for name in dict.fromkeys((protocol, *(item.protocol for item in items)))
     }
-    return SplitScores(split=split, summaries=by_protocol.pop(protocol), other_protocols=by_protocol)
+    bleu = {
+        model: corpus_bleu(list(reports.values()), [texts[model][name] for name in reports])
+        for model in (models if reports else ())
+    }
+    return SplitScores(split=split, summaries=by_protocol.pop(protocol), other_protocols=by_protocol, corpus_bleu=bleu)
+
+
+def reports_in(examples: Iterable[Example], split: str) -> dict[str, str]:
+    """Question -> true report, of a split's questions that ask for one."""
+    return {e.example_id: e.answer for e in examples if e.split == split and e.answer_type == "report"}
 
 
 def compare(
@@ -55,6 +86,76 @@ def compare_by_type(
                 if difference is not None:
                     found.append(difference.model_copy(update={"error_type": error_type}))
     return adjusted(found)
+
+
+def compare_by_tag(
+    items: Sequence[ItemScore],
+    models: Sequence[str],
+    protocol: str,
+    split: str,
+    samples: int,
+    tags: Mapping[str, Sequence[str]],
+) -> tuple[Difference, ...]:
+    """One table: every later model minus the first on one split, per organ and modality with enough questions.
+
+    Args:
+        items: all scored answers.
+        models: the models; the first is what the others are compared with.
+        protocol: the protocol of the headline.
+        split: the split.
+        samples: resamples behind each interval.
+        tags: question -> its tags; a kind of tag that has one value alone tells nothing apart and is left out.
+    """
+    here = {item.example_id for item in _of(items, models[0], protocol, split)}
+    found = []
+    for kind in TOLD_APART:
+        own = {name: tag for name in here for tag in tags.get(name, ()) if tag.startswith(f"{kind}:")}
+        values = sorted(set(own.values()))
+        for tag in values if len(values) > 1 else ():
+            asked = [item for item in items if own.get(item.example_id) == tag]
+            for model in models[1:]:
+                before, after = (_of(asked, name, protocol, split) for name in (models[0], model))
+                for metric in METRICS:
+                    if len(metric_values(before, metric)) >= MINIMUM_BY_TYPE:
+                        difference = _difference(before, after, metric, samples)
+                        found += [difference.model_copy(update={"tag": tag})] if difference else []
+    return adjusted(found)
+
+
+def compare_at_equal_length(
+    items: Sequence[ItemScore],
+    models: Sequence[str],
+    protocol: str,
+    splits: Sequence[str],
+    texts: Mapping[str, Mapping[str, str]],
+) -> tuple[AtEqualLength, ...]:
+    """Every later model minus the first where both answers are equally long; left out where no lengths differ.
+
+    Args:
+        items: all scored answers.
+        models: the models; the first is what the others are compared with.
+        protocol: the protocol of the headline.
+        splits: the splits.
+        texts: model -> question -> its answer.
+    """
+    words = {model: {name: len(text.split()) for name, text in own.items()} for model, own in texts.items()}
+    found = []
+    for split in splits:
+        first = _of(items, models[0], protocol, split)
+        for model in models[1:]:
+            later = _of(items, model, protocol, split)
+            for metric in METRICS:
+                a, b = metric_values(later, metric), metric_values(first, metric)
+                longer = {name: math.log((words[model][name] + 1) / (words[models[0]][name] + 1)) for name in a}
+                result = length_controlled(a, b, longer, image_clusters(first)) if a else None
+                if result is not None:
+                    found.append(
+                        AtEqualLength(
+                            split=split, metric=metric, model=model, against=models[0], difference=result.estimate,
+                            low=result.low, high=result.high, questions=result.n_items,
+                        )
+                    )  # fmt: skip
+    return tuple(found)
 
 
 def too_few(items: Sequence[ItemScore], models: Sequence[str], protocol: str, splits: Sequence[str]) -> list[str]:
@@ -103,6 +204,7 @@ def _difference(
         high=interval.high,
         p_value=interval.p_value,
         p_adjusted=interval.p_value,
+        effect=standardised(a, b),
         questions=interval.n_items,
         images=interval.n_clusters,
     )

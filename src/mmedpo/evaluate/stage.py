@@ -9,7 +9,15 @@ from typing import Any
 from mmedpo.chat.identity import asked_models
 from mmedpo.config import RunSettings
 from mmedpo.errors import EvaluationError, TooFewImages
-from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
+from mmedpo.evaluate.comparison import (
+    compare,
+    compare_at_equal_length,
+    compare_by_tag,
+    compare_by_type,
+    reports_in,
+    split_scores,
+    too_few,
+)
 from mmedpo.evaluate.joining import join_answers
 from mmedpo.evaluate.looks import Headlines, headlines_of, looks_score
 from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
@@ -185,6 +193,8 @@ def evaluate(run: Run) -> Evaluation:
         for item in score_predictions(examples, predictions, protocol)
     ]
     run.write(SCORES, ItemScore, items)
+    tags = {example.example_id: example.tags for example in examples}
+    texts = {m: {answer.example_id: answer.text for answer in predictions if answer.model == m} for m in models}
     headline, samples = settings.splits[0], settings.bootstrap_samples
     asked = {item.split for item in items}
     splits = [split for split in settings.splits if split in asked]
@@ -192,15 +202,20 @@ def evaluate(run: Run) -> Evaluation:
     notes += too_few(items, models, settings.protocol, splits)
     probes, headlines, left_out = _summaries(run, headline)
     notes += left_out
+    scores = [
+        split_scores(
+            [i for i in items if i.split == split], models, settings.protocol, split, reports_in(examples, split), texts
+        )
+        for split in splits
+    ]
     evaluation = Evaluation(
         protocol=settings.protocol,
         models=models,
-        splits=tuple(
-            split_scores([item for item in items if item.split == split], models, settings.protocol, split)
-            for split in splits
-        ),
+        splits=tuple(scores),
         differences=compare(items, models, settings.protocol, splits, samples),
         by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
+        by_tag=compare_by_tag(items, models, settings.protocol, headline, samples, tags),
+        equal_length=compare_at_equal_length(items, models, settings.protocol, splits, texts),
         probes=tuple(probes),
         looks=looks_score(headlines, list(measured(run.settings)), models, samples),
         bootstrap_samples=samples,

@@ -19,6 +19,8 @@ from mmedpo.records import Record
 
 FloatArray = npt.NDArray[np.float64]
 
+_NOISE = 1e-12
+"""Sums of differences that cancel end this near to 0, on either side, and would be called a rise or a fall."""
 _CHUNK_CELLS = 4_000_000
 """Resampled clusters held in memory at once."""
 
@@ -83,7 +85,7 @@ def paired_difference(
     Raises:
         EvaluationError: the items differ, a cluster or a finite value is missing, or there are fewer than 2 clusters.
     """
-    return _bootstrap([_differences(a, b)], clusters, samples=samples, level=level, seed=seed)
+    return _bootstrap([paired_values(a, b)], clusters, samples=samples, level=level, seed=seed)
 
 
 def paired_difference_over_seeds(
@@ -105,7 +107,7 @@ def paired_difference_over_seeds(
     """
     if not runs:
         raise EvaluationError("no runs to compare; give one pair of value mappings per training seed")
-    differences = [_differences(a, b) for a, b in runs]
+    differences = [paired_values(a, b) for a, b in runs]
     for number, other in enumerate(differences[1:], start=2):
         _same_items(differences[0], other, "run 1", f"run {number}")
     return _bootstrap(differences, clusters, samples=samples, level=level, seed=seed)
@@ -136,7 +138,7 @@ def mean_of_means(
     for number, part in enumerate(parts):
         own = sorted({clusters[item] for item in part})
         places = np.searchsorted(images, own)
-        (sums[number, places],), counts[number, places] = _cluster_sums([part], clusters)
+        (sums[number, places],), counts[number, places] = cluster_sums([part], clusters)
     if len(images) < 2:
         raise TooFewImages(f"an interval needs at least 2 images, got {len(images)}; evaluate on more images")
     rng, chunk = np.random.default_rng([seed, 0]), max(1, _CHUNK_CELLS // len(images))
@@ -183,7 +185,7 @@ def _bootstrap(
     """Expanded percentile interval of the pooled mean; resamples clusters and, where there are several runs, runs."""
     if samples < 1 or not 0.0 < level < 1.0:
         raise EvaluationError(f"samples = {samples}, level = {level}: need samples >= 1 and 0 < level < 1")
-    sums, counts = _cluster_sums(runs, clusters)
+    sums, counts = cluster_sums(runs, clusters)
     n_runs, n_clusters = sums.shape
     if n_clusters < 2:
         raise TooFewImages(f"an interval needs at least 2 images, got {n_clusters}; evaluate on more images")
@@ -199,6 +201,7 @@ def _bootstrap(
         statistics.append(totals / ((drawn @ counts) * n_runs))
     tail = _expanded_tail(level, n_clusters)
     resampled = np.concatenate(statistics)
+    resampled[np.abs(resampled) < _NOISE] = 0.0
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(
         estimate=float(sums.sum() / (counts.sum() * n_runs)),
@@ -243,7 +246,7 @@ def _draw_counts(rng: np.random.Generator, samples: int, n: int) -> FloatArray:
     return np.bincount(drawn.ravel(), minlength=samples * n).reshape(samples, n).astype(np.float64)
 
 
-def _cluster_sums(runs: Sequence[Mapping[str, float]], clusters: Mapping[str, str]) -> tuple[FloatArray, FloatArray]:
+def cluster_sums(runs: Sequence[Mapping[str, float]], clusters: Mapping[str, str]) -> tuple[FloatArray, FloatArray]:
     """Sums [run, cluster] and counts [cluster]; items and clusters in sorted order, so nothing depends on theirs."""
     items = sorted(runs[0])
     if not items:
@@ -261,7 +264,7 @@ def _cluster_sums(runs: Sequence[Mapping[str, float]], clusters: Mapping[str, st
     return sums, counts
 
 
-def _differences(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+def paired_values(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
     _same_items(a, b, "a", "b")
     return {item: a[item] - b[item] for item in a}
 

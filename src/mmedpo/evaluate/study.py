@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from mmedpo.evaluate.effects import seed_effect
 from mmedpo.evaluate.probes import Probe
 from mmedpo.evaluate.scoring import image_clusters, metric_values
 from mmedpo.evaluate.statistics import Interval, holm, mean_interval, paired_difference_over_seeds
@@ -35,7 +36,12 @@ def study_cells(split: str, base: SeedItems, arms: Mapping[str, SeedItems], samp
             interval = paired_difference_over_seeds(
                 list(zip(values, base_values, strict=True)), clusters, samples=samples, seed=0
             )
-            cells.append(_compared(_cell(arm, split, metric, values, questions, images), interval))
+            cell = _compared(_cell(arm, split, metric, values, questions, images), interval)
+            seeded = seed_effect(list(zip(values, base_values, strict=True)), clusters)
+            if seeded is not None:
+                found = {"seed_low": seeded.low, "seed_high": seeded.high, "seed_sd": seeded.seed_sd}
+                cell = cell.model_copy(update=found)
+            cells.append(cell)
     return _adjusted(cells)
 
 

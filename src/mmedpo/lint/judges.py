@@ -47,6 +47,24 @@ def length_judge(chosen: Sequence[int], rejected: Sequence[int]) -> LengthJudge:
     )
 
 
+def edit_distance(one: Sequence[str], other: Sequence[str]) -> float:
+    """Words inserted, deleted or replaced to turn one text into the other, over the longer one's words; in [0, 1].
+
+    Levenshtein, Soviet Physics Doklady 1966. Two empty texts are 0 apart.
+    """
+    if not one or not other:
+        return float(bool(one or other))
+    number = {word: place for place, word in enumerate({*one, *other})}
+    columns = np.array([number[word] for word in other])
+    steps = np.arange(len(other) + 1)
+    row = steps
+    for count, word in enumerate(one, start=1):
+        kept = np.minimum(row[:-1] + (columns != number[word]), row[1:] + 1)
+        # What is inserted on the way: the cheapest start to the left, and a step for every word from there.
+        row = np.minimum.accumulate(np.concatenate([[count], kept]) - steps) + steps
+    return float(row[-1]) / max(len(one), len(other))
+
+
 def word_judge(
     chosen: Sequence[Sequence[str]], rejected: Sequence[Sequence[str]], groups: Sequence[str], folds: int, ridge: float
 ) -> float | None:

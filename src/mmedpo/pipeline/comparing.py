@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmedpo.errors import ConfigError, TooFewImages, listed, shown
-from mmedpo.evaluate.comparison import compare, compare_by_type, split_scores, too_few
+from mmedpo.evaluate.comparison import (
+    compare,
+    compare_at_equal_length,
+    compare_by_tag,
+    compare_by_type,
+    reports_in,
+    split_scores,
+    too_few,
+)
 from mmedpo.evaluate.probes import probes_of
 from mmedpo.pipeline.comparison_page import comparison_page
 from mmedpo.records import Evaluation, Example, ItemScore, ProbeSummary
@@ -165,13 +173,22 @@ def _evaluated(columns: Sequence[Column], shared: Mapping[str, Example], protoco
     splits = list(dict.fromkeys(example.split for example in shared.values()))
     splits.sort(key=lambda split: settings.splits.index(split) if split in settings.splits else len(settings.splits))
     samples = settings.bootstrap_samples
-    scores = [split_scores([i for i in items if i.split == split], names, protocol, split) for split in splits]
+    tags = {name: example.tags for name, example in shared.items()}
+    texts = {c.name: {key: said.text for key, said in c.stored.predictions[c.model].items()} for c in columns}
+    scores = [
+        split_scores(
+            [i for i in items if i.split == split], names, protocol, split, reports_in(shared.values(), split), texts
+        )
+        for split in splits
+    ]
     return Evaluation(
         protocol=protocol,
         models=names,
         splits=tuple(scores),
         differences=compare(items, names, protocol, splits, samples),
         by_error_type=compare_by_type(items, names, protocol, splits[0], samples),
+        by_tag=compare_by_tag(items, names, protocol, splits[0], samples, tags),
+        equal_length=compare_at_equal_length(items, names, protocol, splits, texts),
         probes=_probes(columns, shared, splits[0], samples),
         bootstrap_samples=samples,
         notes=tuple(too_few(items, names, protocol, splits)),

@@ -55,6 +55,7 @@ def write_study(
         _rates(chosen),
         *[_split_table(split, cells) for split in settings.evaluate.splits],
         _contrast_table(leader, settings.evaluate.splits[0], contrasts),
+        *_seed_table(settings.evaluate.splits[0], cells),
     ]
     probes: dict[str, list[ProbeCell]] = {}
     for probe_name, probe in probes_of(settings.evaluate).items():
@@ -172,6 +173,34 @@ def _contrast_table(leader: str, split: str, contrasts: Sequence[Contrast]) -> s
             shown.append(_change(item.difference, item.low, item.high, item.p_adjusted))
         lines.append(f"| {other} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def _seed_table(split: str, cells: Sequence[Cell]) -> list[str]:
+    """Nothing with one seed."""
+    here = [cell for cell in cells if cell.split == split and cell.seed_sd is not None]
+    if not here:
+        return []
+    metrics = [metric for metric in METRICS if any(cell.metric == metric for cell in here)]
+    by_key = {(cell.arm, cell.metric): cell for cell in here}
+    lines = [
+        f"## Seeds as a random effect, split `{split}`",
+        "",
+        "Difference to the base: 95 % interval with seeds and images as crossed random effects, and in brackets the "
+        "standard deviation between seeds beyond chance.",
+        "",
+        f"| arm | {' | '.join(COLUMNS[metric] for metric in metrics)} |",
+        f"|---|{'---|' * len(metrics)}",
+    ]
+    for arm in dict.fromkeys(cell.arm for cell in here):
+        shown = (_seeded(by_key[arm, metric]) for metric in metrics)
+        lines.append(f"| {arm} | {' | '.join(shown)} |")
+    return ["\n".join(lines)]
+
+
+def _seeded(cell: Cell) -> str:
+    if cell.seed_low is None or cell.seed_high is None or cell.seed_sd is None:
+        return ""
+    return f"{100 * cell.seed_low:+.1f} to {100 * cell.seed_high:+.1f} ({100 * cell.seed_sd:.1f})"
 
 
 def _probe_table(probe: Probe[Any], cells: Sequence[ProbeCell], base: Interval) -> str:

@@ -25,23 +25,12 @@ from mmedpo.records.core import (
     question_text,
 )
 from mmedpo.records.evaluation import (
-    MAP_SIDE,
-    Cell,
-    Contrast,
+    AtEqualLength,
     Difference,
     Evaluation,
     ItemScore,
-    Looking,
-    LooksMean,
-    LooksPart,
-    LooksScore,
-    Measurement,
     MetricSummary,
     Prediction,
-    ProbeCell,
-    ProbePart,
-    ProbeSummary,
-    Reliance,
     SplitScores,
     Summary,
 )
@@ -53,16 +42,33 @@ from mmedpo.records.judging import (
     Turn,
     Verdict,
 )
+from mmedpo.records.probing import (
+    MAP_SIDE,
+    Looking,
+    LooksMean,
+    LooksPart,
+    LooksScore,
+    Measurement,
+    ProbePart,
+    ProbeSummary,
+    Reliance,
+)
 from mmedpo.records.rows import (
     Message,
     Part,
     PreferenceRow,
+)
+from mmedpo.records.study import (
+    Cell,
+    Contrast,
+    ProbeCell,
 )
 
 __all__ = [
     "IMAGE_PLACE",
     "MAP_SIDE",
     "AnswerType",
+    "AtEqualLength",
     "Box",
     "Candidate",
     "Cell",

@@ -1,4 +1,4 @@
-"""What is said of models: their answers, the scores of these, what probes measured, and what models are compared by."""
+"""What is said of models: their answers, the scores of these, and what models are compared by."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from mmedpo.records.core import AnswerType, ErrorType, Record
+from mmedpo.records.probing import LooksScore, ProbeSummary
 
 METRICS = ("closed_accuracy", "open_recall", "bleu", "rouge_l", "meteor")
 """Metrics that are compared, where the split has such questions."""
+
 
 LABELS = {
     "closed_accuracy": "closed accuracy",
@@ -19,6 +21,7 @@ LABELS = {
     "meteor": "METEOR",
 }
 """The metrics in words, as every table and page names them."""
+
 
 FINDING_LABELS = {
     "finding_f1": "findings, F1",
@@ -100,28 +103,6 @@ class Summary(Record):
     """Note -> number of closed answers without credit."""
 
 
-class Measurement(Record):
-    """What every row of a probe's table holds; a probe adds what it measured."""
-
-    example_id: str
-    """The question."""
-    model: str
-    """Which model, by its slot in the run."""
-    image_sha256: str
-    """Cluster of the intervals."""
-
-
-class Reliance(Measurement):
-    """log pi(y_w) of one question of one model under the clean and the two noised views."""
-
-    clean: float
-    """log pi(y_w | clean image), nats, summed over the answer."""
-    lesion: float
-    """The same with the lesion noised."""
-    elsewhere: float
-    """The same with an equal area elsewhere noised."""
-
-
 class Difference(Record):
     """One model minus another on one metric of one split, paired by question, clustered by image."""
 
@@ -131,6 +112,8 @@ class Difference(Record):
     """The metric."""
     error_type: ErrorType | None = None
     """Set when only questions of this type are compared."""
+    tag: str = ""
+    """Set when only questions with this tag are compared, e.g. `organ:chest`."""
     model: str
     """The model."""
     against: str
@@ -149,119 +132,33 @@ class Difference(Record):
     """Two-sided, of the bootstrap behind the interval."""
     p_adjusted: float
     """The same, adjusted by Holm's method for all comparisons of its table."""
+    effect: float | None = None
+    """Cohen's d_z: the difference over the standard deviation of those of single questions; None where that is 0."""
     questions: int
     """Questions compared."""
     images: int
     """Images they stand on."""
 
 
-class ProbePart(Record):
-    """Mean of one quantity of a probe for one model, or the difference between two models."""
+class AtEqualLength(Record):
+    """One model minus another on one metric of one split, at equal length of the answers."""
 
-    quantity: str
-    """One of the probe's quantities."""
-    model: str
-    """The model."""
-    against: str = ""
-    """The model that was subtracted, question by question; empty for the mean of one model."""
-    mean: float
-    """Mean over the questions."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-    p_value: float | None = None
-    """Two-sided, of a difference."""
-    p_adjusted: float | None = None
-    """The same, adjusted by Holm's method for the differences of this probe."""
-    questions: int
-    """Questions measured."""
-
-
-class ProbeSummary(Record):
-    """What one probe found, with all that a reader who does not know it needs."""
-
-    probe: str
-    """Its registered name."""
-    title: str
-    """Its name in words, e.g. `Lesion reliance`."""
-    unit: str
-    """Unit of its quantities, e.g. `nats`."""
-    headline: str
-    """The quantity by which models are compared."""
-    about: str
-    """What the headline is, as one clause."""
     split: str
-    """The split it was measured on."""
-    parts: tuple[ProbePart, ...]
-    """Every quantity of every model, and the differences to the first model."""
-
-    def part(self, quantity: str, model: str, against: str = "") -> ProbePart | None:
-        """One of the parts; None where it was not measured."""
-        wanted = quantity, model, against
-        return next((part for part in self.parts if (part.quantity, part.model, part.against) == wanted), None)
-
-
-MAP_SIDE = 24
-"""Rows and columns of a map of where a model looks."""
-
-
-class Looking(Measurement):
-    """Where on the image a true answer comes from. Shares are of the image tokens that stand for a place."""
-
-    attention: float
-    """Share of the answer's attention to the image that lies inside the annotated lesion, 0..1."""
-    relevance: float
-    """The same of the size of the gradient of log pi(y_w) with respect to the image tokens."""
-    chance: float
-    """The same of tokens that all weigh alike: the lesion's share of what the model is shown."""
-    image: float
-    """Share of the answer's attention that goes to image tokens at all, of all it sees."""
-    attention_map: tuple[float, ...] = ()
-    """[MAP_SIDE * MAP_SIDE] the attention's shares over the picture, row by row."""
-    relevance_map: tuple[float, ...] = ()
-    """The same of the gradient."""
-
-
-class LooksPart(Record):
-    """One probe that the score of looking is made of."""
-
-    probe: str
-    """Its registered name."""
-    title: str
-    """Its name in words."""
-    missing: str = ""
-    """Why it has no value in this run; empty when it has."""
-
-
-class LooksMean(Record):
-    """The score of one model, or the difference between two."""
-
+    """The split."""
+    metric: str
+    """The metric."""
     model: str
     """The model."""
-    against: str = ""
-    """The model that was subtracted; empty for the score of one."""
-    mean: float
-    """Mean of the parts' headlines, each weighing the same."""
+    against: str
+    """The model it is compared with."""
+    difference: float
+    """After minus before where both answers have as many words."""
     low: float
-    """Lower end of the interval."""
+    """Lower end of the 95 % interval."""
     high: float
-    """Upper end of the interval."""
-    p_value: float | None = None
-    """Two-sided, of a difference."""
-
-
-class LooksScore(Record):
-    """Does the model look at the image? One number, or which parts of it are missing."""
-
-    parts: tuple[LooksPart, ...]
-    """What it is made of, missing ones included."""
-    means: tuple[LooksMean, ...] = ()
-    """Of every model, and the differences to the first; empty while a part is missing."""
-    questions: int = 0
-    """Distinct questions behind it."""
-    images: int = 0
-    """Images they stand on."""
+    """Upper end."""
+    questions: int
+    """Questions compared."""
 
 
 class SplitScores(Record):
@@ -273,6 +170,8 @@ class SplitScores(Record):
     """Model -> its summary, in the order of the run."""
     other_protocols: dict[str, dict[str, Summary]] = Field(default_factory=dict)
     """Protocol -> the same, for comparison with published numbers."""
+    corpus_bleu: dict[str, float] = Field(default_factory=dict)
+    """Model -> corpus BLEU-4 of its reports, in [0, 1]; empty where the split has none."""
 
 
 class Evaluation(Record):
@@ -288,6 +187,10 @@ class Evaluation(Record):
     """Whole splits."""
     by_error_type: tuple[Difference, ...]
     """Per error type, on the first split."""
+    by_tag: tuple[Difference, ...] = ()
+    """Per organ and modality where the data tell them, on the first split."""
+    equal_length: tuple[AtEqualLength, ...] = ()
+    """Whole splits, where the models' answers differ in length."""
     probes: tuple[ProbeSummary, ...] = ()
     """What probes found on the first split; only those that measured something."""
     looks: LooksScore | None = None
@@ -298,74 +201,3 @@ class Evaluation(Record):
     """Resamples behind each interval."""
     notes: tuple[str, ...] = ()
     """What could not be compared, and why, one sentence each."""
-
-
-class Cell(Record):
-    """One arm on one metric of one split."""
-
-    arm: str
-    """Name of the arm; `base` for the model before tuning."""
-    split: str
-    """The split."""
-    metric: str
-    """The metric."""
-    mean: float
-    """Mean over seeds of the mean over questions."""
-    per_seed: tuple[float, ...]
-    """Mean over questions, per seed."""
-    difference: float | None = None
-    """Arm minus base; None for the base."""
-    low: float | None = None
-    """Lower end of the 95 % interval of the difference."""
-    high: float | None = None
-    """Upper end."""
-    p_value: float | None = None
-    """Two-sided, of the difference."""
-    p_adjusted: float | None = None
-    """The same, adjusted by Holm's method for all differences of its table."""
-    questions: int
-    """Questions per seed."""
-    images: int
-    """Images they stand on."""
-
-
-class Contrast(Record):
-    """One arm against another on one metric of one split."""
-
-    split: str
-    """The split."""
-    metric: str
-    """The metric."""
-    arm: str
-    """The arm."""
-    against: str
-    """What it is compared with."""
-    difference: float
-    """Arm minus the other."""
-    low: float
-    """Lower end of the 95 % interval."""
-    high: float
-    """Upper end."""
-    p_value: float
-    """Two-sided."""
-    p_adjusted: float
-    """The same, adjusted by Holm's method for all contrasts of its table."""
-
-
-class ProbeCell(Record):
-    """One arm under one probe."""
-
-    arm: str
-    """Name of the arm; `base` for the model before tuning."""
-    means: dict[str, float]
-    """Quantity of the probe -> its mean over questions and seeds."""
-    difference: float | None = None
-    """Headline quantity of the arm minus that of the base; None for the base."""
-    low: float | None = None
-    """Lower end of its 95 % interval."""
-    high: float | None = None
-    """Upper end."""
-    p_value: float | None = None
-    """Two-sided, of the difference."""
-    p_adjusted: float | None = None
-    """The same, adjusted by Holm's method for the arms under this probe."""

@@ -94,11 +94,13 @@ class Comparison(Part):
     """`after - before` with its (paired) interval."""
     adjusted: Measured = None
     """p-value after Holm's correction for all comparisons of the table."""
+    effect: Measured = None
+    """The difference over the standard deviation of single questions' differences (d_z)."""
     n: int | None = None
     headline: bool = False
     """True: named in the verdict. When no comparison is, the first four are."""
     error_type: str = ""
-    """Set for the by-error-type table; empty for the whole split."""
+    """Set for the tables of parts of a split (`side`, `organ: chest`); empty for the whole split."""
 
 
 @dataclass(frozen=True)

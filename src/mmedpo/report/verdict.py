@@ -43,18 +43,25 @@ class Headline(NamedTuple):
     level: float = 0.95
     """Coverage of its interval."""
     row: str = ""
-    """Name of its row in the table, where the metric's own is too long."""
+    """Of a probe: name of its row in the table, `lesion reliance, nats`."""
+
+    @property
+    def name(self) -> str:
+        """As a sentence says it: what is long stands with the probe."""
+        return self.row.rpartition(", ")[0] or self.metric.name
 
 
 def verdict_sentences(headlines: Sequence[Headline]) -> list[str]:
-    """One sentence for every split (and baseline, where there are several models): what rose, fell, or was not shown.
+    """A sentence for the split, and one for the probes: what rose, fell, or was not shown to differ.
+
+    Several baselines or splits get one each.
 
     The direction comes from the interval and its correction alone; the numbers stand in the table below.
     """
     several = len({(item.comparison.arm, item.comparison.baseline) for item in headlines}) > 1
     together: dict[str, list[Headline]] = {}
     for item in headlines:
-        opening = f"On {item.metric.split}, " if item.metric.split else ""
+        opening = "By the probes, " if item.row else f"On {item.metric.split}, " if item.metric.split else ""
         opening += f"against {item.comparison.baseline}: " if several else ""
         together.setdefault(opening, []).append(item)
     say = _of_several if several else _of_one
@@ -73,7 +80,7 @@ def table_rows(headlines: Sequence[Headline]) -> list[Headline]:
 def _of_one(items: Sequence[Headline]) -> list[str]:
     claims: dict[tuple[str, str], list[str]] = {}
     for item in items:
-        claims.setdefault(_claim(item), []).append(item.metric.name)
+        claims.setdefault(_claim(item), []).append(item.name)
     return [f"{before}{_listed(names)}{after}" for (before, after), names in claims.items()]
 
 
@@ -82,7 +89,7 @@ def _of_several(items: Sequence[Headline]) -> list[str]:
     changes: dict[tuple[str, str, str], list[str]] = {}
     for item in items:
         if direction(item.comparison) in ("up", "down"):
-            changes.setdefault((item.metric.name, *_change(item)), []).append(item.comparison.arm)
+            changes.setdefault((item.name, *_change(item)), []).append(item.comparison.arm)
     alike: dict[tuple[str, str, str], list[str]] = {}
     for (metric, verb, tail), arms in changes.items():
         alike.setdefault((verb, _listed(arms), tail), []).append(metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,4 +76,6 @@ def written(out: Path) -> Iterator[None]:
     except OSError as problem:
         # Arrow's own words are long and name its unfinished file.
         why = os.strerror(problem.errno) if problem.errno else type(problem).__name__
+        if problem.errno in (errno.EEXIST, errno.ENOTDIR):
+            why = "a file lies where a folder is needed"
         raise DataError(f"{out} cannot be written ({why}); check the place, its rights and its space") from problem

@@ -72,11 +72,10 @@ def test_log_probs_and_adapter_gradients_are_those_of_the_weights_read_back(held
 
 
 def test_answers_are_those_of_the_weights_read_back(held, as_held):
-    questions, decoding = ["is there a nodule?", "which plane is shown?"], Decoding(6)
+    questions = [Asked(VIEWS[:1], "is there a nodule?"), Asked(VIEWS[:1], "which plane is shown?")]
 
     def answers(vlm):
-        engine = Engine(vlm, FeatureStore(vlm, read), max_tokens=4096)
-        return engine.answers([Asked(VIEWS[:1], question) for question in questions], decoding)
+        return Engine(vlm, FeatureStore(vlm, read), max_tokens=4096).answers(questions, Decoding(6))
 
     assert answers(held) == answers(as_held)
 

@@ -185,6 +185,7 @@ class Probe(ABC, Generic[M]):
             headline=self.headline,
             about=self.about,
             split=split,
+            words=dict(self.quantities),
             parts=_adjusted(parts),
         )
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from mmedpo.config.lint import LintSettings
+from mmedpo.lint.judges import edit_distance, length_judge, word_judge
+from mmedpo.lint.text import words as lowered
 from mmedpo.records import PreferencePair, Verdict
 from mmedpo.registry import register
 from mmedpo.report.content import Interval
@@ -28,6 +31,12 @@ class LengthRow(Part):
     """Mean words of the rejected answers."""
     rejected_longer: Measured
     """Share of pairs, in [0, 1], whose rejected answer has more words."""
+    edit_distance: Measured = None
+    """Mean share of words, in [0, 1], that differ between the answers."""
+    by_length: Measured = None
+    """Share of pairs that a judge which sees lengths alone tells apart; 0.5 is chance."""
+    by_words: Measured = None
+    """The same of a judge which sees words alone, on pairs it was not fitted on; None with too few images."""
 
 
 class ConflictRow(Part):
@@ -121,13 +130,19 @@ def _origins(pairs: Sequence[PreferencePair], kind: str) -> str:
 
 def _length_row(name: str, pairs: Sequence[PreferencePair]) -> LengthRow:
     words = [(len(pair.chosen.split()), len(pair.rejected.split())) for pair in pairs]
-    n = len(words)
+    n, settings = len(words), LintSettings()
+    texts = [(lowered(pair.chosen), lowered(pair.rejected)) for pair in pairs]
+    images = [pair.image.sha256 for pair in pairs]
+    chosen, rejected = [c for c, _ in texts], [r for _, r in texts]
     return LengthRow(
         group=name,
         n=n,
-        chosen_words=sum(chosen for chosen, _ in words) / n,
-        rejected_words=sum(rejected for _, rejected in words) / n,
-        rejected_longer=sum(rejected > chosen for chosen, rejected in words) / n,
+        chosen_words=sum(c for c, _ in words) / n,
+        rejected_words=sum(r for _, r in words) / n,
+        rejected_longer=sum(r > c for c, r in words) / n,
+        edit_distance=sum(edit_distance(c, r) for c, r in texts) / n,
+        by_length=length_judge([c for c, _ in words], [r for _, r in words]).accuracy,
+        by_words=word_judge(chosen, rejected, images, settings.folds, settings.ridge),
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
+
+import numpy as np
 
 from mmedpo.errors import MMedPOError
 from mmedpo.grounding.library import apart, heatmap_of
+from mmedpo.grounding.measures import calibration, calibration_error
 from mmedpo.grounding.overlay import overlay
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Example, Grounding, PreferencePair
@@ -18,6 +22,8 @@ from mmedpo.report.stored import Stored
 from mmedpo.run import Run
 
 GROUNDINGS = 6
+FEWEST_EACH = 10
+"""Annotated images with a lesion, and without, below which nothing is said of a tool's confidence."""
 
 
 class GroundingSample(Part):
@@ -43,11 +49,33 @@ class GroundingSample(Part):
     """Why something is missing."""
 
 
+class ConfidenceBin(Part):
+    """Images of which the tool is about equally sure."""
+
+    confidence: Measured
+    """Mean of what it says, in [0, 1]."""
+    share: Measured
+    """Share of them on which the annotators marked a lesion, images weighted as if half of all had one."""
+    images: int
+
+
+class ToolCalibration(Part):
+    """How well one tool's confidence agrees with the annotators."""
+
+    tool: str
+    error: Measured
+    """Mean distance of confidence and share."""
+    images: int
+    bins: tuple[ConfidenceBin, ...]
+
+
 class Groundings(Part):
     """Some images, and how they were drawn."""
 
     samples: tuple[GroundingSample, ...]
     note: str = ""
+    calibrations: tuple[ToolCalibration, ...] = ()
+    """Of the tools whose images annotators have looked at."""
 
 
 @register("section", "groundings")
@@ -78,7 +106,29 @@ def groundings(run: Run, stored: Stored) -> Groundings | None:
     of_image = apart(stored.examples.values())
     noised = {pair.images[pair.noised_image].sha256: pair for pair in stored.curated if pair.kind == "visual"}
     samples = (_grounding(run, item, of_image.get(item.image_sha256), noised.get(item.image_sha256)) for item in drawn)
-    return Groundings(samples=tuple(samples), note=note)
+    return Groundings(samples=tuple(samples), note=note, calibrations=tool_calibrations(stored))
+
+
+def tool_calibrations(stored: Stored) -> tuple[ToolCalibration, ...]:
+    """Confidence against annotated lesions, of every tool with enough annotated images of both kinds."""
+    annotated = {
+        image: bool(example.boxes or example.mask_path)
+        for image, example in apart(stored.examples.values()).items()
+        if example.annotated or example.mask_path is not None
+    }
+    sure: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for item in stored.groundings:
+        if item.confidence is not None and item.image_sha256 in annotated:
+            sure[item.tool].append((item.confidence, annotated[item.image_sha256]))
+    found = []
+    for tool, pairs in sure.items():
+        confidences, lesions = np.array([c for c, _ in pairs]), np.array([lesion for _, lesion in pairs])
+        # One value for all images says nothing of a single one: annotations themselves are always sure.
+        if min(lesions.sum(), (~lesions).sum()) >= FEWEST_EACH and np.ptp(confidences) > 0:
+            bins = (ConfidenceBin(confidence=c, share=s, images=n) for c, s, n in calibration(confidences, lesions))
+            error = calibration_error(confidences, lesions)
+            found.append(ToolCalibration(tool=tool, error=error, images=len(pairs), bins=tuple(bins)))
+    return tuple(found)
 
 
 def _grounding(run: Run, item: Grounding, example: Example | None, noised: PreferencePair | None) -> GroundingSample:

@@ -67,7 +67,7 @@ class PredictionsSection(Section[Predictions]):
 
 
 def prediction_samples(run: Run, stored: Stored) -> Predictions | None:
-    """Answers of both models on the first split, where their scores differ, gains and losses in proportion."""
+    """Answers of both models on the first split, where their scores differ: losses first, gains in proportion."""
     if stored.evaluation is None or not stored.evaluation.splits:
         return None
     split, seed = stored.evaluation.splits[0].split, stored.settings.seed
@@ -87,12 +87,12 @@ def prediction_samples(run: Run, stored: Stored) -> Predictions | None:
     fell = [name for name in ids if known[name][1] < known[name][0]]
     same = [name for name in ids if known[name][1] == known[name][0]]
     gains, losses = proportional(len(rose), len(fell), PREDICTIONS)
-    drawn = [*rose[:gains], *fell[:losses]]
+    drawn = [*fell[:losses], *rose[:gains]]
     drawn += same[: PREDICTIONS - len(drawn)]
     if not drawn:
         return None
     unchanged = len(drawn) - gains - losses
-    shown = [f"{n} {what}" for n, what in ((gains, "gains"), (losses, "losses"), (unchanged, "without change")) if n]
+    shown = [f"{n} {what}" for n, what in ((losses, "losses"), (gains, "gains"), (unchanged, "without change")) if n]
     proportion = " with gains and losses in about this proportion" if gains and losses else ""
     note = (
         f"Of {count(len(known))} questions of {split}, the {last} model scores higher on {count(len(rose))}, lower on "

@@ -104,7 +104,7 @@ def one_probe(summary: ProbeSummary) -> OneProbe | None:
             if mean is not None:
                 rows.append(
                     ProbeRow(
-                        quantity=quantity,
+                        quantity=summary.words.get(quantity, quantity),
                         model=model,
                         mean=_interval(mean),
                         difference=change and _interval(change),

@@ -36,6 +36,8 @@ class Results(Part):
     arms: tuple[Arm, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     by_error_type: tuple[Comparison, ...] = ()
+    by_tag: tuple[Comparison, ...] = ()
+    """By organ and modality."""
     level: float = 0.95
     """Coverage of all intervals."""
     interval_method: str = ""
@@ -48,7 +50,7 @@ class Results(Part):
         if len(set(known)) != len(known):
             raise ValueError(f"metric keys {known} are not unique; give each metric its own key")
         used = {key for arm in self.arms for key in arm.values}
-        used |= {comparison.metric for comparison in (*self.comparisons, *self.by_error_type)}
+        used |= {comparison.metric for comparison in (*self.comparisons, *self.by_error_type, *self.by_tag)}
         if unknown := sorted(used - set(known)):
             raise ValueError(f"metric keys {unknown} are not among {known}; add them to `metrics`")
         return self
@@ -73,11 +75,15 @@ class ResultsSection(Section[Results]):
 
     def draw(self, part: Results) -> Mapping[str, object]:
         """Forest plots of the differences, a small bar per error type."""
-        bars = error_type_bars(part.by_error_type, part)
+        parts = [("error type", part.by_error_type), ("organ and modality", part.by_tag)]
+        tables = [(what, items, error_type_bars(items, part)) for what, items in parts if items]
         return {
             "metric_groups": metric_groups(part),
             "difference_plots": [(svg(wide), svg(narrow)) for _, wide, narrow in difference_plots(part)],
-            "error_type_rows": [(item, svg(bar)) for item, bar in zip(part.by_error_type, bars, strict=True)],
+            "parts_of_split": [
+                (what, items, [(item, svg(bar)) for item, bar in zip(items, bars, strict=True)])
+                for what, items, bars in tables
+            ],
             "multiplicity": multiplicity_note(part.comparisons, part.level),
             "tone": tone,
         }
@@ -117,13 +123,16 @@ def results(evaluation: Evaluation) -> Results:
         arms=tuple(Arm(name=model, values=cells) for model, cells in values.items() if cells),
         comparisons=tuple(_comparison(item, headline=item.split == first) for item in evaluation.differences),
         by_error_type=tuple(_comparison(item, headline=False) for item in evaluation.by_error_type),
+        by_tag=tuple(_comparison(item, headline=False) for item in evaluation.by_tag),
         level=evaluation.level,
         interval_method=f"paired bootstrap over images, {count(evaluation.bootstrap_samples)} resamples",
         notes=(
             "The intervals cover the chance in which test images were drawn. A run has one training seed; what another "
             "seed would change is not in them.",
             *_power(evaluation, first),
+            *_equal_length(evaluation, first),
             *(note for scores in evaluation.splits for note in _answer_rates(scores)),
+            *(note for scores in evaluation.splits for note in _corpus_bleu(scores)),
             *(note for scores in evaluation.splits for note in _findings(scores)),
             *(note for scores in evaluation.splits for note in _other_protocols(scores)),
         ),
@@ -148,6 +157,27 @@ def _power(evaluation: Evaluation, split: str) -> list[str]:
     ]
 
 
+def _equal_length(evaluation: Evaluation, split: str) -> list[str]:
+    """What is left of the differences where both answers have as many words."""
+    notes = []
+    for model in evaluation.models[1:]:
+        told = [
+            f"{LABELS[item.metric]} {_points(item.difference)} ({_points(item.low)} to {_points(item.high)})"
+            for item in evaluation.equal_length
+            if (item.split, item.model) == (split, model)
+        ]
+        if told:
+            which = f"{model} minus {evaluation.models[0]}"
+            notes.append(
+                f"{split}, {which} where both answers have as many words, percentage points: {', '.join(told)}."
+            )
+    return notes
+
+
+def _points(value: float) -> str:
+    return number(100 * value, sign=True)
+
+
 def _key(split: str, metric: str) -> str:
     return f"{split}/{metric}"
 
@@ -161,9 +191,10 @@ def _comparison(item: Difference, headline: bool) -> Comparison:
         after=item.after,
         difference=Interval(value=item.difference, low=item.low, high=item.high),
         adjusted=item.p_adjusted,
+        effect=item.effect,
         n=item.questions,
         headline=headline,
-        error_type=item.error_type or "",
+        error_type=item.error_type or item.tag.replace(":", ": "),
     )
 
 
@@ -190,6 +221,14 @@ def _answer_rates(scores: SplitScores) -> list[str]:
             f"{share(truth.mean, 1)} (n = {count(truth.n)})."
         )
     return notes
+
+
+def _corpus_bleu(scores: SplitScores) -> list[str]:
+    if not scores.corpus_bleu:
+        return []
+    order = " → ".join(scores.corpus_bleu)
+    values = " → ".join(number(100 * value) for value in scores.corpus_bleu.values())
+    return [f"{scores.split}, corpus BLEU-4 of reports as sacrebleu computes it, {order}: {values}."]
 
 
 def _findings(scores: SplitScores) -> list[str]:

@@ -1,0 +1,64 @@
+"""What the report says of the pairs and of the tool before anybody trusts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmedpo.records import Box, Example, Grounding
+from mmedpo.report.sections.curation import lengths
+from mmedpo.report.sections.groundings import tool_calibrations
+from mmedpo.report.stored import read_stored
+from report.finished_run import example, full_run, page, text_pair
+
+
+def test_blind_judges_find_the_word_that_gives_the_answer_away(tmp_path: Path) -> None:
+    """Chosen answers hold `seen`, rejected ones do not; both have three words, so that length tells nothing."""
+    run = full_run(tmp_path / "run")
+    sources = [example(run, number, "train", answer=f"seen on film{number}") for number in range(40, 60)]
+    pairs = [text_pair(source, "picked", 0.5, 1.0, f"not on film{n}") for n, source in enumerate(sources, start=40)]
+    (row,) = lengths(pairs)
+    assert row.by_words == 1.0
+    assert row.by_length == 0.5
+    assert row.edit_distance == pytest.approx(1 / 3)
+
+
+def test_too_few_images_for_the_word_judge_are_not_measured(tmp_path: Path) -> None:
+    text = page(full_run(tmp_path / "run"))
+    assert "told by words" in text
+    assert "not measured" in text[text.index("told by words") :]
+
+
+def calibrated(tmp_path: Path, confidences: list[float], lesions: list[bool]) -> list[tuple[float, float, int]]:
+    """The bins of a tool that says these of annotated images."""
+    tmp_path.mkdir(exist_ok=True)
+    run = full_run(tmp_path / "run")
+    examples, said = [], []
+    for number, (confidence, lesion) in enumerate(zip(confidences, lesions, strict=True), start=100):
+        box = (Box(x0=1, y0=1, x1=5, y1=5),) if lesion else ()
+        one = example(run, number, "train").model_copy(update={"annotated": True, "boxes": box})
+        examples.append(one)
+        said.append(
+            Grounding(
+                image_sha256=one.image.sha256, tool="probe", heatmap_path=None, confidence=confidence, calibrated=True,
+                label="opacity", reason="",
+            )
+        )  # fmt: skip
+    run.write("examples.parquet", Example, [*run.read("examples.parquet", Example), *examples])
+    run.write("groundings.parquet", Grounding, said)
+    return [
+        (row.confidence or 0.0, row.share or 0.0, row.images)
+        for tool in tool_calibrations(read_stored(run))
+        for row in tool.bins
+    ]
+
+
+def test_confidence_is_held_against_annotated_lesions(tmp_path: Path) -> None:
+    bins = calibrated(tmp_path, [0.9] * 10 + [0.1] * 10, [True] * 9 + [False] + [True] + [False] * 9)
+    assert bins == [(pytest.approx(0.1), pytest.approx(0.1), 10), (pytest.approx(0.9), pytest.approx(0.9), 10)]
+
+
+def test_a_tool_that_is_always_as_sure_or_images_of_one_kind_say_nothing(tmp_path: Path) -> None:
+    assert calibrated(tmp_path / "a", [1.0] * 30, [True] * 15 + [False] * 15) == []
+    assert calibrated(tmp_path / "b", [n / 30 for n in range(30)], [True] * 21 + [False] * 9) == []
