@@ -35,9 +35,9 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 LARGEST = {"import": 100_000, "lint": 100_000, "export": 100_000, "score": 10_000}
 """Sizes up to which a stage is measured unless `--all` is given: what takes minutes, not an hour."""
 STAGES = {
-    "import": "`mmedpo import`: a JSON Lines file of another program to the canonical table",
+    "import": "what `mmedpo import` does beside looking at images: another program's JSON Lines to the canonical table",
     "lint": "`mmedpo lint`: that table, every check that needs no image and no tokenizer",
-    "export": "`mmedpo export`: that table to the layout of ms-swift",
+    "export": "`mmedpo export`: that table to the layout of ms-swift, no image moved",
     "score": "the stage `score`: three rule agents debate every pair, then weights",
 }
 FINDINGS = ("nodule", "pleural effusion", "pneumothorax", "consolidation", "cardiomegaly", "rib fracture")
@@ -218,7 +218,8 @@ def draw(found: Sequence[Measured]) -> str:
         parts.append(tag("polyline", points=drawn, fill="none", stroke=colour, stroke_width=2))
         parts.append(label(points[-1][0] + 6, points[-1][1] + 4, stage))
     title = "Peak memory of each stage against rows"
-    return drawing(wide, high, title, "Every stage grows in proportion to its rows.", parts)
+    drawn = drawing(wide, high, title, "Every stage grows in proportion to its rows.", parts)
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)  # a file of its own
 
 
 if __name__ == "__main__":

@@ -224,6 +224,26 @@ def test_a_place_that_does_not_fit_is_told_in_one_line_with_its_node(
 
 
 @pytest.mark.long
+def test_a_package_that_a_node_lacks_is_told_in_one_line(tmp_path: Path, cluster: Any) -> None:
+    """As of a plug-in that is installed where the run is started, and nowhere else."""
+    (tmp_path / "here_alone.py").write_text("def factory():\n    return None\n")
+    code = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(tmp_path)!r})
+import here_alone
+from mmedpo.config import RunSettings
+from mmedpo.records import Drop
+from mmedpo.run import Stage, open_run
+with open_run(Path({str(tmp_path / "r")!r}), RunSettings(executor={{"name": "ray"}})) as run:
+    run.execute(Stage("s", lambda run: run.map("m", [1], 1, here_alone.factory, Drop), {{}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = r"RunFolderError: node \S+: what the work is made with cannot be loaded there \(.*here_alone.*\); install"
+    assert re.search(said, done.stderr), done.stderr[-2000:]
+
+
+@pytest.mark.long
 def test_a_cluster_of_another_version_is_told_in_one_line(
     tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +302,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_ray
+from ray import cloudpickle
+cloudpickle.register_pickle_by_value(test_ray)
 test_ray.mapped(Path({str(tmp_path / "r")!r}), test_ray.RunSettings(executor={{"name": {first.executor.name!r}}}))
 """
     with subprocess.Popen([sys.executable, "-c", code]) as driver:

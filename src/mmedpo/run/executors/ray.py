@@ -190,7 +190,13 @@ class Worker(Generic[T, R]):
             os.chdir(self._sight.started_in)
         with self._told():
             self._sight.compare()
-            self._work = ray.get(factory[0])()
+            try:
+                make = ray.get(factory[0])
+            except (ray.exceptions.RaySystemError, ImportError) as error:
+                why = brief(str(error).strip().splitlines()[-1])
+                fix = "install the same packages as where the run was started"
+                raise RunFolderError(f"what the work is made with cannot be loaded there ({why}); {fix}") from None
+            self._work = make()
         return ()
 
     def work(self, items: Sequence[T]) -> Sequence[R]:
