@@ -468,3 +468,19 @@ def test_what_is_inherited_and_made_idle_is_left_out_and_what_is_written_and_idl
         load_settings(recipe, ["data.root=."])
     with pytest.raises(ConfigError, match="score.rounds has no effect because score.weights is 'none'"):
         load_settings("phantom-dpo", ["score.rounds=2"])
+
+
+def test_what_an_override_makes_idle_in_the_recipe_is_left_out(tmp_path: Path) -> None:
+    root = "data.root=/data/set"
+    unweighted = load_settings("llava-med-slake", [root, "score.weights=none"])
+    assert set(unweighted.chat.endpoints) == {"gpt"}
+    imported = load_settings("llava-med-slake", [root, "preferences.path=/pairs.json"])
+    assert (imported.chat.endpoints, imported.judging) == ({}, ())
+    assert load_settings("phantom-mmedpo", ["train.tune=full"]).train.parts == ("language_model",)
+    # What is idle in the recipe itself stays a mistake of the recipe, whatever is laid over it.
+    recipe = _recipe(tmp_path, "extends: llava-med-slake\ncurate: {kinds: [visual], judge: targeted}")
+    with pytest.raises(ConfigError, match="curate.judge has no effect because curate.kinds has no text pairs"):
+        load_settings(recipe, [root, "seed=3"])
+    # And so does what two overrides say against each other.
+    with pytest.raises(ConfigError, match="score.agents has no effect because score.weights is 'none'"):
+        load_settings("phantom-mmedpo", ["score.weights=none", "score.agents=[rubric-internist]"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,26 @@ from mmedpo.recipes.reading import read_yaml
 def load_settings(recipe: str | Path, overrides: list[str] | None = None) -> RunSettings:
     """Reads a recipe (shipped name or YAML file) and applies `a.b=c` overrides.
 
-    What a recipe was given by the one below it (the dataset's, below a method; the one it extends) and makes idle is
-    left out; what it says itself and has no effect is refused.
+    What is said last counts: what a recipe was given by the one below it (the dataset's, below a method; the one it
+    extends) and makes idle is left out, and so is what an override makes idle in the recipe. What a recipe or an
+    override says itself and has no effect is refused.
 
     Raises:
         ConfigError: unknown recipe, setting or name of a piece, a bad value, or a setting without effect.
     """
-    raw = read_recipe(recipe)
-    for override in overrides or []:
+    return validate_settings(_overridden(recipe, overrides or []), str(recipe))
+
+
+def _overridden(recipe: str | Path, overrides: Sequence[str], **given: Any) -> dict[str, Any]:
+    """A recipe with what is laid over it, without what that makes idle; `given`: further settings of `evaluate`."""
+    below = _without_idle(read_recipe(recipe), inherited_settings(recipe))
+    own = frozenset(_idle(below))
+    raw = copy.deepcopy(below)
+    if given:
+        raw["evaluate"] = {**_group(raw, "evaluate", recipe), **given}
+    for override in overrides:
         apply_override(raw, override)
-    return validate_settings(_without_idle(raw, inherited_settings(recipe)), str(recipe))
+    return _without_idle(raw, below, own)
 
 
 def load_ground(tools: Sequence[str], overrides: Sequence[str]) -> GroundSettings:
@@ -59,7 +70,6 @@ def load_answers(recipe: str | Path, files: Sequence[str], overrides: Sequence[s
     Raises:
         ConfigError: as `load_settings`, or two columns of one name.
     """
-    raw = read_recipe(recipe)
     columns: dict[str, dict[str, str]] = {}
     for file in files:
         name, given, path = file.partition("=")
@@ -68,19 +78,23 @@ def load_answers(recipe: str | Path, files: Sequence[str], overrides: Sequence[s
         if name in columns:
             raise ConfigError(f"--predictions names {name[:40]!r} twice; name the columns: NAME=FILE")
         columns[name] = {"path": path}
-    group = raw.setdefault("evaluate", {})
+    return validate_settings(_overridden(recipe, overrides, answers=columns), str(recipe))
+
+
+def _group(raw: dict[str, Any], name: str, recipe: str | Path) -> dict[str, Any]:
+    group = raw.get(name, {})
     if not isinstance(group, dict):
-        raise ConfigError(f"{brief(str(recipe))}: evaluate is not a group of settings")
-    group["answers"] = columns
-    for override in overrides:
-        apply_override(raw, override)
-    return validate_settings(_without_idle(raw, inherited_settings(recipe)), str(recipe))
+        raise ConfigError(f"{brief(str(recipe))}: {name} is not a group of settings")
+    return group
 
 
-def _without_idle(raw: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
-    """Settings without what has no effect and stands in `inherited` as it stands here."""
+def _without_idle(
+    raw: dict[str, Any], below: dict[str, Any], refused: frozenset[tuple[str, ...]] = frozenset()
+) -> dict[str, Any]:
+    """Settings without what has no effect and stands in `below` as it stands here, but for what is to be refused."""
     while True:
-        given = [path for path in _idle(raw) if _at(raw, path) is not None and _at(raw, path) == _at(inherited, path)]
+        idle = [path for path in _idle(raw) if path not in refused and _at(raw, path) is not None]
+        given = [path for path in idle if _at(raw, path) == _at(below, path)]
         if not given:
             return raw
         raw = _without(raw, given[0])
