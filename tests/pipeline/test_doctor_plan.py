@@ -180,3 +180,14 @@ def test_calls_of_language_models_are_counted(small_vlm_folder, read_before, tmp
     facts = dict(found.facts)
     questions = facts["questions"].split()[0]
     assert facts["calls"].startswith(f"judge med: at least {questions}; agents: {questions} to {4 * int(questions)}")
+
+
+def test_calls_of_a_served_target_model_are_samples_and_test_questions(small_vlm_folder, phantoms, read_before):
+    endpoint = "{base_url: 'http://127.0.0.1:9/v1', model: m, images: true}"
+    served = ["model.server=med", "model.tuned_server=tuned", "evaluate.splits=[test]", "curate.candidates=2"]
+    endpoints = [f"chat.endpoints.{name}={endpoint}" for name in ("med", "tuned")]
+    overrides = [f"model.name={small_vlm_folder}", *PHANTOM, *endpoints, *served]
+    facts = dict(plan_recipe("phantom-mmedpo", overrides, Silent(), measure=False).facts)
+    asked = sum(example.split == "test" for example in phantoms.everything)
+    samples = 2 * len(phantoms.examples)
+    assert facts["calls"].startswith(f"server med: {samples + asked:,}; server tuned: {asked:,} ")

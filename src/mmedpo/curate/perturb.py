@@ -86,7 +86,7 @@ def perturb(
 
 
 def written(made: Perturbation | Drop, example: Example, judge: str) -> Verdict:
-    """The verdict of a judge that writes the wrong answer itself: what it wrote, or that it could not."""
+    """The verdict where no answer of the model is picked: what was written in its place, or why nothing was."""
     told = {"example_id": example.example_id, "judge": judge, "reason": made.reason}
     if isinstance(made, Drop):
         return Verdict(outcome="dropped", rejected="", error_type=example.error_type, **told)

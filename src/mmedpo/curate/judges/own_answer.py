@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmedpo.curate.judges.contradiction import ContradictionJudge
-from mmedpo.records import Example, Verdict
+from mmedpo.curate.perturb import written
+from mmedpo.curate.validators import STAGE
+from mmedpo.records import Drop, Example, Verdict
 from mmedpo.registry import register
 
 NO_CONFLICT = "no-own-answer-conflicts"
@@ -21,11 +23,4 @@ class OwnAnswerJudge(ContradictionJudge):
 
     def without_conflict(self, example: Example, seed: int) -> Verdict:
         """No pair, with the countable reason."""
-        return Verdict(
-            example_id=example.example_id,
-            judge=self.name,
-            outcome="dropped",
-            rejected="",
-            error_type=example.error_type,
-            reason=NO_CONFLICT,
-        )
+        return written(Drop(stage=STAGE, item=example.example_id, reason=NO_CONFLICT), example, self.name)

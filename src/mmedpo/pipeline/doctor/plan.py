@@ -104,7 +104,7 @@ def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: R
     place = "in memory" if feature_bytes <= MEMORY_SHARE * free else "on disk, or computed anew"
     diagnosis.fact("image features", f"{_size(feature_bytes)} ({place})")
     _tell_disk(memory, feature_bytes if place != "in memory" else 0, cases, work, diagnosis)
-    diagnosis.fact("calls", _calls(settings, work))
+    diagnosis.fact("calls", _calls(settings, work, _asked(settings, cases)))
     before = _finetuning(settings, vlm.context_length)
     if before is not None:
         _plan_finetuning(before, cases, diagnosis, reporter, device=device, here=here, measured=measured)
@@ -226,13 +226,21 @@ def _tell_disk(memory: Memory, features: int, cases: Cases, work: Workload, diag
         diagnosis.error(f"the run takes {_size(needed)} of disk, {_size(free)} are free; make room or use --runs")
 
 
-def _calls(settings: RunSettings, work: Workload) -> str:
-    """Calls of language models, by what asks them."""
+def _asked(settings: RunSettings, cases: Cases) -> int:
+    """Questions that each model is evaluated on."""
+    splits, types = settings.evaluate.splits, settings.evaluate.answer_types
+    return sum(example.split in splits and example.answer_type in types for example in cases.everything)
+
+
+def _calls(settings: RunSettings, work: Workload, asked: int) -> str:
+    """Calls of language models, by what asks them; `asked`: questions that are evaluated."""
     parts = []
     if settings.judging:
         parts.append(f"judge {settings.judging[0]}: at least {work.questions:,}")
-    if settings.model.server and settings.samples:
-        parts.append(f"server {settings.model.server}: {work.questions * settings.curate.candidates:,}")
+    sampled = work.questions * settings.curate.candidates if settings.samples else 0
+    for server, number in ((settings.model.server, sampled + asked), (settings.model.tuned_server, asked)):
+        if server:
+            parts.append(f"server {server}: {number:,}")
     speaking = [name for name in settings.score.agents if ":" in name] if settings.used_endpoints("score") else []
     if speaking:
         least = work.questions * len(speaking)
@@ -246,15 +254,14 @@ def _tell_time(
 ) -> None:
     if found.peak is not None:
         diagnosis.fact("measured peak", f"{_size(found.peak)} in a pass of a typical step")
-    asked = [example for example in cases.everything if example.split in settings.evaluate.splits]
-    asked = [example for example in asked if example.answer_type in settings.evaluate.answer_types]
     train = settings.train
+    answering = (settings.model.server, settings.model.tuned_server).count("")
     looks = 1 + work.steps // train.watch.every
     sampled_here = settings.samples and not settings.model.server
     answers = {
         "sampling": work.questions * settings.curate.candidates if sampled_here else 0,
         "watching": looks * min(train.watch.questions, sum(e.split == "validation" for e in cases.everything)),
-        "answering": 2 * len(asked),
+        "answering": answering * _asked(settings, cases),
     }
     per_step = work.columns_per_step * found.column
     seconds = {
