@@ -477,6 +477,11 @@ def test_what_an_override_makes_idle_in_the_recipe_is_left_out(tmp_path: Path) -
     imported = load_settings("llava-med-slake", [root, "preferences.path=/pairs.json"])
     assert (imported.chat.endpoints, imported.judging) == ({}, ())
     assert load_settings("phantom-mmedpo", ["train.tune=full"]).train.parts == ("language_model",)
+    other_tool = load_settings("llava-med-slake", [root, "ground.tool=annotation"])
+    assert (other_tool.ground.tools, other_tool.ground.options) == (("annotation",), {})
+    assert load_settings("phantom-mmedpo", ["data.dataset=vqa-rad", root]).data.groups == {}
+    with pytest.raises(ConfigError, match=r"ground.options for 'medklip' has no effect: the tool is \['annotation'\]"):
+        load_settings("phantom-mmedpo", ["ground.tool=annotation", "ground.options.medklip.checkpoint=/x"])
     # What is idle in the recipe itself stays a mistake of the recipe, whatever is laid over it.
     recipe = _recipe(tmp_path, "extends: llava-med-slake\ncurate: {kinds: [visual], judge: targeted}")
     with pytest.raises(ConfigError, match="curate.judge has no effect because curate.kinds has no text pairs"):

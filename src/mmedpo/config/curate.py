@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mmedpo.config.groups import Named, Settings, UserPath, refuse_set
+from mmedpo.config.groups import IdleSetting, Named, Settings, UserPath, refuse_set
 from mmedpo.errors import shown
 from mmedpo.records import NoiseRegion, PairKind
 
@@ -60,9 +60,10 @@ class GroundSettings(Settings):
             refuse_set(self, {"only_tags", "minimum_confidence", "assume", "options"}, "ground", "the tool is 'none'")
         for name in self.options:
             if name not in self.tools:
-                raise ValueError(
+                told = (
                     f"ground.options for {shown(name)} has no effect: the tool is {shown(list(self.tools))}; remove it"
                 )
+                raise IdleSetting(("ground", "options", name), told=told)
         return self
 
 

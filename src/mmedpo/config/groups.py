@@ -55,8 +55,8 @@ class Named(NamedTuple):
 class IdleSetting(ValueError):
     """A setting that was given and would have no effect."""
 
-    def __init__(self, path: tuple[str, ...], why: str) -> None:
-        super().__init__(f"{'.'.join(brief(part, 40) for part in path)} has no effect because {why}")
+    def __init__(self, path: tuple[str, ...], why: str = "", *, told: str = "") -> None:
+        super().__init__(told or f"{'.'.join(brief(part, 40) for part in path)} has no effect because {why}")
         self.path = path
         """Names from the outermost group inwards."""
 

@@ -15,7 +15,7 @@ from mmedpo.config.chat import endpoint_of
 from mmedpo.config.curate import GroundSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.explain import explain
-from mmedpo.config.groups import Named, Settings, default_of, refuse_set
+from mmedpo.config.groups import IdleSetting, Named, Settings, default_of, refuse_set
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED
 from mmedpo.errors import ConfigError
@@ -208,7 +208,7 @@ def _refuse_group(given: str, dataset: str, group: str) -> None:
     every = {_group_of(kind) for name in names("dataset") if hasattr(kind := lookup("dataset", name), "settings")}
     if given in every:
         reads = f", which reads data.{group}" if group else ""
-        raise ConfigError(f"data.{given} has no effect because the dataset is {dataset!r}{reads}; remove it")
+        raise IdleSetting(("data", given), f"the dataset is {dataset!r}{reads}; remove it")
     known = sorted({*DataSettings.model_fields, *([group] if group else [])})
     raise ConfigError(f"unknown setting 'data.{given}'; {suggestion(given, known, 'known here')}")
 
