@@ -33,6 +33,8 @@ LOGPROBS = {"w": (-1.0, -3.0), "w*": (-1.0, -2.5), "l": (-0.5, -2.0), "l*": (-1.
 REFERENCE = {"w": (-1.0, -2.0), "w*": (-1.0, -3.0), "l": (-1.0, -3.0), "l*": (-1.0, -1.5)}
 """a: w -1, w* 0.5, l 1.5, l* -1.5; over the last tokens -1, 0.5, 1, -1. log pi: -4, -3.5, -2.5, -4, w' -4.5."""
 EDITED = ((0.0, 1.0), (0.0, 1.0))
+REWARDS = (0.5, -1.0)
+"""Of the tokens of the wrong answer, whose a are 0.5 and 1."""
 WEIGHT = {"text": 1.25, "visual": 0.75, "answer": 1.0}
 
 
@@ -45,7 +47,8 @@ def pair(kind, **changed):
     }[kind]
     base = BranchPair(kind, kind, b["w"], *sides) if len(sides) > 1 else BranchPair(kind, kind, b["w"], *sides, 1.0)
     edited = None if kind == "answer" else EDITED
-    values = {**vars(base), "weight": WEIGHT[kind], "edited": edited, "other": b["w'"], **changed}
+    drawn = {"text": {"rewards": REWARDS}, "visual": {"inherent": b["l"]}}.get(kind, {})
+    values = {**vars(base), "weight": WEIGHT[kind], "edited": edited, "other": b["w'"], **drawn, **changed}
     return BranchPair(**values)
 
 
@@ -90,6 +93,8 @@ EXPECTED = {
     "targeted": DPO,
     "povid-stage-1": DPO,
     "povid-stage-2": DPO,
+    "povid": 3 * DPO + s(-1 - 1.5),
+    "fisao": -(0.5 * 1.2 - 1.0 * math.exp(1.0)),
     "similar-image": DPO,
     "minimal-edit": DPO,
     "self-rewarding": DPO,

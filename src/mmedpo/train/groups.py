@@ -48,6 +48,12 @@ class BranchPair:
     """1 for the tokens of the right and of the wrong answer that differ, 0 for the others; None as above."""
     other: Branch | None = None
     """(y_w, x'), x' another image of the step; None where there is none, or none is asked for."""
+    inherent: Branch | None = None
+    """(y_i, x), y_i the likeliest words behind those of y_w under x*; (y_w, x) until a step draws them; None where none
+    are asked for."""
+
+    rewards: TokenWeights = ()
+    """Of the tokens of y_l, where a term asks for them (`mmedpo.train.rewards`); empty: none."""
 
     def token_weights(self, branch: Branch, *, edited: bool) -> TokenWeights:
         """Weights of the answer tokens of one of the pair's branches; with `edited`, 0 for those that do not differ."""
@@ -70,6 +76,8 @@ class Wanted(NamedTuple):
     """The wrong answer under both images of a visual pair."""
     edited: bool = False
     """Which tokens of right and wrong answer differ."""
+    inherent: bool = False
+    """What the model says of a visual pair from language alone."""
 
 
 def group_pairs(
@@ -132,7 +140,9 @@ class _Builder:
         if edited_token_weight != 1.0 and record.kind == "text":
             weights = edited_tokens(chosen.response, rejected.response, edited_token_weight)
             found = replace(found, chosen_weights=weights[0], rejected_weights=weights[1])
-        if record.kind == "visual" and wrong is not None and any(wanted):
+        if record.kind == "visual" and wanted.inherent:
+            found = replace(found, inherent=chosen)
+        if record.kind == "visual" and wrong is not None and (wanted.wrong or wanted.edited):
             on_clean, on_shown = self.branch(clean, wrong), self.branch(shown, wrong)
             if on_clean.response == chosen.response:
                 return found  # a judge preferred another answer than the truth, and the truth to none

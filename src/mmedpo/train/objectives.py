@@ -32,6 +32,8 @@ class _Term(NamedTuple):
     view: View
     uses: frozenset[Use]
     weighted: bool
+    settings: TermSettings
+    """When it counts."""
 
     @property
     def compares(self) -> bool:
@@ -81,8 +83,17 @@ class Objective:
 
     def __init__(self, terms: Sequence[TermSettings], beta: float) -> None:
         self._terms = [_term(term, beta) for term in terms]
-        self.views = list(dict.fromkeys(term.view for term in self._terms))
+        self._beta = beta
+
+    @property
+    def views(self) -> list[View]:
         """What the terms look at, each once."""
+        return list(dict.fromkeys(term.view for term in self._terms))
+
+    def at(self, progress: float) -> Objective:
+        """The terms that count at a share of the optimizer steps; the same object where all do."""
+        now = [term.settings for term in self._terms if term.settings.counts(progress)]
+        return self if len(now) == len(self._terms) else Objective(now, self._beta)
 
     def sum(self, values: Mapping[View, PairValues]) -> Tensor:
         """Sum of the pairs' losses, a scalar; divide by the number of pairs of the optimizer step.
@@ -133,7 +144,9 @@ class Objective:
     @property
     def wanted(self) -> Wanted:
         """What the terms look at beside the two sides of a pair."""
-        return Wanted(any(view.form != "given" for view in self.views), any(v.tokens == "edited" for v in self.views))
+        forms = {view.form for view in self.views}
+        edited = any(view.tokens == "edited" for view in self.views)
+        return Wanted(bool(forms - {"given", "inherent", "own"}), edited, "inherent" in forms)
 
     @property
     def refers(self) -> bool:
@@ -151,6 +164,11 @@ class Objective:
         return any("distributions" in term.uses for term in self._terms)
 
     @property
+    def rewards(self) -> bool:
+        """Whether any term needs a reward for every token of an own answer."""
+        return any("rewards" in term.uses for term in self._terms)
+
+    @property
     def contrasts(self) -> bool:
         """Whether any term looks at another image of the step."""
         return any("other-image" in term.uses for term in self._terms)
@@ -164,6 +182,8 @@ class Objective:
 def _needed(term: _Term) -> str:
     if "other-image" in term.uses:
         return "an answer that rests on a finding"
+    if term.view.form == "inherent":
+        return "a noised image"
     if term.view.form != "given" or term.view.tokens == "edited":
         return "the wrong answer of the same question (curate.kinds=[text, visual])"
     return "a rejected side" if term.compares else "an answer"
@@ -190,4 +210,5 @@ def _term(settings: TermSettings, beta: float) -> _Term:
         View(settings.form, settings.tokens),
         uses_of(loss),
         not loss.regulariser if settings.weighted is None else settings.weighted,
+        settings,
     )
