@@ -118,7 +118,7 @@ def test_a_ground_truth_alone_is_seen_by_what_needs_no_other_side():
 def test_each_term_asks_for_what_it_compares_and_no_more():
     assert Objective([TermSettings(loss="nll")], 1.0).branches(TEXT) == [WRITTEN]
     forms = Objective([TermSettings(form="reversed", kinds=("visual",)), TermSettings(kinds=("text",))], 1.0)
-    assert forms.wanted == Wanted(wrong=True, edited=False)
+    assert forms.wanted() == Wanted(wrong=True, edited=False)
     assert forms.branches(TEXT) == [WRITTEN, WRONG]
     assert not forms.needs(BranchPair("v", "visual", WRITTEN, SHOWN, 1.0))
     with pytest.raises(TrainingError, match=r"form reversed.*the wrong answer of the same question"):
@@ -129,7 +129,7 @@ def test_each_term_asks_for_what_it_compares_and_no_more():
 
 def test_changing_only_the_noised_image_changes_every_form_of_the_visual_pair(monkeypatch):
     """mDPO's released code never uses the rejected image; here nothing that names it can leave it out."""
-    forms = FORMS.keys() - {"inherent"}  # what it shows is drawn from the noised image; see test_inherent.py
+    forms = FORMS.keys() - {"inherent", "own", "composite"}  # see test_inherent.py and test_composites.py
     before = {form: loss_of(VISUAL, {"form": form})[0].item() for form in forms}
     monkeypatch.setitem(LOGPROBS, SHOWN, (-1.0, -7.0))
     monkeypatch.setitem(LOGPROBS, WRONG_SHOWN, (-1.5, -3.5))

@@ -15,7 +15,7 @@ FINETUNED_PARTS: tuple[Part, ...] = ("language_model", "projector")
 """Parts of a vision-language model that can be trained."""
 Grouping = Literal["none", "example", "image"]
 """What stays together in one optimizer step."""
-Form = Literal["given", "joint", "reversed", "mirrored", "causal", "consistent", "inherent", "own"]
+Form = Literal["given", "joint", "reversed", "mirrored", "causal", "consistent", "inherent", "own", "composite"]
 """Which answers under which images a term compares; see `mmedpo.train.forms`."""
 Tokens = Literal["all", "edited"]
 """Which tokens of an answer count: all, or those in which the right and the wrong answer differ."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -141,12 +142,17 @@ class Objective:
                     f"{len(pairs)} pairs: it needs {_needed(term)} in {kinds} pairs; remove it, or make such pairs"
                 )
 
-    @property
-    def wanted(self) -> Wanted:
-        """What the terms look at beside the two sides of a pair."""
+    def wanted(self, folder: Path | None = None) -> Wanted:
+        """What the terms look at beside the two sides of a pair; composites are written into `folder`."""
         forms = {view.form for view in self.views}
         edited = any(view.tokens == "edited" for view in self.views)
-        return Wanted(bool(forms - {"given", "inherent", "own"}), edited, "inherent" in forms)
+        composed = folder if "composite" in forms else None
+        return Wanted(bool(forms - {"given", "inherent", "own"}), edited, "inherent" in forms, composed)
+
+    @property
+    def draws(self) -> bool:
+        """Whether any term looks at what the policy says in the step itself."""
+        return any(view.form == "inherent" for view in self.views)
 
     @property
     def refers(self) -> bool:

@@ -185,7 +185,7 @@ class PreferenceTrainer(Trainer):
 
     def _drawn(self, pairs: list[BranchPair]) -> list[BranchPair]:
         """The pairs with what the policy says now of the noised image, where a term looks at it."""
-        if self.settings.method == "sft" or not self.objective.wanted.inherent:
+        if self.settings.method == "sft" or not self.objective.draws:
             return pairs
         shown = [pair.rejected for pair in pairs if pair.inherent is not None and pair.rejected is not None]
         said = self.engine.likeliest(list(dict.fromkeys(shown)))
@@ -221,7 +221,7 @@ class PreferenceTrainer(Trainer):
 
     def _late(self, pairs: Sequence[BranchPair]) -> Mapping[Branch, Tensor]:
         """log pi_0 of answers that were drawn in this step."""
-        drawn = [pair.inherent for pair in pairs if pair.inherent is not None] if self.objective.wanted.inherent else []
+        drawn = [pair.inherent for pair in pairs if pair.inherent is not None] if self.objective.draws else []
         unknown = [branch for branch in dict.fromkeys(drawn) if branch not in self.reference]
         if not unknown:
             return {}

@@ -105,7 +105,7 @@ def _groups(
         max_length=settings.max_length,
         grouping=settings.grouping,
         edited_token_weight=settings.edited_token_weight,
-        wanted=objective.wanted,
+        wanted=objective.wanted(run.work_folder / "composites"),
     )
 
 
