@@ -23,7 +23,6 @@ What makes it cheap, and what keeps that honest:
 from __future__ import annotations
 
 import ctypes
-import difflib
 import errno
 import gc
 import hashlib
@@ -77,10 +76,18 @@ class Calm:
     operations: list[str]
     """Which, and on what; what differs every time (numbers of processes, drawn names) apart."""
     after: dict[str, str]
+    hidden: set[str]
+
+
+def hidden_of(folder: Path) -> set[str]:
+    """Files that are no one's to keep, outside what the next stages work with."""
+    files = (path.relative_to(folder) for path in folder.rglob(".*") if path.is_file())
+    return {file.as_posix() for file in files if ".work" not in file.parts}
 
 
 def noted(file: Path) -> list[str]:
-    return [re.sub(r"\.tmp\w+|\d+", "#", line) for line in file.read_text(errors="replace").splitlines()]
+    lines = file.read_text(errors="replace").splitlines()
+    return [re.sub(r"\.tmp\w+|\d+", "#", line.removesuffix(" (deleted)")) for line in lines]
 
 
 def note_operations(file: Path) -> None:
@@ -141,11 +148,17 @@ def state_of(folder: Path) -> dict[str, str]:
     }
 
 
+PASSING = re.compile(rf"{re.escape(PARTIAL)}\d+|\.\d+\.tmp$|\.tmp\w{{6}}$")
+"""In a name: the number of a process, or what safetensors draws."""
+
+
 def look_of(folder: Path) -> str:
     """Hash of all that a process finds in a folder; times of day and process numbers do not count."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        name = re.sub(rf"{re.escape(PARTIAL)}\d+|\.\d+\.tmp$", PARTIAL, path.relative_to(folder).as_posix())
+        name = re.sub(
+            rf"{re.escape(PARTIAL)}\d+|\.\d+\.tmp$|\.tmp\w{{6}}$", PARTIAL, path.relative_to(folder).as_posix()
+        )
         digest.update(f"{name}\0{path.is_dir()}\0{path.stat().st_mode}\0".encode())
         if path.is_dir() or path.name == HOLDER:
             continue
@@ -189,7 +202,7 @@ def calm(base: Path, said: Path) -> dict[str, Calm]:
         code = in_child(counting, said)
         assert code == DONE, said.read_text()
         said_by_child = json.loads(loaded.read_text())
-        found[stage.name] = Calm(before, noted(listed), state_of(work))
+        found[stage.name] = Calm(before, noted(listed), state_of(work), hidden_of(work))
         for module in said_by_child["modules"]:
             with suppress(ImportError):  # a name that stands for a part of another module
                 importlib.import_module(module)
@@ -225,8 +238,9 @@ class Drill:
             if where in wanted:
                 self._stop(walk, where, wanted[where])
         assert walk.finish() == DONE, self.said.read_text()
-        if differing := list(difflib.unified_diff(self.stage.operations, noted(self.base / "operations"), n=0))[2:]:
-            self.note({"stage": self.name, "irregular": differing})
+        before, walked = Counter(self.stage.operations), Counter(noted(self.base / "operations"))
+        if before != walked:  # the order in which a folder lists its files is the system's
+            self.note({"stage": self.name, "irregular": {"less": before - walked, "more": walked - before}})
         assert state_of(self.work) == self.stage.after, f"{self.name}: other bytes after the walk"
         for where, fault, before in self.long:
             found = self._alone(where, fault)
@@ -332,7 +346,10 @@ def _ended(code: int, work: Path, stage: Calm, said: Path) -> str:
         return f"cannot be resumed ({code}): {said.read_text()[-1500:]}"
     after = state_of(work)
     differing = sorted(n for n in {*after, *stage.after} if after.get(n) != stage.after.get(n))
-    return f"other bytes after the resume: {', '.join(differing)}" if differing else ""
+    if differing:
+        return f"other bytes after the resume: {', '.join(differing)}"
+    left = sorted(hidden_of(work) - stage.hidden)
+    return f"left behind after the resume: {', '.join(left)}" if left else ""
 
 
 def earlier(log: Path, operations: dict[str, int]) -> list[dict[str, Any]]:
