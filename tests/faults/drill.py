@@ -148,7 +148,7 @@ def state_of(folder: Path) -> dict[str, str]:
     }
 
 
-PASSING = re.compile(rf"{re.escape(PARTIAL)}\d+|\.\d+\.tmp$|\.tmp\w{{6}}$")
+PASSING = re.compile(rf"{re.escape(PARTIAL)}\d+|\.tmp\w{{6}}$")
 """In a name: the number of a process, or what safetensors draws."""
 
 
@@ -157,7 +157,7 @@ def look_of(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = re.sub(
-            rf"{re.escape(PARTIAL)}\d+|\.\d+\.tmp$|\.tmp\w{{6}}$", PARTIAL, path.relative_to(folder).as_posix()
+            rf"{re.escape(PARTIAL)}\d+|\.tmp\w{{6}}$", PARTIAL, path.relative_to(folder).as_posix()
         )
         digest.update(f"{name}\0{path.is_dir()}\0{path.stat().st_mode}\0".encode())
         if path.is_dir() or path.name == HOLDER:
