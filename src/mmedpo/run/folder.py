@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -35,7 +35,7 @@ from mmedpo.run.slots import BASE, Slot, slot_of
 from mmedpo.run.stage import Stage
 from mmedpo.storage.files import hash_path, holds_link, move, share, stamp_path
 from mmedpo.storage.json_file import read_json
-from mmedpo.storage.tables import read_table, write_table, write_text
+from mmedpo.storage.tables import read_table, stored, write_table, write_text
 
 STATE = ".state.json"
 EARLIER = ".earlier"
@@ -141,9 +141,13 @@ class Run:
 
     def read(self, relative: str, record_type: type[R]) -> list[R]:
         """Reads a table of the run."""
-        return read_table(self.file(relative), record_type)
+        return list(self.stored(relative, record_type))
 
-    def write(self, relative: str, record_type: type[R], records: Sequence[R]) -> None:
+    def stored(self, relative: str, record_type: type[R]) -> Iterator[R]:
+        """The same, a record at a time, for tables that are larger than memory."""
+        return stored(self.file(relative), record_type)
+
+    def write(self, relative: str, record_type: type[R], records: Iterable[R]) -> None:
         """Writes a table of the run, atomically."""
         write_table(self.file(relative), record_type, records)
 
@@ -179,8 +183,8 @@ class Run:
         size: int,
         factory: Callable[[], AbstractAsyncContextManager[ItemWork[T, R]]],
         record: type[R],
-    ) -> list[R]:
-        """The same for work that waits, item by item, many at once; see `ItemJob`."""
+    ) -> Iterable[R]:
+        """The same for work that waits, item by item, many at once; see `ItemJob` and `Executor.stream`."""
         return self._executor().stream(self, ItemJob(label, factory, record, size), items)
 
     def _executor(self) -> Executor:
