@@ -71,8 +71,9 @@ def prepare(folder: Path, count: int) -> None:
     from mmedpo.records import ImageRef, PreferencePair
     from mmedpo.run import open_run
     from mmedpo.run.layout import CURATED
+    from mmedpo.storage.held import Held
 
-    pairs = []
+    pairs = Held(PreferencePair)
     with (folder / "rows.jsonl").open("w") as file:
         for number in range(count):
             question, chosen, rejected = texts(number)

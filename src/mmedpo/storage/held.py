@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import IO, Generic, TypeVar, overload
 
@@ -55,9 +54,8 @@ class Held(Sequence[R], Generic[R]):
 
     def _put_away(self) -> None:
         if self._file is None:
-            closing = ExitStack()
-            self._file = closing.enter_context(TemporaryFile(prefix="mmedpo-"))
-            weakref.finalize(self, closing.close)
+            self._file = TemporaryFile(prefix="mmedpo-")  # noqa: SIM115 - open for as long as the records live
+            weakref.finalize(self, self._file.close)
         self._file.seek(self._filed)
         self._file.write(self._recent)
         self._file.flush()
