@@ -32,13 +32,14 @@ from mmedpo.storage.tables import write_text
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT, FIGURE = REPOSITORY / "bench" / "SCALE.md", REPOSITORY / "docs" / "images" / "scale.svg"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-LARGEST = {"import": 100_000, "lint": 100_000, "export": 100_000, "score": 10_000}
-"""Sizes up to which a stage is measured unless `--all` is given: what takes minutes, not an hour."""
+LARGEST = {"score": 100_000}
+"""Sizes up to which a stage is measured unless `--all` is given, where a million rows would take hours."""
 STAGES = {
     "import": "what `mmedpo import` does beside looking at images: another program's JSON Lines to the canonical table",
     "lint": "`mmedpo lint`: that table, every check that needs no image and no tokenizer",
     "export": "`mmedpo export`: that table to the layout of ms-swift, no image moved",
     "score": "the stage `score`: three rule agents debate every pair, then weights",
+    "score at once": "the same stage with three agents that need no time to think, in debates of five turns",
 }
 FINDINGS = ("nodule", "pleural effusion", "pneumothorax", "consolidation", "cardiomegaly", "rib fracture")
 PLACES = ("left upper zone", "right lower zone", "left lower zone", "right apex", "lingula")
@@ -102,7 +103,7 @@ def lint(folder: Path) -> None:
     from mmedpo.lint.linter import Evidence, lint_rows
     from mmedpo.preferences.reading import read_rows
 
-    lint_rows(read_rows(folder / "rows.parquet").rows, Evidence(), LintSettings())
+    lint_rows(read_rows(folder / "rows.parquet").numbered(), Evidence(), LintSettings())
 
 
 def export(folder: Path) -> None:
@@ -113,14 +114,42 @@ def export(folder: Path) -> None:
     export_rows(read_rows(folder / "rows.parquet").rows, folder / "out.jsonl", "ms-swift", folder)
 
 
-def score(folder: Path) -> None:
-    """Has every pair debated by rules, and weighed."""
+def score(folder: Path, *agents: str) -> None:
+    """Has every pair debated, by rules where no agents are named, and weighed."""
     from mmedpo.config import RunSettings
     from mmedpo.run import open_run
     from mmedpo.score.stage import stage
 
-    with open_run(folder / "run", RunSettings()) as run:
+    settings = RunSettings(score={"agents": agents} if agents else {})
+    with open_run(folder / "run", settings) as run:
         run.execute(stage(run.settings))
+
+
+def score_at_once(folder: Path) -> None:
+    """The same with agents that need no time: what is measured is the stage alone."""
+    from mmedpo.records import Turn
+    from mmedpo.registry import register
+    from mmedpo.score.debate import Case, Opinion, agree, rescore
+
+    def agent(place: int) -> type:
+        class AtOnce:
+            """The first and the last one score, so that every debate has five turns."""
+
+            name = f"at-once-{place}"
+
+            def first(self, case: Case) -> Opinion:
+                return rescore(len(case.rejected) % 10 / 10, f"{case.question} {case.rejected}")
+
+            def respond(self, case: Case, history: Sequence[Turn]) -> Opinion:
+                said = f"{case.question} {case.rejected}"
+                return rescore(len(case.rejected) % 10 / 10 + 0.1, said) if place == 2 else agree(said)
+
+        return AtOnce
+
+    agents = [f"at-once-{place}" for place in range(3)]
+    for place, name in enumerate(agents):
+        register("agent", name)(agent(place))
+    score(folder, *agents)
 
 
 def main() -> None:
@@ -158,7 +187,9 @@ def measure(stage: str, folder: Path) -> None:
     import mmedpo.preferences.writing
     import mmedpo.score.stage  # noqa: F401
 
-    work = {"import": import_rows, "lint": lint, "export": export, "score": score}[stage]
+    work = {"import": import_rows, "lint": lint, "export": export, "score": score, "score at once": score_at_once}[
+        stage
+    ]
     before, started = peak(), time.process_time()
     work(folder)
     print(json.dumps([time.process_time() - started, peak() - before]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+(?:['.,-][^\W_]+)*")
 _LEAK = re.compile(
@@ -77,6 +78,7 @@ def contains_phrase(text: list[str], phrase: list[str]) -> bool:
     return bool(phrase) and any(text[start : start + size] == phrase for start in range(len(text) - size + 1))
 
 
+@lru_cache(maxsize=16)
 def leaked_prompt(text: str) -> str | None:
     """The piece of a prompt, a template or a judge's answer that stands in an answer, or None."""
     found = _LEAK.search(text) or _TALK.search(text)

@@ -34,6 +34,10 @@ class Held(Sequence[R], Generic[R]):
         self._file: IO[bytes] | None = None
         self._filed = 0
         self._untold: dict[int, R] = {}
+        self.extend(records)
+
+    def extend(self, records: Iterable[R]) -> None:
+        """Adds records at the end; see `append`."""
         for record in records:
             self.append(record)
 
