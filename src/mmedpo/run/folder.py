@@ -197,7 +197,16 @@ class Run:
         return {**vars(self), "reporter": Silent(), "executor": None, "calls": CallOptions()}
 
     def fingerprint(self, stage: Stage) -> str:
-        """Hash of a stage's settings and of the bytes it reads."""
+        """Hash of a stage's settings and of the bytes it reads.
+
+        Raises:
+            RunFolderError: something that it reads is not there.
+        """
+        missing = [name for name in self._needed(stage) if not (self.path / name).exists()]
+        if missing:
+            raise RunFolderError(
+                f"stage {stage.name!r} reads {missing[0]}, which is not in {self.path}; run the stages before it"
+            )
         present = [name for name in stage.placed(stage.optional) if (self.path / name).exists()]
         content = {
             "format": FORMAT,
@@ -247,11 +256,6 @@ class Run:
             raise refused from error
 
     def _execute(self, stage: Stage) -> bool:
-        missing = [name for name in self._needed(stage) if not (self.path / name).exists()]
-        if missing:
-            raise RunFolderError(
-                f"stage {stage.name!r} reads {missing[0]}, which is not in {self.path}; run the stages before it"
-            )
         if self.is_done(stage):
             return False
         if self.rank:
@@ -262,9 +266,8 @@ class Run:
         fingerprint = self.fingerprint(stage)
         if self._adopt(stage, fingerprint):
             return False
-        self.stage = stage
         started = time.monotonic()
-        self._prepare_work(fingerprint)
+        self.prepare(stage, fingerprint)
         with self._earlier_outputs_aside(stage):
             stage.work(self)
             self._finish(stage, fingerprint, time.monotonic() - started)
@@ -343,7 +346,9 @@ class Run:
             self._record(name, state)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _prepare_work(self, fingerprint: str) -> None:
+    def prepare(self, stage: Stage, fingerprint: str) -> None:
+        """Makes a stage the one that is executed, with a folder for its work that holds nothing of another one's."""
+        self.stage = stage
         folder, marker = self.work_folder, self.work_folder / "fingerprint"
         if folder.exists() and not (marker.exists() and marker.read_bytes() == fingerprint.encode()):
             shutil.rmtree(folder)
