@@ -63,7 +63,12 @@ _DECORATION = re.compile(r"^[\s*\-•>]+")
 
 def words(text: str) -> list[str]:
     """Lower-case words; numbers with their decimals and hyphenated words are one."""
-    return _WORD.findall(text.casefold())
+    return list(_words(text))
+
+
+@lru_cache(maxsize=16)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.casefold()))
 
 
 def polarity(text: str) -> str | None:

@@ -49,11 +49,9 @@ def score(run: Run) -> Sequence[PreferencePair]:
     `score.unscored` is `mu`.
     """
     settings = run.settings.score
-    pairs = Held(PreferencePair, run.stored(CURATED, PreferencePair))
-    debated: Iterable[Debated] = ()
+    pairs, turns = Held(PreferencePair, run.stored(CURATED, PreferencePair)), Held(Turn)
     if run.settings.debates:
-        debated = _debate(run, pairs)
-        pairs = Held(PreferencePair, _settled(pairs, debated))
+        pairs = Held(PreferencePair, _settled(pairs, _debate(run, pairs), turns))
     weighed = weigh_pairs(
         pairs,
         mode=settings.weights,
@@ -66,7 +64,7 @@ def score(run: Run) -> Sequence[PreferencePair]:
     for source, report in weighed.reports.items():
         for warning in report.warnings:
             run.message(f"{source} weights: {warning}")
-    run.write(DEBATES, Turn, (turn for item in debated for turn in item.turns))
+    run.write(DEBATES, Turn, turns)
     run.write(WEIGHTS, SourceWeights, [_summary(*item) for item in weighed.reports.items()])
     run.write(PAIRS, PreferencePair, weighed.pairs)
     run.write_drops(weighed.drops)
@@ -83,12 +81,18 @@ def _debate(run: Run, pairs: Iterable[PreferencePair]) -> Iterable[Debated]:
     return run.stream("debating", chosen, CHUNK, partial(debating, run), Debated)
 
 
-def _settled(pairs: Iterable[PreferencePair], debated: Iterable[Debated]) -> Iterator[PreferencePair]:
-    """The pairs, each as its debate left it; debates are those of some of the pairs, in their order."""
+def _settled(
+    pairs: Iterable[PreferencePair], debated: Iterable[Debated], turns: Held[Turn]
+) -> Iterator[PreferencePair]:
+    """The pairs, each as its debate left it; notes what was said.
+
+    Debates are those of some of the pairs, in their order.
+    """
     left = iter(debated)
     ahead = next(left, None)
     for pair in pairs:
         if ahead is not None and ahead.pair.pair_id == pair.pair_id:
+            turns.extend(ahead.turns)
             yield ahead.pair
             ahead = next(left, None)
         else:

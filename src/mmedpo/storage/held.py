@@ -70,7 +70,8 @@ class Held(Sequence[R], Generic[R]):
         """The record as JSON; None where it would not come back the same (a text that is no Unicode)."""
         try:
             told = record.model_dump_json(exclude_defaults=True).encode()
-            return told if self._type.model_validate_json(told) == record else None
+            # A number that is none is told as null; everything else comes back as it was.
+            return told if b"null" not in told or self._type.model_validate_json(told) == record else None
         except (PydanticSerializationError, ValidationError, UnicodeError):
             return None
 
