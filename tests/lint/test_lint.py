@@ -564,6 +564,7 @@ class _Watched(Sequence[PreferenceRow]):
         for place in range(self.count):
             yield self[place]
             if place == self.count - 1:
+                gc.collect()
                 self.most = sum(isinstance(one, PreferenceRow) for one in gc.get_objects())
 
 

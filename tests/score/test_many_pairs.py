@@ -31,6 +31,7 @@ class Counting:
     def first(self, case: Case) -> Opinion:
         number = int(case.pair_id.removeprefix("e").split("/")[0])
         if number == PAIRS_IN_ALL - 1:
+            gc.collect()  # what nobody holds may wait for it
             ALIVE.append(sum(isinstance(one, PreferencePair) for one in gc.get_objects()))
         return abstain("nothing to say") if number % 7 == 0 else rescore(number % 10 / 10)
 
