@@ -41,14 +41,19 @@ def run(
     ] = None,
     allow_external: AllowExternal = "",
     estimate: EstimateOnly = False,
+    submit: Annotated[str, typer.Option(help="Submit the run as jobs of this scheduler: slurm.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --submit: write the job scripts alone.")] = False,
 ) -> None:
     """Run a recipe from data to report; go on where an earlier run stopped.
 
     Example: mmedpo run vqa-rad --set data.root=~/VQA_RAD
+
+    Example: mmedpo run vqa-rad --set data.root=/shared/VQA_RAD --submit slurm --set slurm.partition=gpu
     """
-    from mmedpo.config import load_settings
+    from mmedpo.config import SlurmSettings, load_settings
     from mmedpo.errors import ConfigError
     from mmedpo.pipeline.plan import run_stages
+    from mmedpo.pipeline.submitting import submit_run
     from mmedpo.progress import LineReporter
     from mmedpo.report.summary import print_summary
     from mmedpo.run import CallOptions, open_run, run_folder
@@ -56,6 +61,11 @@ def run(
     _refuse_processes("run")
     resolved = load_settings(recipe, settings)
     folder = run_folder(runs, Path(recipe).stem if name is None else name)
+    if submit or dry_run or resolved.slurm != SlurmSettings():
+        given = {"--donors": donors, "--allow-external": allow_external, "--estimate": estimate}
+        idle = [option for option, value in given.items() if value]
+        print("\n".join(submit_run(folder, resolved, submit, until, dry=dry_run, idle=idle)))
+        return
     if donors is not None and not donors.is_dir():
         raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
@@ -71,22 +81,11 @@ def status(folder: RunFolder) -> None:
 
     Example: mmedpo status runs/phantom-mmedpo
     """
-    from mmedpo.pipeline.plan import plan
-    from mmedpo.progress import duration
+    from mmedpo.pipeline.status import stage_lines
     from mmedpo.run import read_run
-    from mmedpo.run.layout import WORK
 
-    run = read_run(folder)
-    for stage in plan(run.settings):
-        state = run.manifest.stages.get(stage.name)
-        if run.is_done(stage) and state is not None:
-            print(f"{stage.name:14} done in {duration(state.seconds)}")
-        elif state is not None:
-            print(f"{stage.name:14} out of date: settings or inputs changed")
-        elif (run.path / WORK / stage.name).exists():
-            print(f"{stage.name:14} started, not finished")
-        else:
-            print(f"{stage.name:14} not started")
+    for line in stage_lines(read_run(folder)):
+        print(line)
 
 
 def recipes() -> None:
@@ -139,14 +138,23 @@ def train(folder: RunFolder) -> None:
 
     Example: torchrun --nproc_per_node 2 -m mmedpo train runs/phantom-mmedpo
     """
-    from mmedpo.pipeline.plan import run_stages
-    from mmedpo.run import join_run
-    from mmedpo.run.processes import launch
+    job(folder, "train")
 
-    if launch().rank:
-        run_stages(join_run(folder), only="train")
-    else:
-        _open(folder, "train")
+
+def job(
+    folder: RunFolder,
+    stage: Annotated[str, typer.Argument(help="Name of the stage, as `mmedpo status` gives it.")],
+    share: Annotated[str, typer.Option(help="K/N: the K-th of N shares of what it begins with, from 0.")] = "",
+) -> None:
+    """Do one stage, or one of several processes' share of it, as the scripts of `mmedpo run --submit` do.
+
+    Example: mmedpo job runs/phantom-mmedpo predict-base --share 0/8
+    """
+    from mmedpo.pipeline.jobs import work_on
+
+    if stage.rpartition("/")[2] != "train":
+        _refuse_processes("job")
+    work_on(folder, stage, share)
 
 
 def evaluate(

@@ -113,7 +113,7 @@ def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate
         of_example[candidate.example_id].append(candidate)
     if run.settings.judging:
         run_async(_check_estimate(run, examples, of_example))
-    return run.stream("judging", examples, VERDICT_CHUNK, partial(judging, run, examples, of_example), Verdict)
+    return list(run.stream("judging", examples, VERDICT_CHUNK, partial(judging, run, examples, of_example), Verdict))
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class RowsReading:
     """Rows that are no preference, each with its reason; `item` is `row <number>`, counted from 0."""
     notes: list[str] = field(default_factory=list)
     """Warnings for the user, one sentence each."""
-    numbers: list[int] = field(default_factory=list)
+    numbers: array[int] = field(default_factory=lambda: array("q"))
     """Position in this file of each of `rows`, counted from 0."""
     embedded: EmbeddedImages | None = None
     """Where the images that lay inside the file were written; None where none did, or they were not wanted."""

@@ -12,6 +12,8 @@ WORK = ".work"
 """`<stage>/`: unfinished work; `<stage>.earlier/`: what a stage wrote before, while it works anew."""
 DROPS = "drops"
 """`<stage>.parquet`: what each stage left out, and why."""
+JOBS = "slurm"
+"""Job scripts, their logs, and what became of each job; no stage's output."""
 CALLS = "calls.sqlite"
 """Every answer of a language model and its cost; no stage's output, so that no rerun sets it aside."""
 
