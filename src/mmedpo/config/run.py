@@ -101,6 +101,11 @@ class RunSettings(Settings):
         return self.preferences is None and "visual" in self.curate.kinds and self.ground.tools != ("none",)
 
     @property
+    def maps_organs(self) -> bool:
+        """Whether a visual tool maps the organ of each image, because the noise goes there."""
+        return self.grounds and self.curate.noise.region == "organ"
+
+    @property
     def debates(self) -> bool:
         """Whether the score stage holds debates: over pairs that are made here, or over imported ones where asked."""
         if self.score.weights == UNWEIGHTED:
