@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
@@ -57,7 +58,13 @@ class _Record(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Gradients are complete and exchanged."""
         named = list(kwargs["model"].named_parameters())
-        self.split = any(isinstance(p, DTensor) for _, p in named)
+        layers = (
+            kwargs["model"].get_base_model().get_decoder().layers
+            if hasattr(kwargs["model"], "active_peft_config")
+            else []
+        )
+        self.split = bool(layers) and all(isinstance(layer, FSDPModule) for layer in layers)
+        self.split &= all(isinstance(p, DTensor) for _, p in named)
         self.steps.append({name.removeprefix("module."): whole(p.grad) for name, p in named if p.grad is not None})
 
 

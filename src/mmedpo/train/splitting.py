@@ -7,6 +7,10 @@ From then on a pass works only as a call of the whole model, by all processes to
 from __future__ import annotations
 
 import os
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 
 from mmedpo.config import FeaturePlace
 from mmedpo.errors import TrainingError
@@ -38,6 +42,24 @@ def check_launch() -> None:
                 raise TrainingError(
                     f"the configuration of accelerate must say {entry}: {wanted}; see examples/launch for one that does"
                 )
+
+
+def prepare_splitting(base: Any) -> None:
+    """Tells accelerate what it cannot find out; between the trainer's arguments and the trainer.
+
+    The layers that are gathered one by one are those of the language model, whatever its family; and processes on CPUs
+    split weights as those on GPUs do: accelerate would leave them whole, and say nothing.
+
+    Args:
+        base: the model without adapter.
+    """
+    if not _is_set(FSDP):
+        return
+    layers = {type(layer).__name__ for layer in base.get_decoder().layers}
+    os.environ.setdefault("FSDP_TRANSFORMER_CLS_TO_WRAP", ",".join(sorted(layers)))
+    state = PartialState()
+    if state.distributed_type == DistributedType.MULTI_CPU:
+        state.distributed_type = DistributedType.MULTI_GPU
 
 
 def check_features(place: FeaturePlace, trained: frozenset[str]) -> None:

@@ -28,6 +28,7 @@ from mmedpo.train.groups import BranchPair, Group, branches_of, families
 from mmedpo.train.losses import PairValues
 from mmedpo.train.objectives import Objective
 from mmedpo.train.sampler import GroupIndex, StepLoader, StepSampler
+from mmedpo.train.splitting import prepare_splitting
 from mmedpo.train.values import pair_values
 from mmedpo.train.watch import Watch
 
@@ -74,6 +75,7 @@ class PreferenceTrainer(Trainer):
             watch.trainer = self
             # It comes first: what it logs at a step must be in that step's checkpoint.
             callbacks.insert(0, watch)
+        prepare_splitting(engine.vlm.base)
         super().__init__(
             model=engine.vlm.model,
             args=arguments,
