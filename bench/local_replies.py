@@ -31,6 +31,7 @@ from mmedpo.score.debate import Case
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "docs" / "results" / "local-models.md"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+CHOSEN = "## What was chosen"
 TRUE = ("a nodule in the left lung", "no pleural effusion", "pneumothorax on the right side", "a heart of normal size")
 WRONG = ("a normal chest", "a large pleural effusion on the right", "no abnormality", "an enlarged heart", "a fracture")
 
@@ -146,7 +147,9 @@ def main() -> None:
     text += (
         f"\nmmedpo {mmedpo.__version__}, transformers {version('transformers')}, llguidance {version('llguidance')}.\n"
     )
-    RESULT.write_text(text)
+    # Below stands what was measured once, to choose.
+    before = RESULT.read_text() if RESULT.exists() else ""
+    RESULT.write_text(text + before[before.find(CHOSEN) - 1 :] if CHOSEN in before else text)
     print(f"written: {RESULT.relative_to(REPOSITORY)}")
 
 

@@ -58,12 +58,9 @@ class _Record(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Gradients are complete and exchanged."""
         named = list(kwargs["model"].named_parameters())
-        layers = (
-            kwargs["model"].get_base_model().get_decoder().layers
-            if hasattr(kwargs["model"], "active_peft_config")
-            else []
-        )
-        self.split = bool(layers) and all(isinstance(layer, FSDPModule) for layer in layers)
+        base = getattr(kwargs["model"], "module", kwargs["model"]).get_base_model()
+        # Layer by layer: weights that are gathered all at once would save nothing.
+        self.split = all(isinstance(layer, FSDPModule) for layer in base.get_decoder().layers)
         self.split &= all(isinstance(p, DTensor) for _, p in named)
         self.steps.append({name.removeprefix("module."): whole(p.grad) for name, p in named if p.grad is not None})
 
