@@ -117,7 +117,8 @@ def test_lists_named_as_splits_tell_the_split_and_turns_are_no_rows(tmp_path: Pa
     ]
     one = {"image": "a", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
     typed = {"messages": [{"role": "user", "content": "q"}], "images": [{"bytes": None, "path": "a"}]}
-    for row in (one, typed):
+    boxed = {"image": "a.png", "question": "Q?", "answer": "yes", "boxes": [{"x": 1}, {"x": 2}]}
+    for row in (one, typed, boxed):
         assert _read(_written(tmp_path / "one.json", json.dumps(row))) == [row]
 
 
