@@ -47,7 +47,23 @@ def test_a_letter_means_its_own_alternative_in_any_order(cell: Any) -> None:
     assert (choices_of(cell).meant("A"), choices_of(cell).meant("(b)")) == ("CT", "MRI")
 
 
-@pytest.mark.parametrize("cell", ["A:Computed tomography", "MRI", "", [], ["CT"], ["CT", None], 7, "[" * 9000, {}, {"text": []}, {"A": "CT", "B": None}, "{}"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "A:Computed tomography",
+        "MRI",
+        "",
+        [],
+        ["CT"],
+        ["CT", None],
+        7,
+        "[" * 9000,
+        {},
+        {"text": []},
+        {"A": "CT", "B": None},
+        "{}",
+    ],
+)
 def test_what_is_no_list_is_refused_shortly(cell: Any) -> None:
     with pytest.raises(BadChoices) as caught:
         choices_of(cell)

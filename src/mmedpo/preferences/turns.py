@@ -15,6 +15,7 @@ from mmedpo.preferences.layout import (
     IMAGE_COLUMNS,
     BadRow,
     KeepImage,
+    bound,
     folded,
     glimpse,
     mapping_of,
@@ -62,6 +63,7 @@ class Album:
 
     def place(self, value: object, what: str) -> Part:
         """One more place, for the image that `value` names, or that has this number (None: it names none)."""
+        bound(len(self.places) + 1, f"places of {what}")
         known = value is None or (isinstance(value, int) and not isinstance(value, bool))
         self.places.append(value if known else path_of(value, what, self.keep_image))  # type: ignore[arg-type]
         return Part(type="image")
@@ -174,6 +176,7 @@ def turns_of(value: object, what: str, album: Album) -> tuple[Message, ...]:
     """
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
         raise BadRow("malformed-row", f"{what} is {glimpse(value)}, expected is a list of turns")
+    bound(len(value), f"turns of {what}")
     return tuple(_turn(mapping_of(raw, f"{what} turn {n}"), f"{what} turn {n}", album) for n, raw in enumerate(value))
 
 
@@ -281,6 +284,7 @@ def _turn(turn: Mapping[str, Any], what: str, album: Album) -> Message:
         content = [content]
     before = len(album.places)
     if isinstance(content, Sequence) and not isinstance(content, (str, bytes)):
+        bound(len(content), f"parts of {what}")
         parts = tuple(part for item in content for part in _typed(item, what, album))
     else:
         parts = parts_of(text_of(content, what), album)

@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 from urllib.parse import unquote
 
 from mmedpo.errors import DataError, shown
-from mmedpo.storage.bounds import LONGEST_ROW
+from mmedpo.storage.bounds import LONGEST_ROW, MOST_PARTS
 from mmedpo.storage.cells import parted, spelled
 from mmedpo.storage.tables import write_bytes
 
@@ -74,6 +74,8 @@ def images_of(value: object) -> list[str | bytes]:
         value = _several(value)
     if not isinstance(value, list):
         return [image_of(value)]
+    if sum(len(item) if isinstance(item, list) else 1 for item in value) > MOST_PARTS:
+        raise BadImage(f"more than {MOST_PARTS:,} images in one row")
     return [image_of(one) for item in value for one in (item if isinstance(item, list) else [item])]
 
 

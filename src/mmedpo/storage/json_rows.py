@@ -109,10 +109,10 @@ def _lines(handle: TextIO) -> Iterator[_Row]:
 
 def _parsed(line: str) -> _Row:
     if _NOT_UTF8.search(line):
-        return _Row(None, "not UTF-8")
+        return _Row(None, "not UTF-8: save the file as that")
     decoder = _Decoder()
     try:
-        return decoder.row(decoder.decode(line))
+        return decoder.row(decoder.decode(line.lstrip("\ufeff")))  # a mark stands where files were put together
     except json.JSONDecodeError as problem:
         return _Row(None, f"not JSON ({problem.msg} at character {problem.pos})")
     except (ValueError, RecursionError) as problem:
