@@ -64,6 +64,7 @@ def import_file(
     folder = images or file.parent
     with written(out), TemporaryDirectory(prefix="mmedpo-import-") as scratch:
         reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
+        _require_rows(file, reading)
         examples, licences = read_dataset(dataset, root, split, reporter)
         index = ImageIndex(*row_images(reading.rows, folder, reading.embedded, _indexer(reporter)))
         rows, complete, joined = join_rows(reading.rows, index.images, examples)
@@ -108,6 +109,7 @@ def export_file(
     folder = images or file.parent
     with written(out), TemporaryDirectory(prefix="mmedpo-export-") as scratch:
         reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
+        _require_rows(file, reading)
         report = export_rows(
             reading.rows,
             out,
@@ -191,6 +193,15 @@ def _write_card(
         notes=notes,
     )
     write_text(card_path(out), text)
+
+
+def _require_rows(file: Path, reading: RowsReading) -> None:
+    """Raises `PreferenceFormatError` where there is nothing to write: an empty table would look like a success."""
+    from mmedpo.errors import PreferenceFormatError
+
+    if not reading.rows:
+        why = "; ".join(_reasons(reading.drops)[:2])
+        raise PreferenceFormatError(f"{file}: none of its {reading.total} rows is a preference ({why})")
 
 
 def _reasons(drops: Sequence[Drop]) -> list[str]:

@@ -153,7 +153,7 @@ def _parse(chosen: PreferenceFormat, raw: RawRow, store: _ImageStore, path: Path
 
 def _told_split(raw: Mapping[str, Any]) -> str:
     told = raw.get("split")
-    return official_name(told)[:40] if isinstance(told, str) else split_told(raw)
+    return official_name(told)[:40] if isinstance(told, str) and told.strip() else split_told(raw)
 
 
 def _weighted(row: PreferenceRow, raw: Mapping[str, Any]) -> PreferenceRow:
