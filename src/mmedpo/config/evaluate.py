@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from mmedpo.config.groups import Named, Settings, UserPath
+from mmedpo.config.groups import IdleSetting, Named, Settings, UserPath
 from mmedpo.records import AnswerType
 
 SHIPPED_PROBES: Mapping[str, Mapping[str, Any]] = {"lesion-reliance": {"images": 80}, "attention": {"questions": 40}}
@@ -47,9 +47,18 @@ class EvaluateSettings(Settings):
     probes: dict[str, dict[str, Any] | None] = Field(default_factory=dict, validate_default=True)
     """Probe -> its settings, e.g. `lesion-reliance: {images: 20}`; null leaves out one that ships."""
 
+    judges: tuple[Annotated[str, Named("answer-judge", speaks=True)], ...] = ()
+    """Language models that score the answers to the first split's questions, `chat:ENDPOINT`; none: nobody is asked."""
+
     answers: dict[ColumnName, AnswerFileSettings] = Field(default_factory=dict)
     """Answers made elsewhere, by the name of their column; then no model is trained or asked. The first is what the
     others are compared with."""
+
+    @model_validator(mode="after")
+    def _two_to_judge(self) -> Self:
+        if self.judges and len(self.answers) == 1:
+            raise IdleSetting(("evaluate", "judges"), "answers of two models are judged; give another file of answers")
+        return self
 
     @field_validator("probes", mode="before")
     @classmethod

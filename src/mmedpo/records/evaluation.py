@@ -161,6 +161,29 @@ class AtEqualLength(Record):
     """Questions compared."""
 
 
+class JudgedModels(Record):
+    """What one judge said of the answers of two models to one split's questions."""
+
+    judge: str
+    """As it stands in the recipe, e.g. `chat:med42`."""
+    served: tuple[str, ...] = ()
+    """Its models as their server names them."""
+    model: str
+    """The model."""
+    against: str
+    """The model it is compared with."""
+    split: str
+    """The split."""
+    questions: int
+    """Questions it was asked about."""
+    unscored: dict[str, int] = Field(default_factory=dict)
+    """Reason -> questions without marks, which are in no mean."""
+    turned: int = 0
+    """Questions where either answer was preferred in one of the two orders."""
+    differences: tuple[Difference, ...] = ()
+    """One per criterion, which is the `metric`; adjusted for the table of all judges. Empty where nothing compares."""
+
+
 class SplitScores(Record):
     """All models on one split."""
 
@@ -191,6 +214,8 @@ class Evaluation(Record):
     """Per organ and modality where the data tell them, on the first split."""
     equal_length: tuple[AtEqualLength, ...] = ()
     """Whole splits, where the models' answers differ in length."""
+    judged: tuple[JudgedModels, ...] = ()
+    """What language models said of the answers to the first split; only where a recipe asks some."""
     probes: tuple[ProbeSummary, ...] = ()
     """What probes found on the first split; only those that measured something."""
     looks: LooksScore | None = None

@@ -40,6 +40,11 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     lines = []
     for (split, model, against), items in groupby(evaluation.differences, lambda d: (d.split, d.model, d.against)):
         lines += ["", *_wrapped(f"{split}: {against} against {model}, %"), *_table(list(items), model, against)]
+    for one in evaluation.judged:
+        unscored = sum(one.unscored.values())
+        left_out = f", {unscored} of {one.questions} unscored" if unscored else ""
+        lines += ["", *_wrapped(f"{one.split}: {one.against} against {one.model} by {one.judge}, of 100{left_out}")]
+        lines += _table(one.differences, one.model, one.against) if one.differences else ["  not computed"]
     return [*lines, *_after(evaluation)]
 
 
@@ -84,7 +89,7 @@ def _table(items: Sequence[Difference], model: str, against: str) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for item in items:
         values = (f"{100 * value:.1f}" for value in (item.before, item.after))
-        rows.append((LABELS[item.metric], str(item.questions), *values, *_change(item)))
+        rows.append((LABELS.get(item.metric, item.metric), str(item.questions), *values, *_change(item)))
     lines = _aligned([heads, *rows])
     if max(map(len, lines)) > WIDTH:  # the line above names both models
         return _aligned([("metric", "n", "before", "after", *heads[4:]), *rows])

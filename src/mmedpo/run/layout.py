@@ -48,6 +48,8 @@ FACTORS = f"{TRAINING}/factors.parquet"
 
 SCORES = "scores.parquet"
 """Every answer of every model under every protocol, scored once."""
+JUDGED = "judged.parquet"
+"""What language models said of the answers, where a recipe asks some."""
 PROBES = "probes"
 """`<probe>/<model>.parquet`: what probes measured."""
 EVALUATION = "evaluation.json"
