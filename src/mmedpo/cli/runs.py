@@ -48,12 +48,13 @@ def run(
     """
     from mmedpo.config import load_settings
     from mmedpo.errors import ConfigError
+    from mmedpo.pipeline.options import refuse_idle, refuse_processes
     from mmedpo.pipeline.plan import run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.report.summary import print_summary
     from mmedpo.run import CallOptions, open_run, run_folder
 
-    _refuse_processes("run")
+    refuse_processes("run")
     resolved = load_settings(recipe, settings)
     folder = run_folder(runs, Path(recipe).stem if name is None else name)
     if donors is not None and not donors.is_dir():
@@ -61,7 +62,7 @@ def run(
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
     with open_run(folder, resolved, LineReporter(), donors=others) as opened:
         opened.calls = CallOptions(allow_external, estimate)
-        _refuse_idle(resolved, ("curate", "score", "judge-answers"), opened.calls)
+        refuse_idle(resolved, ("curate", "score", "judge-answers"), opened.calls)
         run_stages(opened, until=until)
         print_summary(opened)
 
@@ -71,22 +72,11 @@ def status(folder: RunFolder) -> None:
 
     Example: mmedpo status runs/phantom-mmedpo
     """
-    from mmedpo.pipeline.plan import plan
-    from mmedpo.progress import duration
+    from mmedpo.pipeline.plan import states
     from mmedpo.run import read_run
-    from mmedpo.run.layout import WORK
 
-    run = read_run(folder)
-    for stage in plan(run.settings):
-        state = run.manifest.stages.get(stage.name)
-        if run.is_done(stage) and state is not None:
-            print(f"{stage.name:14} done in {duration(state.seconds)}")
-        elif state is not None:
-            print(f"{stage.name:14} out of date: settings or inputs changed")
-        elif (run.path / WORK / stage.name).exists():
-            print(f"{stage.name:14} started, not finished")
-        else:
-            print(f"{stage.name:14} not started")
+    for stage, state in states(read_run(folder)):
+        print(f"{stage:14} {state}")
 
 
 def recipes() -> None:
@@ -182,7 +172,7 @@ def evaluate(
 
     targets = writing(write or [])
     if folder is not None and not (predictions or data):
-        stages = ("predict-base", "predict-tuned", "judge-answers", "evaluate")
+        stages = ("predict-base", "predict-tuned", "judge-answers", "radeval", "evaluate")
         _stage(folder, stages, allow_external, estimate, batch_out, batch_in)
     elif folder is None and predictions and data:
         from mmedpo.config import load_answers
@@ -207,6 +197,7 @@ def report(folder: RunFolder) -> None:
 
 def run_to_report(settings: RunSettings, folder: Path, calls: CallOptions | None = None) -> None:
     """A run from its first stage to its last, and its table."""
+    from mmedpo.pipeline.options import refuse_idle
     from mmedpo.pipeline.plan import run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.report.summary import print_summary
@@ -214,22 +205,10 @@ def run_to_report(settings: RunSettings, folder: Path, calls: CallOptions | None
 
     with open_run(folder, settings, LineReporter()) as opened:
         if calls is not None:
-            _refuse_idle(settings, ("judge-answers",), calls)
+            refuse_idle(settings, ("judge-answers",), calls)
             opened.calls = calls
         run_stages(opened)
         print_summary(opened)
-
-
-def _refuse_processes(command: str) -> None:
-    """Only training shares its work among processes."""
-    from mmedpo.errors import ConfigError
-    from mmedpo.run.processes import launch
-
-    if launch().size > 1:
-        raise ConfigError(
-            f"mmedpo {command} was started as {launch().size} processes, but only `mmedpo train RUN` shares its work; "
-            "run the stages before it in one process, e.g. mmedpo run RECIPE --until score"
-        )
 
 
 def _stage(
@@ -241,27 +220,16 @@ def _stage(
     batch_in: Path | None = None,
 ) -> None:
     """Those of the stages that the run has."""
+    from mmedpo.pipeline.options import refuse_idle, refuse_processes
     from mmedpo.pipeline.plan import plan, run_stages
     from mmedpo.progress import LineReporter
     from mmedpo.run import CallOptions, open_run
 
     if stages != ("train",):
-        _refuse_processes(stages[-1])
+        refuse_processes(stages[-1])
     with open_run(folder, reporter=LineReporter()) as opened:
         opened.calls = CallOptions(allow_external, estimate, batch_out, batch_in)
-        _refuse_idle(opened.settings, stages, opened.calls)
+        refuse_idle(opened.settings, stages, opened.calls)
         known = {stage.name for stage in plan(opened.settings)}
         for stage in [name for name in stages if name in known] or stages:
             run_stages(opened, only=stage)
-
-
-def _refuse_idle(settings: RunSettings, stages: Sequence[str], calls: CallOptions) -> None:
-    """An option that would change nothing is a mistake worth hearing of."""
-    from mmedpo.errors import ConfigError
-    from mmedpo.run import CallOptions
-
-    if calls != CallOptions() and not any(settings.used_endpoints(stage) for stage in stages):
-        raise ConfigError(
-            "--allow-external, --estimate, --batch-out and --batch-in have no effect here, because no language model "
-            f"works in {' or '.join(stages)} of this run; leave them out, or set a judge or an agent to chat:NAME"
-        )

@@ -23,13 +23,14 @@ from mmedpo.evaluate.comparison import (
 from mmedpo.evaluate.joining import join_answers
 from mmedpo.evaluate.looks import Headlines, headlines_of, looks_score
 from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
+from mmedpo.evaluate.radeval.stage import external_metrics
 from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.evaluate.served import ask_server
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Drop, Evaluation, Example, ItemScore, JudgedAnswers, Prediction, ProbeSummary
+from mmedpo.records import Drop, Evaluation, Example, ExternalScore, ItemScore, JudgedAnswers, Prediction, ProbeSummary
 from mmedpo.run import Run, Stage, picked
-from mmedpo.run.layout import EVALUATION, EXAMPLES, JUDGED, SCORES, measured_by, predictions_of
+from mmedpo.run.layout import EVALUATION, EXAMPLES, JUDGED, RADEVAL, SCORES, measured_by, predictions_of
 from mmedpo.storage.files import hash_input
 from mmedpo.storage.tables import write_text
 
@@ -65,6 +66,7 @@ def stage(settings: RunSettings) -> Stage:
     tables = [predictions_of(model) for model in models]
     tables += [measured_by(name, model) for name in measured(settings) for model in models]
     tables += [JUDGED] if settings.evaluate.judges else []
+    tables += [RADEVAL] if settings.evaluate.radeval.metrics else []
     writes = (SCORES, EVALUATION)
     return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=writes)
 
@@ -196,6 +198,7 @@ def evaluate(run: Run) -> Evaluation:
         by_tag=compare_by_tag(items, models, settings.protocol, headline, samples, tags),
         equal_length=compare_at_equal_length(items, models, settings.protocol, splits, texts),
         judged=compare_judged(_judged(run), headline, clusters_of(examples), samples),
+        external=external_metrics(_external(run), models, headline, clusters_of(examples), samples),
         probes=tuple(probes),
         looks=looks_score(headlines, list(measured(run.settings)), models, samples),
         bootstrap_samples=samples,
@@ -210,6 +213,10 @@ def evaluate(run: Run) -> Evaluation:
 def _judged(run: Run) -> list[JudgedAnswers]:
     """What language models said of the answers; a table that another recipe left in the folder is not this one's."""
     return run.read(JUDGED, JudgedAnswers) if run.settings.evaluate.judges else []
+
+
+def _external(run: Run) -> list[ExternalScore]:
+    return run.read(RADEVAL, ExternalScore) if run.settings.evaluate.radeval.metrics else []
 
 
 def _summaries(run: Run, split: str) -> tuple[list[ProbeSummary], dict[str, Headlines], list[str]]:

@@ -7,6 +7,7 @@ from itertools import groupby
 from textwrap import wrap
 
 from mmedpo import terminal
+from mmedpo.errors import listed
 from mmedpo.records import Difference, Evaluation, ProbeSummary
 from mmedpo.records.evaluation import LABELS
 from mmedpo.run import Run
@@ -70,6 +71,9 @@ def _after(evaluation: Evaluation) -> list[str]:
     """What stands below the tables: how to read p, and the probes."""
     lines = ["", "p: two-sided, adjusted by Holm's method for all comparisons of this table"]
     lines = lines if evaluation.differences else []
+    for metric in evaluation.external:
+        means = ", ".join(f"{model} {100 * mean:.1f}" for model, mean in metric.means.items())
+        lines += ["", *_wrapped(f"{metric.metric}: {means or f'not computed: {listed(metric.reasons)}'}")]
     for summary in evaluation.probes:
         lines += ["", *_probe(summary, evaluation.models)]
     if evaluation.looks is not None and evaluation.looks.means:
