@@ -163,14 +163,12 @@ def score_pairs(
         pairs: reference and text.
         key: name of the value in what RadEval returns.
         each: a value for every pair.
-        size: pairs in a batch.
-        timeout: seconds for a batch.
+        size: pairs in a batch, which may take `timeout` seconds.
         advance: told how many pairs are done.
     """
     found: list[float | str] = []
     worker: Worker | None = None
-    failed, reason = 0, ""
-    step = size if each else max(len(pairs), 1)
+    failed, reason, step = 0, "", size if each else max(len(pairs), 1)
     try:
         for begin in range(0, len(pairs), step):
             batch = pairs[begin : begin + step]
