@@ -103,7 +103,8 @@ def forest(part: Judged, width: float, *, narrow: bool = False) -> str:
             text = f"{measured(item.difference.value, metric, sign=True)} ({bounds})"
             rows.append(figures.ForestRow(metric.name, value, low, high, text=text, group=_name(judge, part)))
     title = "What language models said of the answers, differences with intervals"
-    axis = f"marks of 100, minus {part.judges[0].baseline}"
+    arm = f"{part.judges[0].arm} " if len({judge.arm for judge in part.judges}) == 1 else ""
+    axis = f"marks of 100, {arm}minus {part.judges[0].baseline}"
     return figures.forest(rows, title=title, axis=axis, width=width, narrow=narrow)
 
 
