@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,17 @@ from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
 from mmedpo.errors import ConfigError, TrainingCollapsed, shown
 from mmedpo.evaluate import stage as evaluation
+from mmedpo.evaluate.judging import judge_stage
+from mmedpo.evaluate.radeval.stage import radeval_stage
 from mmedpo.grounding import stage as grounding
 from mmedpo.preferences import stage as importing
+from mmedpo.progress import duration
 from mmedpo.records import Example
 from mmedpo.registry import lookup
 from mmedpo.registry import names as registered
 from mmedpo.report import stage as report
 from mmedpo.run import BASE, TUNED, Run, Stage, in_folder
-from mmedpo.run.layout import DATA_NOTES, EXAMPLES
+from mmedpo.run.layout import DATA_NOTES, EXAMPLES, WORK
 from mmedpo.run.slots import round_folder, round_name
 from mmedpo.score import stage as scoring
 from mmedpo.train import stage as training
@@ -33,7 +36,7 @@ def plan(settings: RunSettings) -> list[Stage]:
     stages = [data.stage(settings)]
     if settings.evaluate.answers:
         stages += [evaluation.answers_stage(settings, name) for name in settings.evaluate.answers]
-        return [*stages, evaluation.stage(settings), report.stage(settings)]
+        return [*stages, *_scorers(settings), evaluation.stage(settings), report.stage(settings)]
     if settings.finetune is not None:
         stages.append(training.finetune_stage(settings))
     if settings.grounds:
@@ -43,10 +46,16 @@ def plan(settings: RunSettings) -> list[Stage]:
         last = _round(settings, number)
         stages += last
     stages += [evaluation.predict_stage(settings, model) for model in (BASE, TUNED)]
-    stages.append(evaluation.stage(settings))
+    stages += [*_scorers(settings), evaluation.stage(settings)]
     # The report shows the pairs and the training of the last round.
     stages.append(replace(report.stage(settings), places=last[-1].places))
     return stages
+
+
+def _scorers(settings: RunSettings) -> list[Stage]:
+    """What scores answers before the evaluation: language models and RadEval, where a recipe asks for them."""
+    judges = [judge_stage(settings)] if settings.evaluate.judges else []
+    return [*judges, radeval_stage(settings)] if settings.evaluate.radeval.metrics else judges
 
 
 def _round(settings: RunSettings, number: int) -> list[Stage]:
@@ -62,6 +71,18 @@ def _generation_probe(run: Run) -> GenerationProbe:
 
     protocol, root = run.settings.evaluate.protocol, run.image_root
     return lambda engine, examples: probe_answers(engine, examples, root, protocol)
+
+
+def states(run: Run) -> Iterator[tuple[str, str]]:
+    """How far each stage of a run is, in words."""
+    for stage in plan(run.settings):
+        state = run.manifest.stages.get(stage.name)
+        if run.is_done(stage) and state is not None:
+            yield stage.name, f"done in {duration(state.seconds)}"
+        elif state is not None:
+            yield stage.name, "out of date: settings or inputs changed"
+        else:
+            yield stage.name, "started, not finished" if (run.path / WORK / stage.name).exists() else "not started"
 
 
 def run_stages(run: Run, until: str | None = None, only: str | None = None) -> None:
