@@ -201,9 +201,9 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
 
 def _check_objective(objective: Objective, settings: TrainSettings) -> None:
     """Refuses terms that cannot be computed, and settings that no term reads."""
-    if objective.spreads and settings.tune == "full":
+    if (objective.spreads or objective.draws) and settings.tune == "full":
         raise ConfigError(
-            "train.objective compares whole distributions with the reference, which is the model without its adapter; "
+            "train.objective asks the reference in every step, which is the model without its adapter; "
             "set train.tune=lora, or remove the term"
         )
     if objective.contrasts and settings.batch_groups == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,10 @@ class PreferenceTrainer(Trainer):
         self.reference = reference
         self.settings = settings
         self.message = message
-        self.objective: Objective = Objective(settings.objective, settings.beta)
+        self.every: Objective = Objective(settings.objective, settings.beta)
+        """All terms."""
+        self.objective: Objective = self.every.at(0.0)
+        """Those that count in this step."""
         self._halved = False
         self._earlier: list[Batch] = []
         self._noted = torch.zeros(6, dtype=torch.float64)
@@ -110,6 +114,7 @@ class PreferenceTrainer(Trainer):
     ) -> tuple[list[dict[str, Tensor]], Tensor]:
         """The batches of one optimizer step, and over how many pairs of all processes its loss is the mean."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.objective = self.every.at(self.state.global_step / max(self.state.max_steps, 1))
         counted = torch.tensor(sum(self._batch(sample).counted for sample in samples), device=device)
         return samples, self.accelerator.reduce(counted, reduction="sum")
 
@@ -164,7 +169,7 @@ class PreferenceTrainer(Trainer):
 
     def _descend(self, model: Any, batch: Batch, total: int) -> Tensor:
         """Adds the batch's gradient of (sum of losses) / total; gradients are exchanged in the last pass."""
-        units = families(batch.pairs)
+        units = families(self._drawn(batch.pairs))
         asked = [self._asked(unit) for unit in units]
         bins = [[pair for number in part for pair in units[number]] for part in self.engine.bins(asked)]
         # Every process takes part in every exchange, also one that has nothing to say.
@@ -193,6 +198,19 @@ class PreferenceTrainer(Trainer):
         every = self.accelerator.gather(torch.tensor([own], device=self.args.device))
         return max(int(every.max()), 1)
 
+    def _drawn(self, pairs: list[BranchPair]) -> list[BranchPair]:
+        """The pairs with what the policy says now of the noised image, where a term looks at it."""
+        if self.settings.method == "sft" or not self.objective.draws:
+            return pairs
+        shown = [pair.rejected for pair in pairs if pair.inherent is not None and pair.rejected is not None]
+        said = self.engine.likeliest(list(dict.fromkeys(shown)))
+        return [
+            replace(pair, inherent=replace(pair.chosen, response=said[pair.rejected]))
+            if pair.inherent is not None and pair.rejected is not None
+            else pair
+            for pair in pairs
+        ]
+
     def _asked(self, pairs: Sequence[BranchPair]) -> list[Branch]:
         if self.settings.method == "sft":
             return list(dict.fromkeys(pair.chosen for pair in pairs))
@@ -207,14 +225,23 @@ class PreferenceTrainer(Trainer):
             measured = torch.tensor([loss.item(), 0.0, 0.0, 0.0, len(policy.values), 0.0])
         else:
             frozen = self._frozen(branches) if self.objective.spreads else None
+            reference = {**self.reference, **self._late(pairs)}
             values = {
-                view: pair_values(pairs, branches, policy, self.reference, view, frozen)
-                for view in self.objective.views
+                view: pair_values(pairs, branches, policy, reference, view, frozen) for view in self.objective.views
             }
             loss = self.objective.sum(values)
             measured = torch.tensor([loss.item(), *self._rewards(values.get(View()))])
         self._noted += measured
         return loss
+
+    def _late(self, pairs: Sequence[BranchPair]) -> Mapping[Branch, Tensor]:
+        """log pi_0 of answers that were drawn in this step."""
+        drawn = [pair.inherent for pair in pairs if pair.inherent is not None] if self.objective.draws else []
+        unknown = [branch for branch in dict.fromkeys(drawn) if branch not in self.reference]
+        if not unknown:
+            return {}
+        said = self._frozen(unknown)
+        return dict(zip(unknown, torch.split(said.values.cpu(), said.tokens.tolist()), strict=True))
 
     @torch.no_grad()
     def _frozen(self, branches: Sequence[Branch]) -> TokenLogprobs:

@@ -32,6 +32,7 @@ from mmedpo.train.contrast import Contrast, contrast_of
 from mmedpo.train.groups import Group, branches_of, families, group_pairs
 from mmedpo.train.looks import collapse
 from mmedpo.train.objectives import Objective
+from mmedpo.train.rewards import rewarded
 from mmedpo.train.splitting import check_features, check_launch
 from mmedpo.train.trainer import (
     PreferenceTrainer,
@@ -87,6 +88,8 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
     reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
     groups = _weighed(run, engine, groups, state)
+    if preference and objective.rewards:
+        groups = rewarded(engine, groups)
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
     _settle(run, engine, groups)
@@ -109,7 +112,7 @@ def _groups(
         max_length=settings.max_length,
         grouping=settings.grouping,
         edited_token_weight=settings.edited_token_weight,
-        wanted=objective.wanted,
+        wanted=objective.wanted(run.work_folder / "composites"),
     )
 
 
