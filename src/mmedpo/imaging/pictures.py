@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,11 @@ def read_image_file(path: Path) -> Pixels:
     return read_image(path.parent, path.name)
 
 
+@lru_cache(maxsize=1 << 14)
 def image_file(root: Path, relative: str) -> Path:
     """The path under which `read_image_file` finds an image of a table; it does not leave `root`.
+
+    An image has many questions, and following links is slow: what was found is remembered.
 
     Raises:
         ImageError: it would.

@@ -79,5 +79,20 @@ def check_features(place: FeaturePlace, trained: frozenset[str]) -> None:
         )
 
 
+def check_drawing(draws: bool) -> None:
+    """Refuses a term that asks the model between its steps, as each process would do it so often as it has pairs.
+
+    Args:
+        draws: whether a term looks at what the policy says of a noised image.
+
+    Raises:
+        TrainingError: it does, and the weights are split.
+    """
+    if draws and (_is_set(FSDP) or _is_set(DEEPSPEED)):
+        raise TrainingError(
+            "FSDP and DeepSpeed do not go with a loss that draws answers while training; use DDP, or another loss"
+        )
+
+
 def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "").lower() in ("true", "1", "yes")

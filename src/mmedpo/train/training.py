@@ -29,7 +29,7 @@ from mmedpo.storage.files import hash_path, move
 from mmedpo.storage.tables import write_text
 from mmedpo.train.checkpoints import last_complete_checkpoint
 from mmedpo.train.contrast import Contrast, contrast_of
-from mmedpo.train.groups import Group, branches_of, families, group_pairs
+from mmedpo.train.groups import Group, Kept, branches_of, families, group_pairs
 from mmedpo.train.looks import collapse
 from mmedpo.train.objectives import Objective
 from mmedpo.train.rewards import rewarded
@@ -110,7 +110,7 @@ def _groups(
         run.image_root,
         run.path,
         max_length=settings.max_length,
-        grouping=settings.grouping,
+        kept=Kept.of(settings, run.settings.seed),
         edited_token_weight=settings.edited_token_weight,
         wanted=objective.wanted(run.work_folder / "composites"),
     )
