@@ -10,7 +10,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 
 from mmedpo.errors import TrainingError
-from mmedpo.train.splitting import check_features, check_launch
+from mmedpo.train.splitting import check_launch, check_splitting
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "launch"
 
@@ -50,10 +50,12 @@ def environment(name: str, monkeypatch: pytest.MonkeyPatch, **changes: str) -> N
 def test_what_ships_is_taken_and_splits_nothing_that_features_need(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment(name, monkeypatch)
     check_launch()
-    check_features("memory", frozenset({"language_model"}))
+    check_splitting("memory", frozenset({"language_model"}), False)
     for place, trained in (("recompute", set()), ("memory", {"projector"}), ("disk", {"vision_tower"})):
         with pytest.raises(TrainingError, match="or use DDP"):
-            check_features(place, frozenset(trained))  # type: ignore[arg-type]
+            check_splitting(place, frozenset(trained), False)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="draws answers while training; use DDP"):
+        check_splitting("memory", frozenset({"language_model"}), True)
 
 
 @pytest.mark.parametrize(
@@ -77,4 +79,4 @@ def test_what_would_be_silently_wrong_is_refused(
 
 def test_one_process_and_ddp_are_asked_nothing() -> None:
     check_launch()
-    check_features("recompute", frozenset({"projector"}))
+    check_splitting("recompute", frozenset({"projector"}), True)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from mmedpo.config import RunSettings
-    from mmedpo.run import CallOptions
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Overrides = Annotated[
@@ -196,10 +192,12 @@ def evaluate(
         _stage(folder, stages, allow_external, estimate, batch_out, batch_in)
     elif folder is None and predictions and data:
         from mmedpo.config import load_answers
+        from mmedpo.pipeline.staging import run_to_report
+        from mmedpo.progress import LineReporter
 
         folder = run_folder(runs, name)
         calls = CallOptions(allow_external, estimate, batch_out, batch_in)
-        run_to_report(load_answers(data, predictions, settings or ()), folder, calls)
+        run_to_report(load_answers(data, predictions, settings or ()), folder, LineReporter(), calls)
     else:
         raise ConfigError("give a run folder, or both --predictions FILE and --data RECIPE; see mmedpo evaluate --help")
     for layout, place in targets.items():
@@ -215,41 +213,9 @@ def report(folder: RunFolder) -> None:
     _stage(folder, ("report",))
 
 
-def run_to_report(settings: RunSettings, folder: Path, calls: CallOptions | None = None) -> None:
-    """A run from its first stage to its last, and its table."""
-    from mmedpo.pipeline.options import refuse_idle
-    from mmedpo.pipeline.plan import run_stages
+def _stage(folder: Path, stages: Sequence[str], *calls: Any) -> None:
+    from mmedpo.pipeline.staging import execute_stages
     from mmedpo.progress import LineReporter
-    from mmedpo.report.summary import print_summary
-    from mmedpo.run import open_run
+    from mmedpo.run import CallOptions
 
-    with open_run(folder, settings, LineReporter()) as opened:
-        if calls is not None:
-            refuse_idle(settings, ("judge-answers",), calls)
-            opened.calls = calls
-        run_stages(opened)
-        print_summary(opened)
-
-
-def _stage(
-    folder: Path,
-    stages: Sequence[str],
-    allow_external: str = "",
-    estimate: bool = False,
-    batch_out: Path | None = None,
-    batch_in: Path | None = None,
-) -> None:
-    """Those of the stages that the run has."""
-    from mmedpo.pipeline.options import refuse_idle, refuse_processes
-    from mmedpo.pipeline.plan import plan, run_stages
-    from mmedpo.progress import LineReporter
-    from mmedpo.run import CallOptions, open_run
-
-    if stages != ("train",):
-        refuse_processes(stages[-1])
-    with open_run(folder, reporter=LineReporter()) as opened:
-        opened.calls = CallOptions(allow_external, estimate, batch_out, batch_in)
-        refuse_idle(opened.settings, stages, opened.calls)
-        known = {stage.name for stage in plan(opened.settings)}
-        for stage in [name for name in stages if name in known] or stages:
-            run_stages(opened, only=stage)
+    execute_stages(folder, stages, CallOptions(*calls), LineReporter())

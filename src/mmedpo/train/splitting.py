@@ -62,33 +62,25 @@ def prepare_splitting(base: Any) -> None:
         state.distributed_type = DistributedType.MULTI_GPU
 
 
-def check_features(place: FeaturePlace, trained: frozenset[str]) -> None:
-    """Refuses what would compute image features from split weights, outside a call of the whole model.
+def check_splitting(place: FeaturePlace, trained: frozenset[str], draws: bool) -> None:
+    """Refuses what asks split weights for something outside a call of the whole model, or not as often everywhere.
 
     Args:
         place: where features are kept.
         trained: parts of the model that are.
+        draws: whether a term of the loss looks at what the policy says of a noised image now.
 
     Raises:
-        TrainingError: features are computed while training.
+        TrainingError: features are computed, or answers drawn, while training.
     """
-    if (_is_set(FSDP) or _is_set(DEEPSPEED)) and (place == "recompute" or trained & {"vision_tower", "projector"}):
+    if not (_is_set(FSDP) or _is_set(DEEPSPEED)):
+        return
+    if place == "recompute" or trained & {"vision_tower", "projector"}:
         raise TrainingError(
             "FSDP and DeepSpeed split weights that image features need while training: leave projector and vision "
             "tower out of train.parts and set engine.features to memory or disk, or use DDP"
         )
-
-
-def check_drawing(draws: bool) -> None:
-    """Refuses a term that asks the model between its steps, as each process would do it so often as it has pairs.
-
-    Args:
-        draws: whether a term looks at what the policy says of a noised image.
-
-    Raises:
-        TrainingError: it does, and the weights are split.
-    """
-    if draws and (_is_set(FSDP) or _is_set(DEEPSPEED)):
+    if draws:
         raise TrainingError(
             "FSDP and DeepSpeed do not go with a loss that draws answers while training; use DDP, or another loss"
         )

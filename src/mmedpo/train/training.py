@@ -33,7 +33,7 @@ from mmedpo.train.groups import Group, Kept, branches_of, families, group_pairs
 from mmedpo.train.looks import collapse
 from mmedpo.train.objectives import Objective
 from mmedpo.train.rewards import rewarded
-from mmedpo.train.splitting import check_features, check_launch
+from mmedpo.train.splitting import check_launch, check_splitting
 from mmedpo.train.trainer import (
     PreferenceTrainer,
     training_arguments,
@@ -84,12 +84,11 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
         state.wait_for_everyone,
         run.track("image features"),
     )
-    check_features(engine.features.place, vlm.trained)
+    check_splitting(engine.features.place, vlm.trained, preference and objective.draws)
     compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
     reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
     groups = _weighed(run, engine, groups, state)
-    if preference and objective.rewards:
-        groups = rewarded(engine, groups)
+    groups = rewarded(engine, groups) if preference and objective.rewards else groups
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
     _settle(run, engine, groups)
