@@ -21,6 +21,8 @@ from mmedpo.report.sections.training import CurvePanel, CurveSeries, Training
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SECTION_IDS = {
+    "judged",
+    "external",
     "results", "reliance", "predictions", "drops", "training", "curation", "scores", "calls", "groundings", "pairs",
     "reproduce",
 }  # fmt: skip
