@@ -38,6 +38,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("run")(runs.run)
 app.command("status")(runs.status)
+app.command("job")(runs.job)
 app.command("curate")(runs.curate)
 app.command("score")(runs.score)
 app.command("train")(runs.train)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from mmedpo.config import RunSettings
-    from mmedpo.run import CallOptions
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Overrides = Annotated[
@@ -41,15 +37,20 @@ def run(
     ] = None,
     allow_external: AllowExternal = "",
     estimate: EstimateOnly = False,
+    submit: Annotated[str, typer.Option(help="Submit the run as jobs of this scheduler: slurm.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --submit: write the job scripts alone.")] = False,
 ) -> None:
     """Run a recipe from data to report; go on where an earlier run stopped.
 
     Example: mmedpo run vqa-rad --set data.root=~/VQA_RAD
+
+    Example: mmedpo run vqa-rad --set data.root=/shared/VQA_RAD --submit slurm --set slurm.partition=gpu
     """
-    from mmedpo.config import load_settings
+    from mmedpo.config import SlurmSettings, load_settings
     from mmedpo.errors import ConfigError
     from mmedpo.pipeline.options import refuse_idle, refuse_processes
     from mmedpo.pipeline.plan import run_stages
+    from mmedpo.pipeline.submitting import submit_run
     from mmedpo.progress import LineReporter
     from mmedpo.report.summary import print_summary
     from mmedpo.run import CallOptions, open_run, run_folder
@@ -57,6 +58,11 @@ def run(
     refuse_processes("run")
     resolved = load_settings(recipe, settings)
     folder = run_folder(runs, Path(recipe).stem if name is None else name)
+    if submit or dry_run or resolved.slurm != SlurmSettings():
+        given = {"--donors": donors, "--allow-external": allow_external, "--estimate": estimate}
+        idle = [option for option, value in given.items() if value]
+        print("\n".join(submit_run(folder, resolved, submit, until, dry=dry_run, idle=idle)))
+        return
     if donors is not None and not donors.is_dir():
         raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
@@ -72,11 +78,11 @@ def status(folder: RunFolder) -> None:
 
     Example: mmedpo status runs/phantom-mmedpo
     """
-    from mmedpo.pipeline.plan import states
+    from mmedpo.pipeline.status import stage_lines
     from mmedpo.run import read_run
 
-    for stage, state in states(read_run(folder)):
-        print(f"{stage:14} {state}")
+    for line in stage_lines(read_run(folder)):
+        print(line)
 
 
 def recipes() -> None:
@@ -129,14 +135,24 @@ def train(folder: RunFolder) -> None:
 
     Example: torchrun --nproc_per_node 2 -m mmedpo train runs/phantom-mmedpo
     """
-    from mmedpo.pipeline.plan import run_stages
-    from mmedpo.run import join_run
-    from mmedpo.run.processes import launch
+    job(folder, "train")
 
-    if launch().rank:
-        run_stages(join_run(folder), only="train")
-    else:
-        _stage(folder, ("train",))
+
+def job(
+    folder: RunFolder,
+    stage: Annotated[str, typer.Argument(help="Name of the stage, as `mmedpo status` gives it.")],
+    share: Annotated[str, typer.Option(help="K/N: the K-th of N shares of what it begins with, from 0.")] = "",
+) -> None:
+    """Do one stage, or one of several processes' share of it, as the scripts of `mmedpo run --submit` do.
+
+    Example: mmedpo job runs/phantom-mmedpo predict-base --share 0/8
+    """
+    from mmedpo.pipeline.jobs import work_on
+    from mmedpo.pipeline.options import refuse_processes
+
+    if stage.rpartition("/")[2] != "train":
+        refuse_processes("job")
+    work_on(folder, stage, share)
 
 
 def evaluate(
@@ -176,10 +192,12 @@ def evaluate(
         _stage(folder, stages, allow_external, estimate, batch_out, batch_in)
     elif folder is None and predictions and data:
         from mmedpo.config import load_answers
+        from mmedpo.pipeline.staging import run_to_report
+        from mmedpo.progress import LineReporter
 
         folder = run_folder(runs, name)
         calls = CallOptions(allow_external, estimate, batch_out, batch_in)
-        run_to_report(load_answers(data, predictions, settings or ()), folder, calls)
+        run_to_report(load_answers(data, predictions, settings or ()), folder, LineReporter(), calls)
     else:
         raise ConfigError("give a run folder, or both --predictions FILE and --data RECIPE; see mmedpo evaluate --help")
     for layout, place in targets.items():
@@ -195,41 +213,9 @@ def report(folder: RunFolder) -> None:
     _stage(folder, ("report",))
 
 
-def run_to_report(settings: RunSettings, folder: Path, calls: CallOptions | None = None) -> None:
-    """A run from its first stage to its last, and its table."""
-    from mmedpo.pipeline.options import refuse_idle
-    from mmedpo.pipeline.plan import run_stages
+def _stage(folder: Path, stages: Sequence[str], *calls: Any) -> None:
+    from mmedpo.pipeline.staging import execute_stages
     from mmedpo.progress import LineReporter
-    from mmedpo.report.summary import print_summary
-    from mmedpo.run import open_run
+    from mmedpo.run import CallOptions
 
-    with open_run(folder, settings, LineReporter()) as opened:
-        if calls is not None:
-            refuse_idle(settings, ("judge-answers",), calls)
-            opened.calls = calls
-        run_stages(opened)
-        print_summary(opened)
-
-
-def _stage(
-    folder: Path,
-    stages: Sequence[str],
-    allow_external: str = "",
-    estimate: bool = False,
-    batch_out: Path | None = None,
-    batch_in: Path | None = None,
-) -> None:
-    """Those of the stages that the run has."""
-    from mmedpo.pipeline.options import refuse_idle, refuse_processes
-    from mmedpo.pipeline.plan import plan, run_stages
-    from mmedpo.progress import LineReporter
-    from mmedpo.run import CallOptions, open_run
-
-    if stages != ("train",):
-        refuse_processes(stages[-1])
-    with open_run(folder, reporter=LineReporter()) as opened:
-        opened.calls = CallOptions(allow_external, estimate, batch_out, batch_in)
-        refuse_idle(opened.settings, stages, opened.calls)
-        known = {stage.name for stage in plan(opened.settings)}
-        for stage in [name for name in stages if name in known] or stages:
-            run_stages(opened, only=stage)
+    execute_stages(folder, stages, CallOptions(*calls), LineReporter())

@@ -15,6 +15,7 @@ from mmedpo.config.executor import ExecutorSettings
 from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
+from mmedpo.config.slurm import SlurmSettings
 from mmedpo.config.train import TrainSettings
 from mmedpo.errors import brief, shown
 
@@ -47,6 +48,8 @@ class RunSettings(Settings):
     engine: EngineSettings = EngineSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     executor: ExecutorSettings = ExecutorSettings()
+    slurm: SlurmSettings = SlurmSettings()
+    """What `mmedpo run --submit slurm` asks for; nothing else reads it."""
     caveats: tuple[str, ...] = ()
     """What the reader of the report must know about this recipe."""
 
@@ -96,6 +99,11 @@ class RunSettings(Settings):
     def grounds(self) -> bool:
         """Whether a visual tool marks the images."""
         return self.preferences is None and "visual" in self.curate.kinds and self.ground.tools != ("none",)
+
+    @property
+    def maps_organs(self) -> bool:
+        """Whether a visual tool maps the organ of each image, because the noise goes there."""
+        return self.grounds and self.curate.noise.region == "organ"
 
     @property
     def debates(self) -> bool:

@@ -68,7 +68,7 @@ def judge_answers(run: Run) -> list[JudgedAnswers]:
     """
     cases = _cases(run)
     run_async(_check_estimate(run, cases))
-    rows = run.stream("judging answers", cases, CHUNK, partial(judging, run), JudgedAnswers)
+    rows = list(run.stream("judging answers", cases, CHUNK, partial(judging, run), JudgedAnswers))
     run.write(JUDGED, JudgedAnswers, rows)
     unscored = sum(bool(row.unscored) for row in rows)
     run.message(f"{len(rows)} pairs of answers judged, {unscored} of them unscored")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,12 @@ from mmedpo.evaluate.judging import judge_stage
 from mmedpo.evaluate.radeval.stage import radeval_stage
 from mmedpo.grounding import stage as grounding
 from mmedpo.preferences import stage as importing
-from mmedpo.progress import duration
 from mmedpo.records import Example
 from mmedpo.registry import lookup
 from mmedpo.registry import names as registered
 from mmedpo.report import stage as report
 from mmedpo.run import BASE, TUNED, Run, Stage, in_folder
-from mmedpo.run.layout import DATA_NOTES, EXAMPLES, WORK
+from mmedpo.run.layout import DATA_NOTES, EXAMPLES
 from mmedpo.run.slots import round_folder, round_name
 from mmedpo.score import stage as scoring
 from mmedpo.train import stage as training
@@ -71,18 +70,6 @@ def _generation_probe(run: Run) -> GenerationProbe:
 
     protocol, root = run.settings.evaluate.protocol, run.image_root
     return lambda engine, examples: probe_answers(engine, examples, root, protocol)
-
-
-def states(run: Run) -> Iterator[tuple[str, str]]:
-    """How far each stage of a run is, in words."""
-    for stage in plan(run.settings):
-        state = run.manifest.stages.get(stage.name)
-        if run.is_done(stage) and state is not None:
-            yield stage.name, f"done in {duration(state.seconds)}"
-        elif state is not None:
-            yield stage.name, "out of date: settings or inputs changed"
-        else:
-            yield stage.name, "started, not finished" if (run.path / WORK / stage.name).exists() else "not started"
 
 
 def run_stages(run: Run, until: str | None = None, only: str | None = None) -> None:
@@ -201,9 +188,9 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
 
 def _check_objective(objective: Objective, settings: TrainSettings) -> None:
     """Refuses terms that cannot be computed, and settings that no term reads."""
-    if objective.spreads and settings.tune == "full":
+    if (objective.spreads or objective.draws) and settings.tune == "full":
         raise ConfigError(
-            "train.objective compares whole distributions with the reference, which is the model without its adapter; "
+            "train.objective asks the reference in every step, which is the model without its adapter; "
             "set train.tune=lora, or remove the term"
         )
     if objective.contrasts and settings.batch_groups == 1:
