@@ -51,7 +51,6 @@ def import_file(
     from mmedpo.imaging.index import ImageIndex
     from mmedpo.preferences.card import card_path
     from mmedpo.preferences.pairs import join_rows, row_images
-    from mmedpo.preferences.reading import read_rows
     from mmedpo.preferences.writing import export_rows
     from mmedpo.progress import LineReporter
     from mmedpo.storage.paths import check_output, written
@@ -63,8 +62,7 @@ def import_file(
     reporter = LineReporter()
     folder = images or file.parent
     with written(out), TemporaryDirectory(prefix="mmedpo-import-") as scratch:
-        reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
-        _require_rows(file, reading)
+        reading = _rows_of(file, format_name, folder, Path(scratch), reporter)
         examples, licences = read_dataset(dataset, root, split, reporter)
         index = ImageIndex(*row_images(reading.rows, folder, reading.embedded, _indexer(reporter)))
         rows, complete, joined = join_rows(reading.rows, index.images, examples)
@@ -98,7 +96,6 @@ def export_file(
 
     Example: mmedpo export prefs.parquet prefs-trl.parquet --to trl --images VQA_RAD/images
     """
-    from mmedpo.preferences.reading import read_rows
     from mmedpo.preferences.writing import export_rows
     from mmedpo.progress import LineReporter
     from mmedpo.storage.paths import check_output, written
@@ -108,8 +105,7 @@ def export_file(
     reporter = LineReporter()
     folder = images or file.parent
     with written(out), TemporaryDirectory(prefix="mmedpo-export-") as scratch:
-        reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
-        _require_rows(file, reading)
+        reading = _rows_of(file, format_name, folder, Path(scratch), reporter)
         report = export_rows(
             reading.rows,
             out,
@@ -195,13 +191,16 @@ def _write_card(
     write_text(card_path(out), text)
 
 
-def _require_rows(file: Path, reading: RowsReading) -> None:
-    """Raises `PreferenceFormatError` where there is nothing to write: an empty table would look like a success."""
+def _rows_of(file: Path, format_name: str, folder: Path, scratch: Path, reporter: Reporter) -> RowsReading:
+    """As `read_rows`; raises where no row is a preference, for an empty table would look like a success."""
     from mmedpo.errors import PreferenceFormatError
+    from mmedpo.preferences.reading import read_rows
 
+    reading = read_rows(file, format_name, folder, extract=scratch, progress=reporter.track("reading rows"))
     if not reading.rows:
         why = "; ".join(_reasons(reading.drops)[:2])
         raise PreferenceFormatError(f"{file}: none of its {reading.total} rows is a preference ({why})")
+    return reading
 
 
 def _reasons(drops: Sequence[Drop]) -> list[str]:

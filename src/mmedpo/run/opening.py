@@ -15,14 +15,14 @@ from mmedpo.errors import ConfigError, RunFolderError, shown
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
 from mmedpo.run.folder import EARLIER, Run
-from mmedpo.run.layout import CALLS, HOLDER, LOCK, MANIFEST, RESOLVED, WORK
+from mmedpo.run.layout import CALLS, HOLDER, MANIFEST, RESOLVED, WORK
 from mmedpo.run.manifest import new_manifest, read_manifest
 from mmedpo.run.processes import forget_leftovers, launch
 from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
 
-_IN_PLACE = (LOCK, CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
-"""Files that are written where they lie; all others are replaced whole."""
+_IN_PLACE = (CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
+"""Files whose bytes are changed where they lie; all others are replaced whole, or hold nothing."""
 PATIENCE = 60.0
 """Seconds a process waits for its sibling, process 0, to open the run."""
 
@@ -62,7 +62,7 @@ def open_run(
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         _refuse_foreign(path)
         _refuse_links(path)
-        lock = FileLock(path / LOCK)
+        lock = FileLock(path / ".lock")
         lock.acquire(timeout=0)
     except (FileExistsError, NotADirectoryError) as error:
         raise RunFolderError(f"{path} is a file, not a folder; choose another run name") from error
