@@ -156,9 +156,7 @@ def look_of(folder: Path) -> str:
     """Hash of all that a process finds in a folder; times of day and process numbers do not count."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        name = re.sub(
-            rf"{re.escape(PARTIAL)}\d+|\.tmp\w{{6}}$", PARTIAL, path.relative_to(folder).as_posix()
-        )
+        name = re.sub(rf"{re.escape(PARTIAL)}\d+|\.tmp\w{{6}}$", PARTIAL, path.relative_to(folder).as_posix())
         digest.update(f"{name}\0{path.is_dir()}\0{path.stat().st_mode}\0".encode())
         if path.is_dir() or path.name == HOLDER:
             continue
