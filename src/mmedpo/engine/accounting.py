@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from mmedpo.engine.attention import TRIE_ATTENTION, TrieAttention, register_trie_attention
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.logprobs import layout_of, positions
+from mmedpo.engine.rebuild import WATCHERS, Rebuilding
 from mmedpo.models.family import Size
 from mmedpo.models.vlm import VisionLanguageModel
 
@@ -55,8 +56,12 @@ def kept_bytes(compute: Callable[[], Any], left_out: Iterable[Tensor] = ()) -> i
             found.setdefault(_place(tensor), tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = compute()
+    WATCHERS.append(keep)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            result = compute()
+    finally:
+        WATCHERS.remove(keep)
     total = sum(tensor.untyped_storage().nbytes() for tensor in found.values())
     del result
     return total
@@ -96,7 +101,12 @@ def pass_cost(vlm: VisionLanguageModel, branches: Sequence[Branch], *, recompute
         return torch.as_tensor(wide[rows, target] - wide.logsumexp(-1)[rows])
 
     weights = list(vlm.model.parameters())
-    kept = kept_bytes(language, weights)
+
+    def without_copies() -> Tensor:
+        with Rebuilding():
+            return language()
+
+    kept = kept_bytes(language if recomputed else without_copies, weights)
     if recomputed:
         last, layers = kept_bytes(lambda: head(embedded.clone().requires_grad_()), weights), _layers(vlm)
         kept = layers * embedded.nbytes + (kept - last) // layers + last
