@@ -82,6 +82,9 @@ def default_of(group: Settings, name: str) -> Any:
     return type(group).model_fields[name].get_default(call_default_factory=True, validated_data={})
 
 
+DEVICE = r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"
+"""Names of devices."""
+
 LARGEST_SEED = 2**32 - 1
 """numpy takes no larger one, and transformers seeds numpy with ours."""
 

@@ -124,6 +124,19 @@ class Engine:
             return packed_logprobs(self.vlm, branches, self.features, model, dense=form == "dense")
 
     @torch.no_grad()
+    def likeliest(self, branches: Sequence[Branch]) -> dict[Branch, tuple[int, ...]]:
+        """Of distinct branches, the likeliest token at each place of the answer, behind the true ones."""
+        found: dict[Branch, tuple[int, ...]] = {}
+        for part in self.bins([[branch] for branch in branches]):
+            batch = [branches[number] for number in part]
+            said = self.logprobs(batch)
+            assert said.logits is not None
+            tokens = said.logits.argmax(-1)[said.node].cpu()
+            answers = torch.split(tokens, said.tokens.tolist())
+            found.update((one, tuple(answer.tolist())) for one, answer in zip(batch, answers, strict=True))
+        return found
+
+    @torch.no_grad()
     def measure(self, branches: Sequence[Branch], advance: Advance | None = None) -> TokenLogprobs:
         """The same without gradients for any number of branches, on the CPU; each distinct one is computed once."""
         # Branches on one image, and to one question, stand together.

@@ -15,12 +15,14 @@ from mmedpo.errors import ConfigError, RunFolderError, shown
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
 from mmedpo.run.folder import EARLIER, Run
-from mmedpo.run.layout import HOLDER, MANIFEST, RESOLVED, WORK
+from mmedpo.run.layout import CALLS, HOLDER, LOCK, MANIFEST, RESOLVED, WORK
 from mmedpo.run.manifest import new_manifest, read_manifest
 from mmedpo.run.processes import forget_leftovers, launch
 from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
 
+_IN_PLACE = (LOCK, CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
+"""Files that are written where they lie; all others are replaced whole."""
 PATIENCE = 60.0
 """Seconds a process waits for its sibling, process 0, to open the run."""
 
@@ -50,18 +52,33 @@ def open_run(
     Raises:
         RunFolderError: no such run, no permission, in use by another process, another version.
     """
-    from filelock import FileLock, Timeout
-
     if settings is None:
         _require_manifest(path)
+    with locked(path):
+        try:
+            yield _opened(path, settings, reporter or Silent(), tuple(donors))
+        finally:
+            with suppress(OSError):
+                (path / HOLDER).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Holds the lock of a run folder, which is made where it is not there.
+
+    Raises:
+        RunFolderError: no permission, no run folder, or in use by another process for so many seconds.
+    """
+    from filelock import FileLock, Timeout
+
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         _refuse_foreign(path)
         _refuse_links(path)
-        lock = FileLock(path / ".lock")
-        lock.acquire(timeout=0)
+        lock = FileLock(path / LOCK)
+        lock.acquire(timeout=patience)
     except (FileExistsError, NotADirectoryError) as error:
         raise RunFolderError(f"{path} is a file, not a folder; choose another run name") from error
     except Timeout:
@@ -69,10 +86,8 @@ def open_run(
     except OSError as error:
         raise unusable(error, path) from error
     try:
-        yield _opened(path, settings, reporter or Silent(), tuple(donors))
+        yield
     finally:
-        with suppress(OSError):
-            (path / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -154,6 +169,9 @@ def _refuse_links(path: Path) -> None:
         raise RunFolderError(f"{found} is neither a file nor a folder (a pipe, a device); remove it")
     if found is not None:
         raise RunFolderError(f"{found} is a symbolic link; put the file it stands for in its place, or remove it")
+    for file in (path / name for name in _IN_PLACE):
+        if file.exists() and file.stat().st_nlink > 1:
+            raise RunFolderError(f"{file} is one file with another (a hard link); put a copy in its place")
 
 
 def _holder(path: Path) -> str:

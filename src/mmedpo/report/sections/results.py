@@ -134,6 +134,7 @@ def results(evaluation: Evaluation) -> Results:
             *(note for scores in evaluation.splits for note in _answer_rates(scores)),
             *(note for scores in evaluation.splits for note in _corpus_bleu(scores)),
             *(note for scores in evaluation.splits for note in _findings(scores)),
+            *_not_asked(evaluation),
             *(note for scores in evaluation.splits for note in _other_protocols(scores)),
         ),
     )
@@ -229,6 +230,16 @@ def _corpus_bleu(scores: SplitScores) -> list[str]:
     order = " → ".join(scores.corpus_bleu)
     values = " → ".join(number(100 * value) for value in scores.corpus_bleu.values())
     return [f"{scores.split}, corpus BLEU-4 of reports as sacrebleu computes it, {order}: {values}."]
+
+
+def _not_asked(evaluation: Evaluation) -> list[str]:
+    """Which metrics of reports nobody asked for; said where there are reports."""
+    if evaluation.external or not any(scores.corpus_bleu for scores in evaluation.splits):
+        return []
+    return [
+        "RadGraph-F1, CheXbert-F1, RaTEScore, GREEN and CRIMSON of reports: not computed; evaluate.radeval.metrics "
+        "names none, and `mmedpo metrics install radeval` prepares them."
+    ]
 
 
 def _findings(scores: SplitScores) -> list[str]:
