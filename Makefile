@@ -33,6 +33,7 @@ bench: $(STAMP)  ## Throughput against TRL: bench/RESULTS.md, and how cost grows
 	$(BIN)/python -m bench.throughput
 	$(BIN)/python -m bench.throughput --growth --rounds 1 --steps 2
 	$(BIN)/python -m bench.generation
+	$(BIN)/python -m bench.generation_growth
 
 # The build backend is installed first, so that building the package itself fetches nothing more.
 $(STAMP): pyproject.toml constraints.txt

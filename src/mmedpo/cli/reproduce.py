@@ -11,7 +11,9 @@ import typer
 def reproduce(
     table: Annotated[
         str,
-        typer.Argument(help="Shipped table (phantom, table1 to table4, agents, benchmark, beyond) or a YAML file."),
+        typer.Argument(
+            help="Shipped table (phantom, table1 to table4, agents, benchmark, beyond, grouping) or a YAML file."
+        ),
     ],
     dataset: Annotated[str, typer.Option(help="Dataset whose recipe the methods are laid over.")] = "phantom",
     quick: Annotated[
