@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # Rooms whose tests load no model and start no server.
 PURE := $(addprefix tests/,clinical storage imaging report evaluate lint score/test_debate.py score/test_weights.py)
 
-.PHONY: install demo check test test-long lint bench clean
+.PHONY: install demo check test test-long lint bench bench-gpu clean
 
 install: $(STAMP)  ## The set-up alone.
 
@@ -34,6 +34,10 @@ bench: $(STAMP)  ## Throughput against TRL: bench/RESULTS.md, and how cost grows
 	$(BIN)/python -m bench.throughput --growth --rounds 1 --steps 2
 	$(BIN)/python -m bench.generation
 	$(BIN)/python -m bench.generation_growth
+
+bench-gpu: $(STAMP)  ## One CUDA device, at most nine minutes at a time; goes on where it ended: bench/GPU.md.
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench,qlora]"
+	$(BIN)/python -m bench.gpu
 
 # The build backend is installed first, so that building the package itself fetches nothing more.
 $(STAMP): pyproject.toml constraints.txt

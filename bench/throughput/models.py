@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.throughput.architectures import ARCHITECTURES, PROCESSORS
+from mmedpo.models.quantised import in_four_bits
+
 PAD, EOS, IMAGE, ASSISTANT = "<pad>", "</s>", "<image>", "<|assistant|>"
-SPECIAL = (PAD, EOS, IMAGE, ASSISTANT, "<unk>")
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'user' -%}"
-    "{%- for part in message['content'] -%}{%- if part['type'] == 'image' -%}<image>{%- endif -%}{%- endfor -%}"
+    "{%- for part in message['content'] -%}{%- if part['type'] == 'image' -%}MARKS{%- endif -%}{%- endfor -%}"
     "{%- else -%}<|assistant|>{%- endif -%}"
     "{%- if message['content'] is string -%}{{ message['content'] }}"
     "{%- else -%}{%- for part in message['content'] -%}"
@@ -29,8 +31,8 @@ class Shape:
     """Sizes of a model and of its adapter."""
 
     name: str
-    family: str
-    """`llama` or `mistral`: the language model."""
+    architecture: str
+    """Name in `architectures.ARCHITECTURES`."""
     hidden: int
     intermediate: int
     layers: int
@@ -46,23 +48,27 @@ class Shape:
     dtype: str
     rank: int
     alpha: int
+    merged: int = 1
+    """Patches to a side that become one token."""
+    head_size: int | None = None
+    """Of the language model; None: `hidden / heads`."""
 
     @property
     def image_tokens(self) -> int:
-        """Tokens that one image takes."""
-        return (self.image_size // self.patch_size) ** 2
+        """Tokens that one image takes, marks around it apart."""
+        return (self.image_size // self.patch_size // self.merged) ** 2
 
     @property
     def words(self) -> int:
         """Words of the tokenizer, `w0` on."""
-        return self.vocabulary - len(SPECIAL)
+        return self.vocabulary - len(specials(self))
 
     @property
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of the linear layers of one block of the language model."""
-        key_value = self.hidden // self.heads * self.key_value_heads
-        attention = [(self.hidden, self.hidden), (self.hidden, key_value), (self.hidden, key_value)]
-        attention.append((self.hidden, self.hidden))
+        head = self.head_size or self.hidden // self.heads
+        query, key_value = head * self.heads, head * self.key_value_heads
+        attention = [(self.hidden, query), (self.hidden, key_value), (self.hidden, key_value), (query, self.hidden)]
         mlp = [(self.hidden, self.intermediate)] * 2 + [(self.intermediate, self.hidden)]
         return attention + mlp
 
@@ -80,12 +86,29 @@ class Shape:
 SHAPES: dict[str, Shape] = {
     shape.name: shape
     for shape in (
-        Shape("small", "llama", 384, 1024, 6, 6, 6, 2048, 128, 512, 3, 4, 336, 14, "float32", 16, 32),
-        Shape("7b", "mistral", 4096, 14336, 32, 32, 8, 32000, 1024, 4096, 24, 16, 336, 14, "bfloat16", 128, 256),
-        Shape("test", "llama", 32, 64, 2, 2, 2, 128, 16, 32, 2, 2, 28, 14, "float32", 4, 8),
+        Shape("small", "llava-llama", 384, 1024, 6, 6, 6, 2048, 128, 512, 3, 4, 336, 14, "float32", 16, 32),
+        Shape("7b", "llava-mistral", 4096, 14336, 32, 32, 8, 32000, 1024, 4096, 24, 16, 336, 14, "bfloat16", 128, 256),
+        Shape(
+            "qwen2.5-vl-7b", "qwen2_5_vl", 3584, 18944, 28, 28, 4, 152064, 1280, 3420, 32, 16, 672, 14, "bfloat16",
+            128, 256, merged=2,
+        ),
+        Shape(
+            "medgemma-4b", "gemma3", 2560, 10240, 34, 8, 4, 262208, 1152, 4304, 27, 16, 896, 14, "bfloat16",
+            128, 256, merged=4, head_size=256,
+        ),
+        Shape("test", "llava-llama", 32, 64, 2, 2, 2, 128, 16, 32, 2, 2, 28, 14, "float32", 4, 8),
+        Shape("test-qwen2.5-vl", "qwen2_5_vl", 32, 64, 2, 2, 2, 128, 16, 32, 2, 2, 56, 14, "float32", 4, 8, merged=2),
+        Shape(
+            "test-gemma3", "gemma3", 32, 64, 2, 2, 2, 128, 16, 32, 2, 2, 56, 14, "float32", 4, 8, merged=2, head_size=8
+        ),
     )
-}
-"""`small` for CPUs, `7b` has the shapes of LLaVA-Med 7B, `test` is for the tests of this harness."""
+}  # fmt: skip
+"""`small` for CPUs, `7b` has the shapes of LLaVA-Med 7B, `test` and its like are for the tests of this harness."""
+
+
+def specials(shape: Shape) -> tuple[str, ...]:
+    """The tokenizer's special tokens."""
+    return tuple(dict.fromkeys((PAD, EOS, ASSISTANT, "<unk>", *ARCHITECTURES[shape.architecture].tokens)))
 
 
 def build_tokenizer(shape: Shape) -> Any:
@@ -93,18 +116,22 @@ def build_tokenizer(shape: Shape) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *(f"w{i}" for i in range(shape.words))])}
+    of = ARCHITECTURES[shape.architecture]
+    known = specials(shape)
+    vocabulary = {word: number for number, word in enumerate([*known, *(f"w{i}" for i in range(shape.words))])}
     tokenizer: Any = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     # Words are joined by a space when decoded.
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    return fast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=EOS,
         unk_token="<unk>",
-        additional_special_tokens=[IMAGE, ASSISTANT],
-        chat_template=CHAT_TEMPLATE,
+        # Named ones alone are taken where there are such.
+        extra_special_tokens={"assistant_token": ASSISTANT, **of.named} if of.named else [ASSISTANT, *of.tokens],
+        chat_template=CHAT_TEMPLATE.replace("MARKS", of.prompt),
         model_max_length=2048,
         clean_up_tokenization_spaces=False,
     )
@@ -113,10 +140,11 @@ def build_tokenizer(shape: Shape) -> Any:
 def build_checkpoint(shape: Shape, folder: Path, *, device: str, seed: int = 0) -> Path:
     """Writes a checkpoint folder with random weights, drawn on `device`, unless it is already there."""
     import torch
-    from transformers import CLIPImageProcessorPil, LlavaForConditionalGeneration
+    from transformers import AutoModelForImageTextToText
 
     if (folder / "preprocessor_config.json").exists():
         return folder
+    of = ARCHITECTURES[shape.architecture]
     tokenizer = build_tokenizer(shape)
     torch.manual_seed(seed)
     dtype = getattr(torch, shape.dtype)
@@ -124,80 +152,40 @@ def build_checkpoint(shape: Shape, folder: Path, *, device: str, seed: int = 0) 
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            model: Any = LlavaForConditionalGeneration(_config(shape, tokenizer))
+            model: Any = AutoModelForImageTextToText.from_config(of.config(shape, tokenizer))
     finally:
         torch.set_default_dtype(before)
+    for parameter in model.parameters():
+        if parameter.dim() > 1 and not parameter.any():  # a projector that starts at zero lets no image through
+            parameter.data.normal_(0.0, 0.02)
     folder.mkdir(parents=True, exist_ok=True)
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     # Last: its presence says that the folder is whole.
-    CLIPImageProcessorPil(
-        size={"height": shape.image_size, "width": shape.image_size},
-        crop_size={"height": shape.image_size, "width": shape.image_size},
-        do_center_crop=False,
-    ).save_pretrained(folder)
+    of.images(shape).save_pretrained(folder)
     return folder
 
 
-def _config(shape: Shape, tokenizer: Any) -> Any:
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, MistralConfig
-
-    vision = CLIPVisionConfig(
-        hidden_size=shape.vision_hidden,
-        intermediate_size=shape.vision_intermediate,
-        num_hidden_layers=shape.vision_layers,
-        num_attention_heads=shape.vision_heads,
-        image_size=shape.image_size,
-        patch_size=shape.patch_size,
-    )
-    sizes: dict[str, Any] = {
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.key_value_heads,
-        "vocab_size": shape.vocabulary,
-        "max_position_embeddings": 2048,
-        "tie_word_embeddings": False,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    text = LlamaConfig(**sizes) if shape.family == "llama" else MistralConfig(**sizes, sliding_window=None)
-    return LlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=shape.image_tokens,
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
-        tie_word_embeddings=False,
-    )
-
-
 def load_processor(folder: Path) -> Any:
-    """Tokenizer and PIL image processor as the one processor that TRL asks for."""
-    from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessorPil, LlavaProcessor
+    """Tokenizer and image processor as the one processor that TRL asks for."""
+    from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return LlavaProcessor(
-        image_processor=CLIPImageProcessorPil.from_pretrained(folder),
-        tokenizer=tokenizer,
-        patch_size=config.vision_config.patch_size,
-        vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,
-        chat_template=tokenizer.chat_template,
-    )
+    return PROCESSORS[config.model_type](folder, config, AutoTokenizer.from_pretrained(folder))
 
 
-def load_base(folder: Path, dtype: str, device: str) -> Any:
-    """The LLaVA model without an adapter, everything frozen."""
+def load_base(folder: Path, dtype: str, device: str, *, quantised: bool = False) -> Any:
+    """The model without an adapter, everything frozen; the language model's linear layers in 4 bits where asked."""
     import torch
-    from transformers import LlavaForConditionalGeneration
+    from transformers import AutoModelForImageTextToText
 
-    model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, dtype))
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, dtype))
     model.requires_grad_(False)
+    if quantised:
+        for name in adapter_targets(model):
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, in_four_bits(model.get_submodule(name), device))
+        model.is_loaded_in_4bit = True
     return model.to(device)
 
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from bench.throughput.clock import StepClock
 from bench.throughput.side import Memory, Options, SideResult, synchronize, versions
 from bench.throughput.workloads import Pair, Workload
@@ -56,16 +58,15 @@ def run(
     folder: Path, workload: Workload, *, steps: int, checkpointing: bool, device: str, options: Options
 ) -> SideResult:
     """Trains `steps` optimizer steps of the workload with the engine and measures them."""
-    vlm = load_model(ModelSettings(name=str(folder), dtype=options.dtype, device=device))
+    kept = ModelSettings(name=str(folder), dtype=options.dtype, device=device)
+    vlm = load_model(kept.model_copy(update={"quantise": "nf4" if options.quantised else "none"}))
     settings = _settings(workload, checkpointing, options)
     features = FeatureStore(vlm, lambda path: workload.pixels(path.name))
     engine = Engine(vlm, features, MAX_TOKENS)
-    groups = _groups(vlm, workload, steps)
-    branches = branches_of([pair for group in groups for pair in group])
-    memory = Memory(device)
     with tempfile.TemporaryDirectory() as scratch:
-        for view in {view for branch in branches for view in branch.views}:
-            (Path(scratch) / view.name).write_text(view.name)
+        groups = _groups(vlm, workload, steps, Path(scratch))
+        branches = branches_of([pair for group in groups for pair in group])
+        memory = Memory(device)
         started = time.perf_counter()
         features.preload(view for branch in branches for view in branch.views)
         reference = ReferenceCache(Path(scratch) / "reference.safetensors", "weights")
@@ -100,18 +101,21 @@ def run(
     )
 
 
-def _groups(vlm: Any, workload: Workload, steps: int) -> list[list[BranchPair]]:
+def _groups(vlm: Any, workload: Workload, steps: int, pictures: Path) -> list[list[BranchPair]]:
+    """The pairs of each question, their pictures written to a folder: a family may ask for their size."""
     groups = []
     for step in workload.steps(steps):
+        for image in {name for pair in step for name in (pair.image, pair.rejected_image)}:
+            Image.fromarray(workload.pixels(image)).save(pictures / image, format="BMP")
         width = 2 if workload.visual else 1
         for start in range(0, len(step), width):
-            groups.append([_pair(vlm, pair, f"{len(groups)}") for pair in step[start : start + width]])
+            groups.append([_pair(vlm, pair, f"{len(groups)}", pictures) for pair in step[start : start + width]])
     return groups
 
 
-def _pair(vlm: Any, pair: Pair, owner: str) -> BranchPair:
+def _pair(vlm: Any, pair: Pair, owner: str, pictures: Path) -> BranchPair:
     def branch(image: str, answer: str) -> Any:
-        return build_branch(vlm, [Path(image)], pair.question, answer, max_length=2048, owner=owner)
+        return build_branch(vlm, [pictures / image], pair.question, answer, max_length=2048, owner=owner)
 
     kind = "text" if pair.image == pair.rejected_image else "visual"
     return BranchPair(

@@ -19,6 +19,7 @@ from bench.throughput.workloads import Workload
 SIDES = {
     "trl": "bench.throughput.trl_side",
     "ours": "bench.throughput.our_side",
+    "flex": "bench.throughput.flex_side",
     "plain": "bench.throughput.plain_side",
 }
 """Modules with `run(folder, workload, *, steps, checkpointing, device, options) -> SideResult`."""
@@ -36,6 +37,8 @@ class Options:
     """Constant; large enough that a wrong gradient shows in the next step's loss."""
     max_grad_norm: float = 1.0
     seed: int = 11
+    quantised: bool = False
+    """The language model's frozen layers in 4 bits (QLoRA)."""
     micro_pairs: int | None = None
     """Pairs per forward of the sides that take pairs one by one; None: the side chooses."""
 

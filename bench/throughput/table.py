@@ -73,9 +73,10 @@ def _versions(cases: Sequence[Measured]) -> str:
 
 def _model(name: str) -> str:
     shape = SHAPES[name]
+    language = shape.architecture.removeprefix("llava-").capitalize()
     return (
         f"Model `{name}`: LLaVA with random weights in {shape.dtype}, CLIP tower {shape.vision_layers} x "
-        f"{shape.vision_hidden} at {shape.image_size} px, {shape.family.capitalize()} {shape.layers} x {shape.hidden}; "
+        f"{shape.vision_hidden} at {shape.image_size} px, {language} {shape.layers} x {shape.hidden}; "
         f"{shape.frozen_weights / 1e6:,.1f} M weights in the linear layers of the language model, LoRA r = "
         f"{shape.rank} on all of them: {shape.adapter_weights / 1e6:,.1f} M."
     )

@@ -105,7 +105,7 @@ def run(
     kind = "cuda" if device.startswith("cuda") else "cpu"
     micro = _divisor(workload.pairs_per_step, options.micro_pairs or MICRO_PAIRS[kind])
     processor = models.load_processor(folder)
-    base = models.load_base(folder, options.dtype, device)
+    base = models.load_base(folder, options.dtype, device, quantised=options.quantised)
     clock = StepClock(device)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = EquationThreeTrainer(

@@ -10,8 +10,8 @@ again with the same folder it goes on. Prints one JSON object.
 
 What makes it cheap, and what keeps that honest:
 
-- Modules and patterns are loaded once; processes are forked from there. A stage must then do the same number of
-  file operations as in a process that had loaded nothing, and end in the same bytes.
+- Modules and patterns are loaded once; processes are forked from there. A stage must then end in the same bytes as in a
+  process that had loaded nothing; where it does other file operations, the difference is told (`irregular`).
 - One execution of a stage stops before each operation (`walking.py`). A death leaves the folder as it stands there; an
   error is met by a copy of the process.
 - What the same command does again depends on the folder alone. Faults that leave the same folder (the same names and
@@ -66,7 +66,6 @@ TURNS = 8
 """Every stage has its turn so often, with other operations each time: ended early, a drill has been everywhere."""
 
 shim = ctypes.CDLL(None)
-shim.fault_count.restype = ctypes.c_long
 
 
 @dataclass
@@ -74,8 +73,26 @@ class Calm:
     """A stage without a fault: the folder before it, its operations, the files after it."""
 
     before: Path
-    operations: int
+    operations: list[str]
+    """Which, and on what; what differs every time (numbers of processes, drawn names) apart."""
     after: dict[str, str]
+    hidden: set[str]
+
+
+def hidden_of(folder: Path) -> set[str]:
+    """Files that are no one's to keep, outside what the next stages work with."""
+    files = (path.relative_to(folder) for path in folder.rglob(".*") if path.is_file())
+    return {file.as_posix() for file in files if ".work" not in file.parts}
+
+
+def noted(file: Path) -> list[str]:
+    lines = file.read_text(errors="replace").splitlines()
+    return [re.sub(r"\.tmp\w+|\d+", "#", line.removesuffix(" (deleted)")) for line in lines]
+
+
+def note_operations(file: Path) -> None:
+    """From now on this process notes every operation there."""
+    shim.fault_note(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY))
 
 
 def arm(folder: Path | None, where: int = -1, fault: str = "EIO") -> None:
@@ -131,11 +148,15 @@ def state_of(folder: Path) -> dict[str, str]:
     }
 
 
+PASSING = re.compile(rf"{re.escape(PARTIAL)}\d+|\.tmp\w{{6}}$")
+"""In a name: the number of a process, or what safetensors draws."""
+
+
 def look_of(folder: Path) -> str:
     """Hash of all that a process finds in a folder; times of day and process numbers do not count."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        name = re.sub(rf"{re.escape(PARTIAL)}\d+|\.\d+\.tmp$", PARTIAL, path.relative_to(folder).as_posix())
+        name = re.sub(rf"{re.escape(PARTIAL)}\d+|\.tmp\w{{6}}$", PARTIAL, path.relative_to(folder).as_posix())
         digest.update(f"{name}\0{path.is_dir()}\0{path.stat().st_mode}\0".encode())
         if path.is_dir() or path.name == HOLDER:
             continue
@@ -161,7 +182,7 @@ def _timeless(manifest: bytes, folder: Path) -> bytes:
 
 def calm(base: Path, said: Path) -> dict[str, Calm]:
     """Every stage without a fault, in processes that have loaded nothing; what they load is loaded here afterwards."""
-    found, loaded = {}, base / "loaded.json"
+    found, loaded, listed = {}, base / "loaded.json", base / "operations"
     work = base / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -169,17 +190,17 @@ def calm(base: Path, said: Path) -> dict[str, Calm]:
         before = put(work, base / "before" / stage.name)
 
         def counting(name: str = stage.name) -> None:
+            note_operations(listed)
             arm(work)
             execute(work, name)
-            count = shim.fault_count()
             arm(None)
             patterns = [(pattern, flags) for kind, pattern, flags in re._cache if kind is str]  # type: ignore[attr-defined]
-            loaded.write_text(json.dumps({"count": count, "modules": sorted(sys.modules), "patterns": patterns}))
+            loaded.write_text(json.dumps({"modules": sorted(sys.modules), "patterns": patterns}))
 
         code = in_child(counting, said)
         assert code == DONE, said.read_text()
         said_by_child = json.loads(loaded.read_text())
-        found[stage.name] = Calm(before, said_by_child["count"], state_of(work))
+        found[stage.name] = Calm(before, noted(listed), state_of(work), hidden_of(work))
         for module in said_by_child["modules"]:
             with suppress(ImportError):  # a name that stands for a part of another module
                 importlib.import_module(module)
@@ -196,7 +217,8 @@ class Drill:
     name: str
     stage: Calm
     note: Callable[[dict[str, Any]], None]
-    """Keeps what came of a fault: `operation`, `fault`, `wrong`, and the folder it `left`, still to be resumed from."""
+    """Keeps what came of a fault: `operation`, `fault`, `wrong`, and the folder it `left`, still to be resumed from;
+    or that a walk was `irregular`: other operations than in a process that had loaded nothing."""
     seen: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -210,15 +232,13 @@ class Drill:
         walk = Walk(
             lambda prepare: begin(lambda: self._walked(prepare), self.said), shim, self.work, self.base / "aside"
         )
-        operations = 0
         for where in walk.stops():
-            operations += 1
             if where in wanted:
                 self._stop(walk, where, wanted[where])
         assert walk.finish() == DONE, self.said.read_text()
-        assert operations == self.stage.operations, (
-            f"{self.name}: {operations} operations, {self.stage.operations} before"
-        )
+        before, walked = Counter(self.stage.operations), Counter(noted(self.base / "operations"))
+        if before != walked:  # the order in which a folder lists its files is the system's
+            self.note({"stage": self.name, "irregular": {"less": before - walked, "more": walked - before}})
         assert state_of(self.work) == self.stage.after, f"{self.name}: other bytes after the walk"
         for where, fault, before in self.long:
             found = self._alone(where, fault)
@@ -228,6 +248,7 @@ class Drill:
                 self.note({**found, "wrong": f"alone {found}, on the walk {before}"})
 
     def _walked(self, prepare: Callable[[], None]) -> None:
+        note_operations(self.base / "operations")
         arm(self.work)
         prepare()
         execute(self.work, self.name)
@@ -323,7 +344,10 @@ def _ended(code: int, work: Path, stage: Calm, said: Path) -> str:
         return f"cannot be resumed ({code}): {said.read_text()[-1500:]}"
     after = state_of(work)
     differing = sorted(n for n in {*after, *stage.after} if after.get(n) != stage.after.get(n))
-    return f"other bytes after the resume: {', '.join(differing)}" if differing else ""
+    if differing:
+        return f"other bytes after the resume: {', '.join(differing)}"
+    left = sorted(hidden_of(work) - stage.hidden)
+    return f"left behind after the resume: {', '.join(left)}" if left else ""
 
 
 def earlier(log: Path, operations: dict[str, int]) -> list[dict[str, Any]]:
@@ -341,16 +365,19 @@ def main(base: Path, wanted: str, seed: int) -> None:
     stages = calm(base, base / "said")
     gc.collect()
     gc.freeze()  # what the forked processes share is not copied for being looked at
-    operations = {name: stage.operations for name, stage in stages.items()}
-    cases = [(n, w, f) for n, s in stages.items() for w in range(s.operations) for f in FAULTS]
+    operations = {name: len(stage.operations) for name, stage in stages.items()}
+    cases = [(n, w, f) for n, count in operations.items() for w in range(count) for f in FAULTS]
     every = len(cases)
     cases = random.Random(seed).sample(cases, every if wanted == "all" else int(wanted))
     tried, seen = earlier(log, operations), Counter[str]()
-    ends = {(row["stage"], row["left"]): row["wrong"] for row in tried if "fault" not in row}
+    irregular = [row for row in tried if "irregular" in row]
+    ends = {(row["stage"], row["left"]): row["wrong"] for row in tried if not {"fault", "irregular"} & row.keys()}
     tried = [row for row in tried if "fault" in row]
     known = {(row["stage"], row["operation"], row["fault"]) for row in tried}
 
     def note(row: dict[str, Any]) -> None:
+        if "irregular" in row:
+            irregular.append(row)
         if "fault" in row:
             tried.append(row)
         with log.open("a") as lines:
@@ -376,7 +403,8 @@ def main(base: Path, wanted: str, seed: int) -> None:
         row["wrong"] = row["wrong"] or ends[row["stage"], row["left"]]
     print(json.dumps({
         "operations": operations, "every": every, "tried": Counter(row["fault"] for row in tried),
-        "alone": seen["alone"], "folders": len(ends), "failures": [row for row in tried if row["wrong"]],
+        "alone": seen["alone"], "folders": len(ends), "irregular": irregular,
+        "failures": [row for row in tried if row["wrong"]],
     }))  # fmt: skip
 
 

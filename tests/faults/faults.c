@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,13 +35,16 @@ void fault_arm(const char *folder, long where, int error, int stays, int dies) {
     at = where; number = error; sticky = stays; die = dies;
 }
 
-long fault_count(void) { return atomic_load(&count); }
-
 static int tell = -1, answer = -1;
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 /* From now on every operation asks what to do (`ask`), through two pipes. */
 void fault_walk(int to, int from) { tell = to; answer = from; }
+
+static int noting = -1;
+
+/* From now on every operation is noted in a file: which, and on what. */
+void fault_note(int fd) { noting = fd; }
 
 static void say(int what, int value) {
     int words[2] = {what, value};
@@ -60,7 +64,7 @@ static void ask(void) {
         for (int fd = 0; fd < FILES; fd++) positions[fd] = tracked[fd] ? lseek64(fd, 0, SEEK_CUR) : -1;
         pid_t copy = fork();
         if (!copy) {
-            tell = -1;
+            tell = noting = -1;
             at = atomic_load(&count); number = order[1]; sticky = order[2]; die = 0;
             break;
         }
@@ -73,9 +77,21 @@ static void ask(void) {
     errno = before;
 }
 
+static void note(const char *what, int fd, const char *path) {
+    char link[64], file[PATH_MAX] = "", line[PATH_MAX + 64];
+    if (!path) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        if (syscall(SYS_readlink, link, file, sizeof file - 1) < 0) file[0] = 0;
+        path = file;
+    }
+    int size = snprintf(line, sizeof line, "%s %s\n", what, path);
+    if (syscall(SYS_write, noting, line, size) != size) _exit(78);
+}
+
 /* 1 when this operation must fail; errno is set. */
-static int hit(void) {
+static int hit(const char *what, int fd, const char *path) {
     if (!root[0]) return 0;
+    if (noting >= 0) note(what, fd, path);
     if (tell >= 0) ask();
     long here = atomic_fetch_add(&count, 1);
     if (at < 0 || here < at || (here > at && !sticky)) return 0;
@@ -111,7 +127,7 @@ static int track(int fd, int is) {
         mode_t mode = 0; \
         if (flags & (O_CREAT | O_TMPFILE)) { va_list list; va_start(list, flags); mode = va_arg(list, mode_t); va_end(list); } \
         int is = below(path); \
-        if (is && hit()) return -1; \
+        if (is && hit(#name, -1, path)) return -1; \
         return track(real(path, flags, mode), is); \
     }
 OPEN(open)
@@ -123,7 +139,7 @@ OPEN(open64)
         mode_t mode = 0; \
         if (flags & (O_CREAT | O_TMPFILE)) { va_list list; va_start(list, flags); mode = va_arg(list, mode_t); va_end(list); } \
         int is = below_at(folder, path); \
-        if (is && hit()) return -1; \
+        if (is && hit(#name, folder, path)) return -1; \
         return track(real(folder, path, flags, mode), is); \
     }
 OPENAT(openat)
@@ -136,7 +152,7 @@ int close(int fd) {
 }
 
 #define ON_FILE(result, name, list, call) \
-    result name list { REAL(result, name, TYPES); if (known(fd) && hit()) return -1; return real call; }
+    result name list { REAL(result, name, TYPES); if (known(fd) && hit(#name, fd, NULL)) return -1; return real call; }
 
 #define TYPES int, const void *, size_t
 ON_FILE(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
@@ -162,7 +178,7 @@ ON_FILE(int, ftruncate64, (int fd, off64_t size), (fd, size))
 #undef TYPES
 
 #define ON_PATH(name, list, types, path, call) \
-    int name list { REAL(int, name, types); if (below(path) && hit()) return -1; return real call; }
+    int name list { REAL(int, name, types); if (below(path) && hit(#name, -1, path)) return -1; return real call; }
 #define COMMA ,
 ON_PATH(rename, (const char *from, const char *to), const char * COMMA const char *, to, (from, to))
 ON_PATH(link, (const char *from, const char *to), const char * COMMA const char *, to, (from, to))
@@ -171,18 +187,18 @@ ON_PATH(unlink, (const char *path), const char *, path, (path))
 ON_PATH(rmdir, (const char *path), const char *, path, (path))
 
 #define ON_FOLDER(name, list, types, call) \
-    int name list { REAL(int, name, types); if (below_at(folder, path) && hit()) return -1; return real call; }
+    int name list { REAL(int, name, types); if (below_at(folder, path) && hit(#name, folder, path)) return -1; return real call; }
 ON_FOLDER(mkdirat, (int folder, const char *path, mode_t mode), int COMMA const char * COMMA mode_t, (folder, path, mode))
 ON_FOLDER(unlinkat, (int folder, const char *path, int flags), int COMMA const char * COMMA int, (folder, path, flags))
 
 int renameat(int a, const char *from, int folder, const char *path) {
     REAL(int, renameat, int, const char *, int, const char *);
-    if (below_at(folder, path) && hit()) return -1;
+    if (below_at(folder, path) && hit("renameat", folder, path)) return -1;
     return real(a, from, folder, path);
 }
 
 int linkat(int a, const char *from, int folder, const char *path, int flags) {
     REAL(int, linkat, int, const char *, int, const char *, int);
-    if (below_at(folder, path) && hit()) return -1;
+    if (below_at(folder, path) && hit("linkat", folder, path)) return -1;
     return real(a, from, folder, path, flags);
 }

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from mmedpo.config import RunSettings, load_settings
 from mmedpo.errors import RunFolderError
@@ -158,3 +162,24 @@ def test_a_donor_that_vanishes_while_it_is_read_is_passed_over(tmp_path: Path, m
     log: Log = []
     execute(tmp_path / "r", chain(log), given="5", donors=[tmp_path / "donor"])
     assert log == ["multiply", "add", "show"]
+
+
+# What a process that died had begun to write.
+
+
+def test_half_a_file_of_weights_is_removed_when_the_run_is_opened_again(run_path: Path) -> None:
+    """The library writes under a name of its own, which no one would look for again."""
+    with open_run(run_path, RunSettings()):
+        pass
+    (run_path / "reference").mkdir()
+    (run_path / "reference" / ".tmpfile").write_text("somebody's")
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+        save_file({"logprobs": np.zeros(4096)}, run_path / "reference" / "logprobs.safetensors")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGXFSZ
+    assert len(list((run_path / "reference").iterdir())) == 2
+    with open_run(run_path):
+        assert [file.name for file in (run_path / "reference").iterdir()] == [".tmpfile"]

@@ -11,6 +11,9 @@ from pathlib import Path
 from mmedpo.errors import ConfigError
 from mmedpo.storage.tables import PARTIAL, atomic_path, partial_name
 
+SAFETENSORS_PARTIAL = ".tmp" + "[A-Za-z0-9]" * 6
+"""What safetensors writes a file under, beside its name, before it renames it."""
+
 
 def hash_path(path: Path) -> str:
     """SHA-256 of a file, or of the names and hashes of a folder's files (hidden ones left out)."""
@@ -86,7 +89,7 @@ def share(source: Path, target: Path) -> None:
 
 def remove_partial(folder: Path) -> None:
     """Removes what processes that died had begun to write below a folder; nobody else may be writing there."""
-    for left in sorted(folder.rglob(f".*{PARTIAL}*")):
+    for left in sorted([*folder.rglob(f".*{PARTIAL}*"), *folder.rglob(SAFETENSORS_PARTIAL)]):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mmedpo.data.phantom.priors import Priors
 from mmedpo.errors import DataError
 from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Example, ImageRef
+from mmedpo.storage.tables import partial_name
 
 DATASET = "phantom"
 _TAGS = {"x-ray": "modality:xray", "CT": "modality:ct", "MRI": "modality:mri"}
@@ -87,8 +87,8 @@ def _write(path: Path, data: bytes) -> None:
         if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        partial = partial_name(path)
+        partial.write_bytes(data)
+        partial.replace(path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}; choose a writable folder") from error
