@@ -28,6 +28,7 @@ from bench.throughput.workloads import WORKLOADS, Workload
 from mmedpo.config import EngineSettings, ModelSettings
 from mmedpo.engine import Asked, Engine, FeatureStore
 from mmedpo.engine.continuation import PromptAttention
+from mmedpo.models.family import ANY_SIZE
 from mmedpo.models.generation import Decoding, TokenChoice
 from mmedpo.models.hub import load_model
 from mmedpo.models.vlm import VisionLanguageModel
@@ -48,13 +49,21 @@ class Task:
     """Answers to each question; 1: the greedy one."""
     tokens: int
     """Of an answer; random weights end none."""
+    images: int = 1
+    """Pictures of a question."""
 
     def asked(self) -> list[Asked]:
         """Image by image."""
         pairs = [pair for pair in self.workload.step(0) if pair.image == pair.rejected_image]
         for step in range(1, self.steps):
             pairs += [pair for pair in self.workload.step(step) if pair.image == pair.rejected_image]
-        return [Asked((Path(pair.image),), pair.question) for pair in pairs for _ in range(self.samples)]
+        return [Asked(self._views(pair.image), pair.question) for pair in pairs for _ in range(self.samples)]
+
+    def _views(self, image: str) -> tuple[Path, ...]:
+        """The picture and those behind it, which all questions on it show."""
+        step, number, kind = image.split("-")
+        behind = (f"{step}-{int(number) + 1000 * further}-{kind}" for further in range(1, self.images))
+        return (Path(image), *map(Path, behind))
 
     @property
     def decoding(self) -> Decoding:
@@ -145,17 +154,17 @@ class Counter:
 def by_generate(vlm: VisionLanguageModel, task: Task, batch: int) -> list[str]:
     """Every prompt from its picture, `batch` prompts at a time."""
     asked, texts = task.asked(), []
-    pixels = {view: vlm.inputs(task.workload.pixels(view.name)) for view in {one.views[0] for one in asked}}
+    pixels = {view: vlm.inputs(task.workload.pixels(view.name)) for one in dict.fromkeys(asked) for view in one.views}
     pad, ends = vlm.tokenizer.pad_token_id, list(vlm.family.stops)
     for start in range(0, len(asked), batch):
         part = asked[start : start + batch]
-        rows = [vlm.prompt_ids(one.question) for one in part]
+        rows = [vlm.prompt_ids(one.question, (ANY_SIZE,) * len(one.views)) for one in part]
         width = max(map(len, rows))
         choose = partial(TokenChoice(task.decoding, range(start, start + len(part))), range(len(part)))
         output = vlm.model.generate(
             input_ids=torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=vlm.device),
             attention_mask=torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=vlm.device),
-            pixel_values=torch.cat([pixels[one.views[0]]["pixel_values"] for one in part]),
+            pixel_values=torch.cat([pixels[view]["pixel_values"] for one in part for view in one.views]),
             do_sample=False,
             max_new_tokens=task.tokens,
             logits_processor=[lambda ids, scores, choose=choose: choose(scores)],

@@ -130,6 +130,9 @@ class TrainSettings(Settings):
     """What stays together in a step: `none` pairs at random (the paper's sampling); `example` all pairs of a
     question (the same randomness over questions, and the preferred branch is computed once); `image` all pairs
     of an image (the fastest; neighbouring questions are no longer drawn independently)."""
+    group_questions: int | None = Field(None, ge=2, le=100_000)
+    """Most questions of an image in one group, with grouping `image`; an image with more makes several groups,
+    drawn by the seed. None: all of them."""
     batch_groups: int = Field(4, ge=1, le=100_000)
     """Groups (see `grouping`) per optimizer step, process and accumulation; each brings all its pairs."""
     gradient_accumulation: int = Field(1, ge=1, le=100_000)
@@ -173,6 +176,8 @@ class TrainSettings(Settings):
             raise ValueError(
                 f"train.factor_bounds is [{low:g}, {high:g}]; allowed: 0 < lower <= 1 <= upper <= {LARGEST_FACTOR:g}"
             )
+        if self.grouping != "image":
+            refuse_set(self, {"group_questions"}, "train", f"train.grouping is {self.grouping!r}")
         if self.tune == "full":
             refuse_set(self, {"lora"}, "train", "train.tune is 'full'")
         return self

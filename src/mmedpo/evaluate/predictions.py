@@ -10,7 +10,7 @@ from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.scoring import score_predictions
 from mmedpo.imaging.pictures import read_image_file
 from mmedpo.models.generation import Decoding
-from mmedpo.models.slots import load_slot
+from mmedpo.models.slots import load_asked
 from mmedpo.records import Example, ItemScore, Prediction
 from mmedpo.run import Run
 
@@ -20,8 +20,8 @@ PROBE_TOKENS, PROBE_REPORT_TOKENS = 16, 64
 
 def predictor(run: Run, model: str) -> Callable[[Sequence[Example]], list[Prediction]]:
     """A model of the run, loaded: one greedy answer per example of a chunk."""
-    vlm = load_slot(run.slot(model))
-    engine = Engine.from_settings(vlm, FeatureStore(vlm, read_image_file), run.settings)
+    vlm = load_asked(run.slot(model))
+    engine = Engine.from_settings(vlm, FeatureStore(vlm, read_image_file, place="recompute"), run.settings)
     longest, root = run.settings.evaluate.max_new_tokens, run.image_root
 
     def answer(examples: Sequence[Example]) -> list[Prediction]:

@@ -20,6 +20,9 @@ from mmedpo.models.family import ANY_SIZE, Family, Size, UInt8Image
 
 __all__ = ["UInt8Image", "VisionLanguageModel"]
 
+KEPT_PROMPTS = 4096
+"""Prompts whose token ids are kept: of 1,000 tokens each, 32 MiB."""
+
 
 @dataclass
 class VisionLanguageModel:
@@ -33,6 +36,8 @@ class VisionLanguageModel:
     """How the user named the checkpoint."""
     trained: frozenset[Part] = field(default=frozenset())
     """Parts that are being trained; whatever depends on none of them is computed once."""
+    _prompts: dict[tuple[str, tuple[Size, ...]], tuple[int, ...]] = field(default_factory=dict, repr=False)
+    """Token ids by question and sizes, a bounded number of them."""
 
     @property
     def tokenizer(self) -> Any:
@@ -79,7 +84,13 @@ class VisionLanguageModel:
         Raises:
             ModelError: the template does not place every picture once.
         """
-        return self.family.prompt(question, sizes)
+        key = (question, tuple(sizes))
+        if key not in self._prompts:
+            # A data set asks the same of many images, and stages ask for a prompt again and again.
+            if len(self._prompts) >= KEPT_PROMPTS:
+                self._prompts.clear()
+            self._prompts[key] = tuple(self.family.prompt(question, sizes))
+        return list(self._prompts[key])
 
     def answer_ids(self, answer: str) -> list[int]:
         """Token ids of an answer, end of turn included.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
-from mmedpo.config import Grouping
+from mmedpo.config import Grouping, TrainSettings
 from mmedpo.engine import Branch, build_branch
 from mmedpo.errors import TrainingError
 from mmedpo.imaging.pictures import views_of
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import PairKind, PreferencePair
+from mmedpo.seeds import derive_seed
 from mmedpo.train.composites import PREFIX, composites
 
 MINIMUM_PAIRS = 4
@@ -91,6 +92,41 @@ class Wanted(NamedTuple):
     """Folder of CoMedPO's composites of visual pairs on one image; None: they are not wanted."""
 
 
+class Kept(NamedTuple):
+    """What is kept together in an optimizer step."""
+
+    grouping: Grouping = "example"
+    """Nothing, the pairs of a question, or those of an image."""
+    most: int | None = None
+    """Questions of an image that are kept together; None: all."""
+    seed: int = 0
+    """Draws which of them, where an image has more."""
+
+    @classmethod
+    def of(cls, settings: TrainSettings, seed: int) -> Kept:
+        """As a run's settings say."""
+        return cls(settings.grouping, settings.group_questions, seed)
+
+    def keys(self, image_of: Mapping[str, str]) -> Mapping[str, str]:
+        """Name of the group of every question.
+
+        Args:
+            image_of: question -> its image. Groups of one image differ in size by one question at most.
+        """
+        if self.grouping != "image":
+            return {question: question for question in image_of}
+        of_image: dict[str, list[str]] = {}
+        for question, image in image_of.items():
+            of_image.setdefault(image, []).append(question)
+        found = {}
+        for image, questions in of_image.items():
+            groups = -(-len(questions) // (self.most or len(questions)))
+            # Neighbours ask of the same thing: what stays together is drawn.
+            drawn = sorted(questions, key=lambda question: derive_seed(self.seed, "group", question))
+            found.update({question: f"{image}/{place % groups}" for place, question in enumerate(drawn)})
+        return found
+
+
 def group_pairs(
     vlm: VisionLanguageModel,
     pairs: Sequence[PreferencePair],
@@ -98,7 +134,7 @@ def group_pairs(
     run_root: Path,
     *,
     max_length: int,
-    grouping: Grouping = "example",
+    kept: Kept = Kept(),  # noqa: B008 - a constant
     edited_token_weight: float = 1.0,
     wanted: Wanted = Wanted(),  # noqa: B008 - a constant
 ) -> list[Group]:
@@ -113,13 +149,14 @@ def group_pairs(
             f"{len(pairs)} preference pairs, at least {MINIMUM_PAIRS} are needed; see the counted drops"
         )
     wrong_of = {pair.example_id: pair.rejected for pair in pairs if pair.kind == "text"}
+    keys = kept.keys({pair.example_id: pair.image.sha256 for pair in pairs})
     groups: dict[str, Group] = {}
     for pair in pairs:
         if pair.weight is None:
             raise TrainingError(f"pair {pair.pair_id} has no weight; run `mmedpo score RUN` first")
         build = _Builder(vlm, pair, views_of(pair, image_root, run_root), max_length)
         found = build.pair(edited_token_weight, wrong_of.get(pair.example_id), wanted)
-        key = {"none": pair.pair_id, "example": pair.example_id, "image": pair.image.sha256}[grouping]
+        key = pair.pair_id if kept.grouping == "none" else keys[pair.example_id]
         groups.setdefault(key, []).append(found)
     if not any(pair.weight for group in groups.values() for pair in group):
         raise TrainingError("every pair has weight 0: there is nothing to learn; see score.weights")

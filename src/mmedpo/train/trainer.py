@@ -29,8 +29,12 @@ from mmedpo.train.groups import BranchPair, Group, branches_of, families
 from mmedpo.train.losses import PairValues
 from mmedpo.train.objectives import Objective
 from mmedpo.train.sampler import GroupIndex, StepLoader, StepSampler
+from mmedpo.train.splitting import prepare_splitting
 from mmedpo.train.values import pair_values
 from mmedpo.train.watch import Watch
+
+SPLIT = (DistributedType.FSDP, DistributedType.DEEPSPEED)
+"""Where no process holds the whole model."""
 
 
 class Batch(NamedTuple):
@@ -75,6 +79,7 @@ class PreferenceTrainer(Trainer):
             watch.trainer = self
             # It comes first: what it logs at a step must be in that step's checkpoint.
             callbacks.insert(0, watch)
+        prepare_splitting(engine.vlm.base)
         super().__init__(
             model=engine.vlm.model,
             args=arguments,
@@ -167,8 +172,8 @@ class PreferenceTrainer(Trainer):
         units = families(self._drawn(batch.pairs))
         asked = [self._asked(unit) for unit in units]
         bins = [[pair for number in part for pair in units[number]] for part in self.engine.bins(asked)]
-        if not bins and self.args.world_size > 1:
-            bins = [[]]  # every process takes part in every exchange, also one that has nothing to say
+        # Every process takes part in every exchange, also one that has nothing to say.
+        bins = [[]] * (self._passes(len(bins)) - len(bins)) + bins
         # The processes' gradients are averaged, the loss is a mean over all their pairs.
         scale = self.args.world_size / total if total else 0.0
         loss = torch.zeros((), device=self.args.device)
@@ -182,6 +187,16 @@ class PreferenceTrainer(Trainer):
                 self.accelerator.backward(part, **extra)
             loss += part.detach()
         return loss
+
+    def _passes(self, own: int) -> int:
+        """How many passes a batch takes: of split weights as many as on the process with the most, for each pass
+        gathers them; of whole ones only the last is waited for."""
+        if self.args.world_size == 1:
+            return own
+        if self.accelerator.distributed_type not in SPLIT:
+            return max(own, 1)
+        every = self.accelerator.gather(torch.tensor([own], device=self.args.device))
+        return max(int(every.max()), 1)
 
     def _drawn(self, pairs: list[BranchPair]) -> list[BranchPair]:
         """The pairs with what the policy says now of the noised image, where a term looks at it."""
@@ -247,7 +262,10 @@ class PreferenceTrainer(Trainer):
     def _nothing(self, model: Any) -> Tensor:
         """A loss of 0 that reaches every trained weight."""
         shortest = min((pair.chosen for group in self.groups for pair in group), key=lambda b: len(b.prompt))
-        return self.engine.logprobs([shortest], model).values.sum() * 0.0
+        loss = self.engine.logprobs([shortest], model).values.sum() * 0.0
+        if self.settings.method == "preference" and self.objective.spreads:
+            self._frozen([shortest])
+        return loss
 
     @contextmanager
     def _held_back(self, model: Any) -> Iterator[None]:

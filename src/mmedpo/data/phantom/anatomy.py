@@ -63,10 +63,13 @@ def draw_strokes(grid: Grid, strokes: list[tuple[npt.NDArray[np.float64], float,
     scale = 2
     canvas = Image.new("L", (grid.size * scale, grid.size * scale))
     pen = ImageDraw.Draw(canvas)
+    points = np.concatenate([points for points, _, _ in strokes])
+    pixels = [(x, y) for x, y in (grid.to_pixels(points[:, 0], points[:, 1]) * scale).tolist()]
+    start = 0
     for points, width, gray in strokes:
-        pixels = grid.to_pixels(points[:, 0], points[:, 1]) * scale
         thick = max(1, round(width * grid.size / 2 * scale))
-        pen.line([(float(x), float(y)) for x, y in pixels], fill=gray, width=thick, joint="curve")
+        pen.line(pixels[start : start + len(points)], fill=gray, width=thick, joint="curve")
+        start += len(points)
     return np.asarray(canvas.reduce(scale), dtype=np.float32) / np.float32(255.0)
 
 
@@ -223,7 +226,7 @@ def _vessels(anatomy: Anatomy) -> Array:
     rng = np.random.default_rng(list(anatomy.seed))
     strokes: list[tuple[npt.NDArray[np.float64], float, int]] = []
     for sign in (-1, 1):
-        hilum = np.array([sign * 0.19, -0.12 - 0.03 * sign])
+        hilum = (sign * 0.19, -0.12 - 0.03 * sign)
         for heading in np.linspace(-1.35, 1.35, 8) + rng.normal(0.0, 0.1, 8):
             tips = [(hilum, float(heading), 0.042, 190)]
             for _ in range(3):
@@ -231,14 +234,19 @@ def _vessels(anatomy: Anatomy) -> Array:
                 for start, angle, width, gray in tips:
                     length = rng.uniform(0.12, 0.22)
                     bent = angle + rng.normal(0.0, 0.12)
-                    middle = start + 0.5 * length * np.array([sign * np.cos(angle), np.sin(angle)])
-                    end = middle + 0.5 * length * np.array([sign * np.cos(bent), np.sin(bent)])
-                    strokes.append((np.stack([start, middle, end]), width, gray))
+                    middle = _onwards(start, 0.5 * length, angle, sign)
+                    end = _onwards(middle, 0.5 * length, bent, sign)
+                    strokes.append((np.array([start, middle, end]), width, gray))
                     fork = rng.uniform(0.22, 0.5)
                     grown.append((end, bent + fork, width * 0.62, int(gray * 0.72)))
                     grown.append((end, bent - fork * 0.7, width * 0.62, int(gray * 0.72)))
                 tips = grown
     return draw_strokes(anatomy.grid, strokes)
+
+
+def _onwards(start: tuple[float, float], length: float, angle: float, sign: int) -> tuple[float, float]:
+    """The point so far away from `start`; angles open outwards on either side."""
+    return float(start[0] + length * (sign * np.cos(angle))), float(start[1] + length * np.sin(angle))
 
 
 def _body(anatomy: Anatomy, u: Array, v: Array) -> Array:

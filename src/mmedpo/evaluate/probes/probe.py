@@ -202,11 +202,11 @@ def probes_of(settings: EvaluateSettings) -> dict[str, Probe[Any]]:
 def prober(run: Run, model: str, name: str, folder: Path) -> Callable[[Sequence[Example]], list[Any]]:
     """A model of the run, loaded, in front of one probe: made where the work runs."""
     from mmedpo.engine import Engine, FeatureStore
-    from mmedpo.models.slots import load_slot
+    from mmedpo.models.slots import load_asked
 
     probe = probes_of(run.settings.evaluate)[name]
-    vlm = load_slot(run.slot(model))
-    features = FeatureStore(vlm, read_image_file)
+    vlm = load_asked(run.slot(model))
+    features = FeatureStore(vlm, read_image_file, place="recompute")
     subject = Subject(model, Engine.from_settings(vlm, features, run.settings), run.image_root, folder, run.message)
     return lambda examples: probe.measure(subject, examples)
 

@@ -18,6 +18,7 @@ from mmedpo.imaging.pictures import image_files
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.pipeline.doctor.cases import Cases
 from mmedpo.records import Example
+from mmedpo.train.groups import Kept
 
 SAMPLED_STEPS = 12
 """Optimizer steps that are laid out to see how large passes are; the others are taken to be like them."""
@@ -60,9 +61,10 @@ def workload(vlm: VisionLanguageModel, cases: Cases, settings: RunSettings, devi
     """
     train = settings.train
     units = [_unit(vlm, example, cases.image_root, settings) for example in cases.examples]
-    keys = [example.image.sha256 if train.grouping == "image" else str(n) for n, example in enumerate(cases.examples)]
+    keys = Kept.of(train, settings.seed).keys({e.example_id: e.image.sha256 for e in cases.examples})
     groups: dict[str, list[list[Branch]]] = {}
-    for key, unit in zip(keys, units, strict=True):
+    for example, unit in zip(cases.examples, units, strict=True):
+        key = keys[example.example_id]
         for part in [[b] for b in unit] if train.grouping == "none" else [unit]:
             groups.setdefault(f"{key}/{len(groups)}" if train.grouping == "none" else key, []).append(part)
     order = list(groups.values())
