@@ -94,7 +94,8 @@ def test_the_plan_is_what_torch_accounts_for(kind, train, cases, tmp_path):
         assert planned.activations.kept + planned.activations.vision == pytest.approx(kept, rel=0.02)
     else:
         whole = training_memory(outline, work, settings.model_copy(update={"train": LORA})).activations.kept
-        assert planned.activations.kept < 0.7 * whole
+        # Of two layers one is whole at a time; without recomputation, cheap results are left out of both.
+        assert planned.activations.kept < 0.8 * whole
     engine.logprobs(work.largest).values.sum().backward()
     optimizer.step()
     states = [value for state in optimizer.state.values() for value in state.values() if value.dim()]

@@ -30,6 +30,7 @@ from mmedpo.engine.logprobs import (
     pixel_logprobs,
     plain_logprobs,
 )
+from mmedpo.engine.rebuild import Rebuilding
 from mmedpo.engine.support import layer_windows, trie_refusal
 from mmedpo.errors import TrainingError
 from mmedpo.models.generation import Decoding, Generated
@@ -119,7 +120,8 @@ class Engine:
     def _ask(self, form: Form, branches: Sequence[Branch], model: Any = None) -> TokenLogprobs:
         if form == "plain":
             return plain_logprobs(self.vlm, branches, self.features, model)
-        return packed_logprobs(self.vlm, branches, self.features, model, dense=form == "dense")
+        with Rebuilding() if torch.is_grad_enabled() else nullcontext():
+            return packed_logprobs(self.vlm, branches, self.features, model, dense=form == "dense")
 
     @torch.no_grad()
     def likeliest(self, branches: Sequence[Branch]) -> dict[Branch, tuple[int, ...]]:

@@ -22,8 +22,8 @@ from mmedpo.run.processes import forget_leftovers, launch
 from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
 
-_IN_PLACE = (LOCK, CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
-"""Files that are written where they lie; all others are replaced whole."""
+_IN_PLACE = (CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
+"""Files whose bytes are changed where they lie; all others are replaced whole, or hold nothing."""
 PATIENCE = 60.0
 """Seconds a process waits for its sibling, process 0, to open the run."""
 
