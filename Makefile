@@ -38,6 +38,7 @@ bench: $(STAMP)  ## Throughput against TRL: bench/RESULTS.md, and how cost grows
 	$(BIN)/python -m bench.throughput
 	$(BIN)/python -m bench.throughput --growth --rounds 1 --steps 2
 	$(BIN)/python -m bench.generation
+	$(BIN)/python -m bench.generation_growth
 
 bench-gpu: $(STAMP)  ## One CUDA device, at most nine minutes at a time; goes on where it ended: bench/GPU.md.
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench,qlora]"

@@ -31,10 +31,10 @@ AXES = {"samples": "samples a question", "images": "images a question"}
 QUANTITIES = {"prompt_tokens": "prompt tokens", "seconds": "seconds"}
 WIDE, HIGH = 440.0, 260.0
 """Of a panel, pixels."""
-ABOUT = """Four questions of 40 tokens on the same pictures of {tokens} tokens, answers of 10. With `generate` every answer pays for
-its pictures and its question, so an answer costs the same whatever the number of samples. Here pictures and question are
-read once: each further sample adds only its own tokens, and an answer gets cheaper with every one. With more pictures
-a question both sides grow, for a question must read them all; the four questions still share one reading."""
+ABOUT = """Four questions of 40 tokens on the same pictures of {tokens} tokens, answers of 10. With `generate` every
+answer pays for its pictures and its question, so it costs the same whatever the number of samples. Here pictures and
+question are read once: each further sample adds only its own tokens, and an answer gets cheaper with every one. With
+more pictures a question both sides grow, for a question must read them all; the four questions share one reading."""
 
 
 def tasks(shape: Shape) -> dict[str, dict[int, Task]]:
@@ -105,9 +105,9 @@ def page(found: Mapping[str, Mapping[str, Any]], facts: Mapping[str, str], shape
     about = ABOUT.format(tokens=shape.image_tokens)
     lines = ["# How the cost of an answer grows", "", about, ""]
     lines += ["![Prompt tokens and seconds an answer](images/generation-growth.svg)", ""]
-    for axis, label in AXES.items():
+    for axis, title in AXES.items():
         lines += [
-            f"| {label} | prompt tokens an answer, `generate` | mmedpo | fewer by | `generate`, s an answer | mmedpo | "
+            f"| {title} | prompt tokens an answer, `generate` | mmedpo | fewer by | `generate`, s an answer | mmedpo | "
             "faster by | same answers |",
             "|---|---|---|---|---|---|---|---|",
         ]
@@ -115,8 +115,9 @@ def page(found: Mapping[str, Mapping[str, Any]], facts: Mapping[str, str], shape
         lines += [""]
     where = f"{facts['cores']} cores ({facts['cpu']}), {facts['memory']}"
     lines += [
-        f"Seconds of the processor, one thread: {where}; model `{shape.name}`, random weights. Made by `{command}`; the "
-        "figures lie in `bench/generation-growth.json`. How a training pair grows: [engine-growth.md](engine-growth.md)."
+        f"Seconds of the processor, one thread: {where}; model `{shape.name}`, random weights. Made by `{command}`; "
+        "figures: `bench/generation-growth.json`. A training pair: [engine-growth.md](engine-growth.md); rows "
+        "of a data set: [bench/SCALE.md](../bench/SCALE.md)."
     ]
     return "\n".join(lines) + "\n"
 

@@ -211,16 +211,19 @@ def page(found: Sequence[Measured]) -> str:
         *(f"- **{stage}**: {what}." for stage, what in STAGES.items()),
         "",
         "Rows are generated, of 400 bytes of JSON each. A process each: its processor time, and the most memory it had,",
-        "Python and libraries included. Bytes a row are from the two largest sizes.",
+        "Python and libraries included. Bytes a row are from the two largest sizes, and a million rows, where they were",
+        "not run, from these and the time of the largest.",
         "",
-        f"| stage | {' | '.join(f'{rows:,} rows' for rows in sizes)} | bytes a row |",
-        "|---|" + "---|" * (1 + len(sizes)),
+        f"| stage | {' | '.join(f'{rows:,} rows' for rows in sizes)} | bytes a row | a million rows |",
+        "|---|" + "---|" * (2 + len(sizes)),
     ]
     for stage in STAGES:
-        small, large = [one for one in found if one.stage == stage][-2:]
-        each = (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows)
+        small, large = sorted((one for one in found if one.stage == stage), key=lambda one: one.rows)[-2:]
+        each = max(0.0, (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows))
+        minutes, ahead = large.seconds / large.rows * 1e6 / 60, large.megabytes + each * (1e6 - large.rows) / 2**20
+        told = "run" if large.rows >= 1e6 else f"{minutes:,.0f} min, {ahead:,.0f} MB, extrapolated"
         cells = [of.get((stage, rows), "not run") for rows in sizes]
-        lines.append(f"| {stage} | {' | '.join(cells)} | {max(0, each):,.0f} |")
+        lines.append(f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {told} |")
     machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}."
     return "\n".join([*lines, "", "![Memory against rows](../docs/images/scale.svg)", "", machine, ""])
 
@@ -239,12 +242,17 @@ def draw(found: Sequence[Measured]) -> str:
     for power in range(1, decades[1] + 1):
         parts += [rule(left, up(power), wide - 90, up(power), opacity=0.15)]
         parts += [label(left - 6, up(power) + 4, f"{10**power:,} MB", anchor="end")]
-    for stage, colour in zip(STAGES, COLOURS, strict=False):
-        own = [one for one in found if one.stage == stage]
+    lowest = high
+    ends = {stage: max((one for one in found if one.stage == stage), key=lambda one: one.rows) for stage in STAGES}
+    colours = dict(zip(STAGES, COLOURS, strict=False))
+    for stage in sorted(STAGES, key=lambda stage: ends[stage].megabytes):
+        own = sorted((one for one in found if one.stage == stage), key=lambda one: one.rows)
         points = [(across(math.log10(one.rows)), up(math.log10(one.megabytes))) for one in own]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(tag("polyline", points=drawn, fill="none", stroke=colour, stroke_width=2))
-        parts.append(label(points[-1][0] + 6, points[-1][1] + 4, stage))
+        parts.append(tag("polyline", points=drawn, fill="none", stroke=colours[stage], stroke_width=2))
+        # Names stand one above the other where lines end together.
+        lowest = min(lowest - 13, points[-1][1] + 4)
+        parts.append(label(wide - 84, lowest, stage, fill=colours[stage]))
     title = "Peak memory of each stage against rows"
     drawn = drawing(wide, high, title, "A thousand times the rows take little more.", parts)
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)  # a file of its own

@@ -133,6 +133,7 @@ def test_what_waits_for_a_failed_job_is_never_run_and_status_says_so(
         (["--submit", "slurm", "--until", "cook"], "this recipe has no stage 'cook'"),
         (["--submit", "slurm", "--set", 'slurm.partition="a\\n#SBATCH --uid=0"'], "slurm.partition"),
         (["--submit", "slurm"], "there is no sbatch here; run bash"),
+        (["--submit", "slurm", "--runs", "s3://b/runs"], "--runs 's3:/b/runs' is an address in a network; mount it"),
     ],
 )
 def test_what_would_have_no_effect_or_cannot_be_is_one_line(
@@ -155,6 +156,7 @@ def test_a_scheduler_that_refuses_is_quoted(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_a_run_of_jobs_is_the_run_of_one_process(tmp_path: Path, scheduler: Path) -> None:
     """Two shares of every map, training on two nodes of one process each; the tables are those of one process."""
     recipe = _recipe(tmp_path)

@@ -52,7 +52,7 @@ def test_the_report_opens_with_the_first_split_and_its_interval(full: Run) -> No
 
 def test_every_other_protocol_and_the_reading_aids_are_told(full: Run) -> None:
     text = page(full)
-    assert "test-balanced under protocol released, base → tuned, %: closed accuracy 61.0 → 84.0." in text
+    assert "%: base → tuned split · protocol closed accuracy test-balanced · released 61.0 → 84.0" in text
     assert "always giving the most frequent closed answer would score 55.0 %" in text
     assert "answered with yes: base 90.0 %, tuned 50.0 %; the truth is yes in 40.0 %" in text
     assert "10,000 resamples" in text

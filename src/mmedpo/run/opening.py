@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmedpo.config import RunSettings, dump_settings, stored_settings
+from mmedpo.config.groups import ON_NO_DISK, remote
 from mmedpo.errors import ConfigError, RunFolderError, shown
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
@@ -21,8 +22,8 @@ from mmedpo.run.processes import forget_leftovers, launch
 from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
 
-_IN_PLACE = (LOCK, CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
-"""Files that are written where they lie; all others are replaced whole."""
+_IN_PLACE = (CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
+"""Files whose bytes are changed where they lie; all others are replaced whole, or hold nothing."""
 PATIENCE = 60.0
 """Seconds a process waits for its sibling, process 0, to open the run."""
 
@@ -31,12 +32,14 @@ def run_folder(runs: Path, name: str) -> Path:
     """The folder of a run by its name: one that lies in `runs` itself.
 
     Raises:
-        ConfigError: the name is empty, names another place, or holds a control character.
+        ConfigError: the name is empty, names another place, or holds a control character; or `runs` is no folder.
     """
     if not name.strip() or name in (".", "..") or any(char in "/\\" or ord(char) < 32 for char in name):
         raise ConfigError(
             f"--name {shown(name)} is no name of a folder inside {runs}; give one without slashes (--runs says where)"
         )
+    if remote(runs):
+        raise ConfigError(f"--runs {shown(str(runs))} {ON_NO_DISK}")
     return runs / name
 
 
