@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+AXE := node_modules/axe-core/axe.min.js
 # Rooms whose tests load no model and start no server.
 PURE := $(addprefix tests/,clinical storage imaging report evaluate lint score/test_debate.py score/test_weights.py)
 
@@ -19,8 +20,12 @@ test: $(STAMP) lint  ## Style, types, import rules, tests.
 check: $(STAMP) lint  ## Style, types, import rules, and the tests that load no model: under 90 seconds.
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(PURE)
 
-test-long: $(STAMP)  ## The tests that take minutes.
+test-long: $(STAMP) $(AXE)  ## The tests that take minutes.
 	$(BIN)/python -m pytest -m long
+
+# With it the pages are looked at in a browser; where npm or the network is missing those tests are skipped, and say so.
+$(AXE):
+	-npm install --silent --no-save --no-package-lock axe-core@4.14.1
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench

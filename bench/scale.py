@@ -4,7 +4,7 @@
     python -m bench.scale --sizes 10000
 
 Rows are generated: questions on a radiograph, a true answer and a wrong one, of the length of real ones. Every
-measurement is a process of its own; its memory is the largest it ever had, less what it had before the first row.
+measurement is a process of its own; its memory is the largest it ever had, Python and libraries included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,13 +31,14 @@ from mmedpo.storage.tables import write_text
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT, FIGURE = REPOSITORY / "bench" / "SCALE.md", REPOSITORY / "docs" / "images" / "scale.svg"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-LARGEST = {"import": 100_000, "lint": 100_000, "export": 100_000, "score": 10_000}
-"""Sizes up to which a stage is measured unless `--all` is given: what takes minutes, not an hour."""
+LARGEST = {"score": 100_000}
+"""Sizes up to which a stage is measured unless `--all` is given, where a million rows would take hours."""
 STAGES = {
     "import": "what `mmedpo import` does beside looking at images: another program's JSON Lines to the canonical table",
     "lint": "`mmedpo lint`: that table, every check that needs no image and no tokenizer",
     "export": "`mmedpo export`: that table to the layout of ms-swift, no image moved",
     "score": "the stage `score`: three rule agents debate every pair, then weights",
+    "score at once": "the same stage with three agents that need no time to think, in debates of five turns",
 }
 FINDINGS = ("nodule", "pleural effusion", "pneumothorax", "consolidation", "cardiomegaly", "rib fracture")
 PLACES = ("left upper zone", "right lower zone", "left lower zone", "right apex", "lingula")
@@ -71,8 +71,9 @@ def prepare(folder: Path, count: int) -> None:
     from mmedpo.records import ImageRef, PreferencePair
     from mmedpo.run import open_run
     from mmedpo.run.layout import CURATED
+    from mmedpo.storage.held import Held
 
-    pairs = []
+    pairs = Held(PreferencePair)
     with (folder / "rows.jsonl").open("w") as file:
         for number in range(count):
             question, chosen, rejected = texts(number)
@@ -101,7 +102,7 @@ def lint(folder: Path) -> None:
     from mmedpo.lint.linter import Evidence, lint_rows
     from mmedpo.preferences.reading import read_rows
 
-    lint_rows(read_rows(folder / "rows.parquet").rows, Evidence(), LintSettings())
+    lint_rows(read_rows(folder / "rows.parquet").numbered(), Evidence(), LintSettings())
 
 
 def export(folder: Path) -> None:
@@ -112,14 +113,42 @@ def export(folder: Path) -> None:
     export_rows(read_rows(folder / "rows.parquet").rows, folder / "out.jsonl", "ms-swift", folder)
 
 
-def score(folder: Path) -> None:
-    """Has every pair debated by rules, and weighed."""
+def score(folder: Path, *agents: str) -> None:
+    """Has every pair debated, by rules where no agents are named, and weighed."""
     from mmedpo.config import RunSettings
     from mmedpo.run import open_run
     from mmedpo.score.stage import stage
 
-    with open_run(folder / "run", RunSettings()) as run:
+    settings = RunSettings(score={"agents": agents} if agents else {})
+    with open_run(folder / "run", settings) as run:
         run.execute(stage(run.settings))
+
+
+def score_at_once(folder: Path) -> None:
+    """The same with agents that need no time: what is measured is the stage alone."""
+    from mmedpo.records import Turn
+    from mmedpo.registry import register
+    from mmedpo.score.debate import Case, Opinion, agree, rescore
+
+    def agent(place: int) -> type:
+        class AtOnce:
+            """The first and the last one score, so that every debate has five turns."""
+
+            name = f"at-once-{place}"
+
+            def first(self, case: Case) -> Opinion:
+                return rescore(len(case.rejected) % 10 / 10, f"{case.question} {case.rejected}")
+
+            def respond(self, case: Case, history: Sequence[Turn]) -> Opinion:
+                said = f"{case.question} {case.rejected}"
+                return rescore(len(case.rejected) % 10 / 10 + 0.1, said) if place == 2 else agree(said)
+
+        return AtOnce
+
+    agents = [f"at-once-{place}" for place in range(3)]
+    for place, name in enumerate(agents):
+        register("agent", name)(agent(place))
+    score(folder, *agents)
 
 
 def main() -> None:
@@ -157,15 +186,17 @@ def measure(stage: str, folder: Path) -> None:
     import mmedpo.preferences.writing
     import mmedpo.score.stage  # noqa: F401
 
-    work = {"import": import_rows, "lint": lint, "export": export, "score": score}[stage]
-    before, started = peak(), time.process_time()
-    work(folder)
-    print(json.dumps([time.process_time() - started, peak() - before]))
+    work = {"import": import_rows, "lint": lint, "export": export, "score": score, "score at once": score_at_once}
+    started = time.process_time()
+    work[stage](folder)
+    print(json.dumps([time.process_time() - started, peak()]))
 
 
 def peak() -> float:
     """Most memory this process has had, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # What `getrusage` says begins with what the parent had.
+    told = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(told.split()[1]) / 1024
 
 
 def page(found: Sequence[Measured]) -> str:
@@ -179,20 +210,20 @@ def page(found: Sequence[Measured]) -> str:
         "",
         *(f"- **{stage}**: {what}." for stage, what in STAGES.items()),
         "",
-        "Rows are generated, of 400 bytes of JSON each. A process each: its processor time, and the most",
-        "memory it had beyond what it began with. Bytes a row are from the two largest sizes, so that what does not",
-        "grow is not counted. A stage is not measured where it would take more than some minutes.",
+        "Rows are generated, of 400 bytes of JSON each. A process each: its processor time, and the most memory it had,",
+        "Python and libraries included. Bytes a row are from the two largest sizes, and a million rows, where they were",
+        "not run, from these and the time of the largest.",
         "",
         f"| stage | {' | '.join(f'{rows:,} rows' for rows in sizes)} | bytes a row | a million rows |",
         "|---|" + "---|" * (2 + len(sizes)),
     ]
     for stage in STAGES:
-        cells = [of.get((stage, rows), "") for rows in sizes]
-        small, large = [one for one in found if one.stage == stage][-2:]
-        each = (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows)
-        minutes = large.seconds / large.rows * 1e6 / 60
-        ahead = f"{minutes:,.0f} min, {each * 1e6 / 2**30:,.1f} GB, extrapolated"
-        lines.append(f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {ahead} |")
+        small, large = sorted((one for one in found if one.stage == stage), key=lambda one: one.rows)[-2:]
+        each = max(0.0, (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows))
+        minutes, ahead = large.seconds / large.rows * 1e6 / 60, large.megabytes + each * (1e6 - large.rows) / 2**20
+        told = "run" if large.rows >= 1e6 else f"{minutes:,.0f} min, {ahead:,.0f} MB, extrapolated"
+        cells = [of.get((stage, rows), "not run") for rows in sizes]
+        lines.append(f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {told} |")
     machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}."
     return "\n".join([*lines, "", "![Memory against rows](../docs/images/scale.svg)", "", machine, ""])
 
@@ -211,14 +242,19 @@ def draw(found: Sequence[Measured]) -> str:
     for power in range(1, decades[1] + 1):
         parts += [rule(left, up(power), wide - 90, up(power), opacity=0.15)]
         parts += [label(left - 6, up(power) + 4, f"{10**power:,} MB", anchor="end")]
-    for stage, colour in zip(STAGES, COLOURS, strict=False):
-        own = [one for one in found if one.stage == stage]
+    lowest = high
+    ends = {stage: max((one for one in found if one.stage == stage), key=lambda one: one.rows) for stage in STAGES}
+    colours = dict(zip(STAGES, COLOURS, strict=False))
+    for stage in sorted(STAGES, key=lambda stage: ends[stage].megabytes):
+        own = sorted((one for one in found if one.stage == stage), key=lambda one: one.rows)
         points = [(across(math.log10(one.rows)), up(math.log10(one.megabytes))) for one in own]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(tag("polyline", points=drawn, fill="none", stroke=colour, stroke_width=2))
-        parts.append(label(points[-1][0] + 6, points[-1][1] + 4, stage))
+        parts.append(tag("polyline", points=drawn, fill="none", stroke=colours[stage], stroke_width=2))
+        # Names stand one above the other where lines end together.
+        lowest = min(lowest - 13, points[-1][1] + 4)
+        parts.append(label(wide - 84, lowest, stage, fill=colours[stage]))
     title = "Peak memory of each stage against rows"
-    drawn = drawing(wide, high, title, "Every stage grows in proportion to its rows.", parts)
+    drawn = drawing(wide, high, title, "A thousand times the rows take little more.", parts)
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)  # a file of its own
 
 

@@ -70,7 +70,7 @@ def test_an_unknown_setting_is_refused_in_every_group(group: str) -> None:
 
 def test_an_unknown_setting_of_a_term_is_refused_with_its_place() -> None:
     line = _refused(BASE, "train.objective=[{loss: sigmoid}, {loss: nll, wieght: 2}]")
-    assert "unknown setting 'train.objective.1.wieght'; did you mean 'weight'? known here: beta, delta, " in line
+    assert "unknown setting 'train.objective.1.wieght'; did you mean 'weight'? known here: after, beta, " in line
 
 
 def test_an_objective_is_a_list_of_terms() -> None:

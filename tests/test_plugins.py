@@ -105,6 +105,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, root: Path, outside: Path) -
         ground={"tool": "middle"},
         curate={"judge": "liar:m", "noise": {"kind": "stripes"}, "candidates": 2, "max_new_tokens": 4},
         score={"agents": ["by-length", "percent:m"], "weights": "ranks", "rounds": 1},
+        evaluate={**SMALL["evaluate"], "judges": ["brevity:m"]},
     )
     _run(recipe, folder / "r", outside)
     return folder / "r"
@@ -144,6 +145,15 @@ def test_a_probe_with_its_picture_in_the_report(whole: Path) -> None:
     assert '<section id="in-the-dark"' in page
     assert "Fall of log pi of the truth when the picture is black." in page
     assert "Without a picture the truth becomes less likely by" in page
+
+
+def test_a_judge_of_answers_with_a_criterion_of_its_own(whole: Path) -> None:
+    evaluation = Evaluation.model_validate_json((whole / "evaluation.json").read_text())
+    (found,) = evaluation.judged
+    (difference,) = found.differences
+    # The parrot marks what stands first 1 and the other 0.5, in both orders.
+    assert (found.judge, found.served, difference.metric) == ("brevity:m", ("m@1",), "brevity")
+    assert (difference.before, difference.after, found.turned) == (0.75, 0.75, difference.questions)
 
 
 def test_a_factor_multiplies_the_weights_and_is_stored_apart(whole: Path) -> None:

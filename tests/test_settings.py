@@ -292,6 +292,7 @@ def test_values_of_any_size_are_shown_at_once() -> None:
         ({"train": {"objective": [{"weight": "inf"}]}}, "train.objective.0.weight='inf': Input should be a finite"),
         ({"data": {"dataset": "slake", "root": "~no-such-user/x"}}, "there is no such user; write the whole path"),
         ({"preferences": {"path": "a\0b"}}, "is no path"),
+        ({"data": {"dataset": "slake", "root": "s3://b/x"}}, "is an address in a network; mount it where every node"),
         ({"seed": True}, "seed=True: true and false (yes, no, on, off) are no value here"),
         ({"train": {"beta": False}}, "train.beta=False: true and false"),
         ({"data": {"phantom": {"size": True}}}, "data.phantom.size=True: true and false"),

@@ -11,6 +11,7 @@ and writes the run's tables without either.
 
 from mmedpo.curate.stage import curate
 from mmedpo.data.stage import load_data
+from mmedpo.evaluate.judging import judge_answers
 from mmedpo.evaluate.stage import evaluate, predict_model
 from mmedpo.grounding.stage import ground
 from mmedpo.preferences.stage import import_pairs
@@ -25,6 +26,7 @@ __all__ = [
     "finetune",
     "ground",
     "import_pairs",
+    "judge_answers",
     "load_data",
     "predict_model",
     "score",

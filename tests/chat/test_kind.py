@@ -29,6 +29,8 @@ OTHER = {
     "api_key_env": "KEY",
     "recording": Path("r.jsonl"),
     "structured": "json_object",
+    "device": "cpu",
+    "dtype": "bfloat16",
     "images": True,
     "extra": {"seed": 1},
     "concurrency": 3,

@@ -49,6 +49,13 @@ FAMILIES = {
     "gpt-oss without its marks": ("analysisWe look at", "assistantfinal"),
     "HuatuoGPT-o1": ("## Thinking\n\n", "\n\n## Final Response\n\n"),
     "Apriel": ("Here are my reasoning steps:\n", "\n[BEGIN FINAL RESPONSE]\n"),
+    "wide brackets": ("＜think＞", "＜/think＞"),
+    "escaped": ("&lt;think&gt;", "&lt;/think&gt;"),
+    "another language": ("<思考>", "</思考>"),
+    "a plan": ("<planning>", "</planning>"),
+    "folded away": ('<details type="reasoning">', "</details>"),
+    "HyperCLOVA X": ("<|im_start|>assistant/think\n", "<|im_end|>\n<|im_start|>assistant\n"),
+    "Ollama": ("Thinking...\n", "\n...done thinking.\n"),
     "Granite": ("Here is my thought process: ", "\nHere is my response: "),
 }
 
@@ -61,13 +68,32 @@ def test_a_thought_is_no_answer_and_one_without_end_leaves_none(family: str) -> 
     # Where the prompt has opened the thought already.
     assert parse_form(f"perhaps {DRAFT}? {end}{SAID}", Scored) == wanted
     for unfinished in (f"{begin} perhaps {SAID}", f"{begin}{SAID}", f"{begin} a {end} b\n{begin}{SAID}"):
-        if begin.startswith(("analysisWe", "Here")) and end in unfinished:
+        if begin.startswith(("analysisWe", "Here", "Thinking...")) and end in unfinished:
             continue  # these open a thought at the beginning only
         with pytest.raises(ValueError, match="its thought has no end"):
             parse_form(unfinished, Scored)
     # Nothing stands behind the thought.
     with pytest.raises(ValueError, match="no JSON object"):
         parse_form(f"{begin} perhaps {SAID} {end}", Scored)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>so\n## Final Answer\n{DRAFT}",
+        f"<thinking>a <reflection>no</reflection> {DRAFT}",
+        f"<think>a <|channel|>final<|message|> {DRAFT}",
+        f"<think>a ... [/THOUGHT] {DRAFT}",
+        f"```thinking\n{DRAFT}\n",
+    ],
+)
+def test_a_thought_ends_at_a_mark_of_its_own_kind(text: str) -> None:
+    with pytest.raises(ValueError, match="its thought has no end"):
+        parse_form(text, Scored)
+
+
+def test_a_fenced_thought_ends_with_its_fence() -> None:
+    assert parse_form(f"```thinking\n{DRAFT}\n```\n```json\n{SAID}\n```", Scored).score == 7
 
 
 @pytest.mark.parametrize(

@@ -369,3 +369,16 @@ def test_images_inside_a_file_are_written_beside_the_output(folder: Path, tmp_pa
     code, _, err = _run(capsys, "lint", alone / "p.parquet", "--fix", out / "clean.jsonl")
     assert code == 2
     assert "rlhf-v is written to .parquet" in err
+
+
+@pytest.mark.parametrize("command", [("import", "out.parquet"), ("export", "out.jsonl", "--to", "ms-swift")])
+def test_a_file_without_a_usable_row_is_an_error_not_an_empty_table(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    rows = [{"messages": [{"role": "user", "content": "Q?"}], "rejected_response": "No"}] * 2
+    (folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    name, out, *more = command
+    code, _, told = _run(capsys, name, folder / "p.jsonl", folder / out, *more)
+    assert code == 2
+    assert "none of its 2 rows is a preference (2 malformed-row; the first: row 0" in told
+    assert not (folder / out).exists()

@@ -22,9 +22,10 @@ def test_a_targeted_error_is_of_the_kind_that_is_asked_for():
         item = PLACED.model_copy(update={"error_type": kind})
         assert TargetedJudge().judge(item, [], 3).error_type == kind
     # Nothing to count: no error of that kind can be made, and no other is made instead.
-    none = TargetedJudge().judge(PLACED.model_copy(update={"error_type": "count"}), [], 0)
+    counted = PLACED.model_copy(update={"error_type": "count", "question": "How many are seen?"})
+    none = TargetedJudge().judge(counted, [], 0)
     assert (none.outcome, none.reason) == ("dropped", "nothing-to-perturb")
-    assert InjectedJudge().judge(PLACED.model_copy(update={"error_type": "count"}), [], 0).outcome == "injected"
+    assert InjectedJudge().judge(counted, [], 0).outcome == "injected"
 
 
 def test_a_written_answer_contradicts_the_truth_and_needs_no_sample():

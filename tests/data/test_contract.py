@@ -7,13 +7,16 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from data.layouts import IMAGES, LAYOUTS, Layout, dataset_of, settings_of, split_name
 from mmedpo.data.dataset import DatasetReading, DatasetSettings
 from mmedpo.data.splits import leak_report
 from mmedpo.errors import ConfigError, DataError, MMedPOError
 from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_mask
 from mmedpo.records import Example
 from mmedpo.registry import names
 from mmedpo.storage.tables import read_table, write_table
@@ -176,10 +179,35 @@ def test_slake_grounds_findings_not_organs(tmp_path: Path) -> None:
     lesion, organ = examples["slake-1"], examples["slake-2"]
     assert [(b.x0, b.y0, b.x1, b.y1, b.label) for b in lesion.boxes] == [(2.0, 3.0, 7.0, 9.0, "Lung Cancer")]
     assert lesion.annotated
-    assert lesion.mask_path == "imgs/xmlab1/mask.png"
+    assert (lesion.mask_path, lesion.organs, lesion.organ_mask_path) == ("imgs/xmlab1/mask.png", (), None)
     assert (organ.boxes, organ.annotated, organ.mask_path) == ((), False, None)
+    assert [box.label for box in organ.organs] == ["Left Lung"]
+    assert organ.organ_mask_path == "imgs/xmlab2/mask.png"
     assert {"organ:lung", "modality:xray", "language:en"} <= set(lesion.tags)
     assert lesion.error_type == "abnormality"
+
+
+def test_slake_parts_a_mask_of_both_by_its_legend(tmp_path: Path) -> None:
+    LAYOUTS["slake"].write(tmp_path)
+    folder = tmp_path / "imgs" / "xmlab1"
+    told = [{"Left Lung": [0, 0, 8, 8]}, {"Lung Cancer": [2, 2, 2, 2]}, {"Heart": [9, 9, 3, 3]}]
+    (folder / "detection.json").write_text(json.dumps(told))
+    mask = np.zeros((16, 16, 3), dtype=np.uint8)
+    mask[:8, :8], mask[2:4, 2:4], mask[9:12, 9:12] = 4, 37, 5
+    Image.fromarray(mask).save(folder / "mask.png")
+
+    def read() -> Example:
+        reading = dataset_of(LAYOUTS["slake"]).read(tmp_path, DatasetSettings())
+        return next(example for example in reading.examples if example.example_id == "slake-1")
+
+    without = read()
+    assert (without.mask_path, without.organ_mask_path) == (None, "imgs/xmlab1/mask.png")
+    (tmp_path / "mask.txt").write_text("4:Left Lung\n5: Heart \n37:Lung Cancer\n\nno line of it\n38:Liver Cancer\n")
+    both = read()
+    assert [box.label for box in both.boxes] == ["Lung Cancer"]
+    assert [box.label for box in both.organs] == ["Left Lung", "Heart"]
+    assert (both.mask_path, both.organ_mask_path) == ("imgs/xmlab1/mask.png#values=37+38", "imgs/xmlab1/mask.png")
+    assert np.argwhere(read_mask(tmp_path, str(both.mask_path))).tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
 
 
 def test_path_vqa_pickles_are_never_loaded(tmp_path: Path) -> None:

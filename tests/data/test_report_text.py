@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmedpo.data.report_text import report_sections
+from mmedpo.data.report_text import ReportSections, report_sections
 
 BOTH = {"findings": "The lungs are clear.", "impression": "No acute process."}
 
@@ -151,3 +151,21 @@ def test_a_report_without_headings_states_its_findings(text: str) -> None:
 )
 def test_what_is_no_report_has_no_findings(text: str) -> None:
     assert report_sections(text).texts == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FINDINGS:\rLungs clear.\rIMPRESSION:\rNormal.",
+        "FINDINGS\xa0: Lungs clear.\nIMPRESSION\xa0: Normal.",
+        "<b>FINDINGS:</b> Lungs clear.<br/><b>IMPRESSION:</b> Normal.",
+        "<p>FINDINGS: Lungs clear.</p><p>IMPRESSION: Normal.</p>",
+        "[FINDINGS] Lungs clear.\n[Impression]: Normal.",
+        "FINDINGS = Lungs clear.\nIMPRESSION = Normal.",
+        "FINDINGS..... Lungs clear.\nIMPRESSION... Normal.",
+        "FINDINGS\n--------\nLungs clear.\nIMPRESSION\n==========\nNormal.",
+        "FINDINGS\n: Lungs clear.\nIMPRESSION\n: Normal.",
+    ],
+)
+def test_headings_as_spreadsheets_web_pages_and_people_write_them(text: str) -> None:
+    assert report_sections(text) == ReportSections({"findings": "Lungs clear.", "impression": "Normal."})

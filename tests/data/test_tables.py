@@ -353,13 +353,20 @@ def test_what_of_the_reports_is_not_read_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "train", "test"),
     [
+        ("is_test", False, True),
+        ("in_train", 1, 0),
+        ("train", True, False),
+        ("mode", "train", "test"),
+        ("data_type", "training", "testing"),
+        ("source", "VQA_RAD train", "VQA_RAD test"),
+        ("dataset_split", "official/train", "official/test"),
         ("subset", "train", "test"),
         ("Split", "TRAIN", "Test"),
         ("partition", "training", "held-out"),
         ("phrase_type", "freeform", "test_freeform"),
     ],
 )
-def test_a_split_told_in_a_column_nobody_mapped_is_kept(tmp_path: Path, column: str, train: str, test: str) -> None:
+def test_a_split_told_in_a_column_nobody_mapped_is_kept(tmp_path: Path, column: str, train: Any, test: Any) -> None:
     for n in range(4):
         write_image(tmp_path / f"{n}.png", n)
     told = [train, train, test, test]
@@ -369,6 +376,25 @@ def test_a_split_told_in_a_column_nobody_mapped_is_kept(tmp_path: Path, column: 
     )
     found = {e.image.path: e.split for e in _read("table", tmp_path, fractions=(1, 0, 0)).examples}
     assert found == {"0.png": "train", "1.png": "train", "2.png": "test", "3.png": "test"}
+
+
+@pytest.mark.parametrize(
+    "more", [{"status": "valid"}, {"note": "a test was done"}, {"is_valid": True, "val": 3}, {"x": None}]
+)
+def test_what_is_no_split_is_not_taken_for_one(tmp_path: Path, more: dict[str, Any]) -> None:
+    write_image(tmp_path / "a.png", 1)
+    _lines(tmp_path / "q.jsonl", [{"image": "a.png", "question": "Q?", "answer": "test", **more}])
+    assert [e.split for e in _read("table", tmp_path, fractions=(1, 0, 0)).examples] == ["train"]
+
+
+def test_an_alternative_that_is_left_empty_keeps_its_letter(tmp_path: Path) -> None:
+    for n in range(2):
+        write_image(tmp_path / f"{n}.png", n)
+    rows = [{"image": "0.png", "answer": "C", "B": ""}, {"image": "1.png", "answer": "B", "B": ""}]
+    _delimited(tmp_path / "q.csv", [{"question": "Q?", "A": "CT", "C": "US", "D": "", **row} for row in rows])
+    reading = _read("table", tmp_path, fractions=(1, 0, 0), min_usable=0.1)
+    assert [(e.answer, e.choices) for e in reading.examples] == [("US", ("CT", "US"))]
+    assert [drop.reason for drop in reading.drops] == ["answer-not-among-choices"], "nobody chose what is empty"
 
 
 def test_a_split_that_is_no_name_is_no_training_row(tmp_path: Path) -> None:

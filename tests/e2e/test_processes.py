@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load
 
 from mmedpo import load_settings, open_run, run_stages
 
@@ -26,6 +29,10 @@ SMALL = [
     "train.watch.questions=12",
 ]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+FSDP2 = [
+    *("-m", "accelerate.commands.launch", "--num_processes", "2", "--config_file"),
+    str(Path(__file__).resolve().parents[2] / "examples" / "launch" / "fsdp2.yaml"),
+]
 
 
 def scored(folder: Path) -> Path:
@@ -45,29 +52,102 @@ def adapter(folder: Path) -> bytes:
     return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
+def finish(process: subprocess.Popen, folder: Path) -> None:
+    assert process.wait(timeout=600) == 0, (folder.parent / f"{folder.name}.log").read_text()
+
+
+def workers(process: subprocess.Popen) -> list[psutil.Process]:
+    """The processes that train, by rank."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    found = [(one, one.environ().get("RANK")) for one in below if "mmedpo" in one.cmdline()]
+    return [one for one, rank in sorted(found, key=lambda item: str(item[1])) if rank is not None]
+
+
+def complete(folder: Path) -> set[str]:
+    """The checkpoints that are whole."""
+    return {path.parent.name for path in folder.glob(".work/train/checkpoints/*/complete")}
+
+
+def until_a_checkpoint(process: subprocess.Popen, folder: Path) -> None:
+    """Waits for one more checkpoint that is whole."""
+    before = complete(folder)
+    while not complete(folder) - before:
+        assert process.poll() is None, (folder.parent / f"{folder.name}.log").read_text()
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is scored."""
+    return scored(tmp_path_factory.mktemp("prepared") / "run")
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Path) -> Path:
+    """The same, trained by two processes without a break."""
+    folder = Path(shutil.copytree(prepared, prepared.parent / "trained"))
+    finish(start(folder, *TORCHRUN), folder)
+    return folder
+
+
 @pytest.mark.long
-def test_two_processes_killed_again_and_again_end_with_the_same_bytes(tmp_path):
-    whole = scored(tmp_path / "whole")
-    killed = Path(shutil.copytree(whole, tmp_path / "killed"))
-    process = start(whole, *TORCHRUN)
-    assert process.wait(timeout=240) == 0, (tmp_path / "whole.log").read_text()
-    kills = 0
-    for attempt in range(20):
-        process = start(killed, *TORCHRUN)
-        deadline = time.monotonic() + 6 + attempt
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if process.poll() is not None:
-            assert process.returncode == 0, (tmp_path / "killed.log").read_text()
-            break
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("launcher", [TORCHRUN, FSDP2], ids=["ddp", "fsdp2"])
+def test_two_processes_killed_again_and_again_end_with_the_same_bytes(prepared, tmp_path, launcher):
+    whole, killed = (Path(shutil.copytree(prepared, tmp_path / name)) for name in ("whole", "killed"))
+    finish(start(whole, *launcher), whole)
+    for kill in range(3):
+        process = start(killed, *launcher)
+        until_a_checkpoint(process, killed)
+        time.sleep(0.3 * kill)
         # torchrun starts its workers in sessions of their own: a power cut would end them all.
         for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
             victim.kill()
         process.wait()
-        kills += 1
-    assert kills > 0
+    finish(start(killed, *launcher), killed)
+    assert "resuming from checkpoint-" in (tmp_path / "killed.log").read_text()
     assert adapter(killed) == adapter(whole)
     assert json.loads((killed / "train/log.json").read_text()) == json.loads((whole / "train/log.json").read_text())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_an_adapter_trained_with_split_weights_is_saved_whole(prepared, trained, tmp_path):
+    split = Path(shutil.copytree(prepared, tmp_path / "split"))
+    finish(start(split, *FSDP2), split)
+    expected, found = load(adapter(trained)), load(adapter(split))
+    assert {name: value.shape for name, value in found.items()} == {n: v.shape for n, v in expected.items()}
+    apart = torch.cat([(found[name] - value).flatten() for name, value in expected.items()]).norm()
+    assert float(apart) < 1e-3 * float(torch.cat([value.flatten() for value in expected.values()]).norm())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_torchrun_starts_anew_when_a_process_dies_and_the_end_is_the_same(prepared, trained, tmp_path, rank):
+    folder = Path(shutil.copytree(prepared, tmp_path / "elastic"))
+    process = start(folder, *TORCHRUN, "--max-restarts=2")
+    until_a_checkpoint(process, folder)
+    workers(process)[rank].kill()
+    finish(process, folder)
+    assert "resuming from checkpoint-" in (tmp_path / "elastic.log").read_text()
+    assert adapter(folder) == adapter(trained)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_two_nodes_end_with_the_bytes_of_one(prepared, trained, tmp_path):
+    """Two agents of torchrun, each with a process, that meet at an address."""
+    folder = Path(shutil.copytree(prepared, tmp_path / "nodes"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint={address}", "--rdzv-id=job"]
+    node = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", *meeting]
+    first, second = start(folder, *node), start(folder, *node)
+    finish(first, folder)
+    finish(second, folder)
+    assert adapter(folder) == adapter(trained)
 
 
 def test_only_training_is_started_as_several_processes(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from engine.families import VIEWS, read_view, small_model
 from mmedpo.engine import FeatureStore
+from mmedpo.engine import features as module
 
 
 @pytest.fixture
@@ -112,3 +115,25 @@ def test_with_a_trained_tower_every_view_is_encoded_once_per_call(vlm, views):
     assert len(reads) == 3
     patches = vlm.model.model.vision_tower.get_parameter("embeddings.patch_embedding.weight")
     assert float(patches.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("place", ["memory", "disk", "recompute", "auto"])
+def test_several_processes_compute_a_share_each_and_read_those_of_all(vlm, views, tmp_path, place, monkeypatch):
+    """Two threads stand for the processes; what they have in common is the folder."""
+    monkeypatch.setattr(module, "SHARD", 1)
+    alone = FeatureStore(vlm, counted([]), folder=tmp_path / "alone", place="disk", identity="w")
+    alone.preload(views)
+    reads: tuple[list[Path], list[Path]] = ([], [])
+    stores = [FeatureStore(vlm, counted(own), folder=tmp_path / "shared", place=place, identity="w") for own in reads]
+    meet = threading.Barrier(2, timeout=60)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda rank: stores[rank].preload_together(views, rank, 2, meet.wait), range(2)))
+    if place in ("memory", "disk"):
+        assert [len(own) for own in reads] == [2, 1]
+    before = [len(own) for own in reads]
+    for store in stores:
+        assert store.place == ("memory" if place == "auto" else place)
+        # Bit for bit where the batches are the same.
+        exact = {"rtol": 0, "atol": 0} if place != "recompute" else {}
+        torch.testing.assert_close(rows(store(views)), rows(alone(views)), **exact)
+    assert ([len(own) for own in reads] == before) == (place != "recompute")

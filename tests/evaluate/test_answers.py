@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mmedpo.cli.main import app
+from mmedpo.config import validate_settings
 from mmedpo.errors import EvaluationError
 from mmedpo.evaluate.given import GivenAnswer
 from mmedpo.evaluate.joining import join_answers
 from mmedpo.evaluate.reading import read_answers, read_questions
+from mmedpo.evaluate.stage import evaluate, take_answers
 from mmedpo.records import Evaluation, Example, ImageRef
+from mmedpo.run import open_run
+from mmedpo.run.layout import EXAMPLES
 
 
 def example(number: int, question: str, answer: str, image: str = "", split: str = "test") -> Example:
@@ -218,6 +223,41 @@ def test_files_of_several_programs_become_columns_of_one_comparison(tmp_path: Pa
     assert (difference.against, difference.model) == ("weak", "ours")
     assert (difference.before, difference.after) == (0.25, 1.0)
     assert "weak against ours" in (tmp_path / "runs/answers/report.html").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_fifty_thousand_answers_take_less_than_a_minute_of_one_core(tmp_path: Path) -> None:
+    """Read, joined, scored under every protocol, with baselines; 31 s of processor time on two shared cores."""
+    words = ("left lower lobe", "right upper zone", "no pleural effusion is seen", "a small nodule", "normal")
+    examples = [
+        Example(
+            example_id=f"q{n}", dataset="d", split="test", question=f"Question {n}?", answer_type="open",
+            image=ImageRef(path=f"{n // 5}.png", sha256=f"{n // 5:064}", width=8, height=8), answer=words[n % 5],
+        )
+        if n % 2
+        else Example(
+            example_id=f"q{n}", dataset="d", split="test", question=f"Question {n}?", answer_type="closed",
+            image=ImageRef(path=f"{n // 5}.png", sha256=f"{n // 5:064}", width=8, height=8),
+            answer=("yes", "no")[n // 2 % 2], choices=("yes", "no"),
+        )
+        for n in range(50_000)
+    ]  # fmt: skip
+    lines = [
+        {"question_id": e.example_id, "prompt": e.question, "text": e.answer if n % 3 else "yes, a left opacity"}
+        for n, e in enumerate(examples)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    answers = {"a": {"path": str(tmp_path / "a.jsonl")}}
+    settings = validate_settings({"evaluate": {"splits": ["test"], "answers": answers}}, "test")
+    with open_run(tmp_path / "r", settings) as run:
+        run.write(EXAMPLES, Example, examples)
+        began = time.process_time()
+        take_answers(run, "a")
+        found = evaluate(run)
+        took = time.process_time() - began
+    assert found.splits[0].summaries["a"].n_items == 50_000
+    assert took < 60
 
 
 def test_the_run_keeps_its_name_inside_the_folder_of_runs(tmp_path: Path) -> None:

@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluate import test_reworded_probes as reworded_probes
 from evaluate.constructed import Belief, constructed
 from mmedpo.config import EvaluateSettings
 from mmedpo.data.phantom.dataset import write_phantoms
 from mmedpo.data.phantom.priors import BALANCED_PRIORS
 from mmedpo.evaluate.probes import Probe, Workplace, probes_of
 from mmedpo.evaluate.probes.another_patient import Others
+from mmedpo.evaluate.probes.lesions import lesion_of
 from mmedpo.evaluate.probes.mirrored_side import one_sided, turned
 from mmedpo.evaluate.stage import prepared_of
 from mmedpo.imaging.images import read_image
 from mmedpo.progress import Silent
 from mmedpo.records import Example, ProbePart
+from mmedpo.registry import lookup, names
 
 NAMES = ("blank-image", "another-patient", "same-label", "mirrored-side", "hallucinated-twin")
 
@@ -100,6 +103,45 @@ def test_the_control_of_another_patient_is_zero_for_a_model_that_sees(
     assert set(values["alike"].values()) == {0.0}
     assert {round(value, 6) for value in values["differing"].values()} == {5.9}
     assert {drop.reason for drop in prepared.drops} <= {"no-patients-with-another-and-the-same-truth"}
+
+
+def test_lesion_reliance_tells_one_that_looks_at_the_lesion_from_one_that_looks_anywhere(
+    world: tuple[Path, list[Example]], tmp_path: Path
+) -> None:
+    """Belief falls with what changed inside the lesion, anywhere in the picture, or never."""
+    root, examples = world
+    probe = probes_of(EvaluateSettings())["lesion-reliance"]
+    place = Workplace(root, tmp_path, "predict-base", Silent().track)
+    prepared = probe.prepare(place, [example for example in examples if example.mask_path][:40])
+    assert len(prepared.examples) >= 10
+
+    def change(path: Path | None, example: Example) -> np.ndarray:
+        assert path is not None
+        clean = read_image(root, example.image.path).astype(float)
+        shown = np.asarray(Image.open(path)).astype(float).reshape(clean.shape)
+        return np.abs(shown - clean).reshape(*clean.shape[:2], -1).mean(axis=2)
+
+    def found(belief: Belief) -> ProbePart:
+        rows = probe.measure(constructed(root, tmp_path, belief), prepared.examples)
+        summary = probe.summarise("lesion-reliance", {"m": rows}, "test", 500)
+        assert summary is not None
+        part = summary.part("contrast", "m")
+        assert part is not None
+        return part
+
+    looks = found(lambda path, example: -float(change(path, example)[lesion_of(root, example)].mean()) / 10)
+    anywhere = found(lambda path, example: -float(change(path, example).mean()))
+    never = found(blind)
+    assert looks.low > 0.5
+    assert abs(anywhere.mean) < looks.mean / 5
+    assert (never.mean, never.low, never.high) == (0, 0, 0)
+
+
+def test_every_probe_that_ships_stands_before_constructed_models() -> None:
+    """Attention is measured of weights: `test_attention` gives it those that lie inside alone, and even ones."""
+    elsewhere = {*reworded_probes.NAMES, "lesion-reliance", "attention"}
+    shipped = {name for name in names("probe") if lookup("probe", name).__module__.startswith("mmedpo.")}
+    assert shipped == {*NAMES, *elsewhere}
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from grounding.films import film
+from grounding.networks import biovil_folder
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.chest.card import Fitted
 from mmedpo.grounding.grounder import About, Grounder
 from mmedpo.grounding.networks import clip, densenet, medklip, queries, weights
 from mmedpo.grounding.tools.annotation import AnnotationGrounder
+from mmedpo.grounding.tools.biovil import BiovilGrounder, BiovilSettings
 from mmedpo.grounding.tools.boxes import BoxesGrounder, BoxesSettings
 from mmedpo.grounding.tools.chest_probe import ChestProbe
 from mmedpo.grounding.tools.clip_patch import ClipPatchGrounder, ClipPatchSettings
@@ -45,6 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(network.state_dict(), folder / "xrv" / "model.pt")
     _clip(folder / "clip")
     _sam(folder / "sam")
+    biovil_folder(folder / "biovil")
     (folder / "boxes.json").write_text(json.dumps([{"file": "a.png", "boxes": [{"xyxy": [70, 40, 110, 80]}]}]))
     (folder / "mirrored.json").write_text(json.dumps([{"file": "a.png", "boxes": [{"xyxy": [18, 40, 58, 80]}]}]))
     return folder
@@ -122,10 +126,13 @@ def tools(files: Path, fitted: Fitted) -> dict[str, Grounder]:
         "xrv": XrvGrounder.from_settings(XrvSettings(folder=files / "xrv", lungs=False)),
         "clip-patch": ClipPatchGrounder.from_settings(ClipPatchSettings(folder=files / "clip", against="normal lung")),
         "seg": SegGrounder.from_settings(SegSettings(folder=files / "sam")),
+        "biovil": BiovilGrounder.from_settings(BiovilSettings(folder=files / "biovil")),
     }
 
 
-TOOLS = ("annotation", "boxes", "patch-probe", "chest-probe", "medklip", "xrv", "clip-patch", "seg")
+TOOLS = ("annotation", "boxes", "patch-probe", "chest-probe", "medklip", "xrv", "clip-patch", "seg", "biovil")
+QUICK = (*TOOLS[:-1], pytest.param("biovil", marks=pytest.mark.long))
+"""A film through ResNet-50 at 448 pixels takes a second."""
 
 
 def test_every_registered_tool_is_held_to_this_contract() -> None:
@@ -154,7 +161,7 @@ def test_the_map_has_the_picture_s_size_and_lies_in_0_to_1(tools: dict[str, Grou
         assert all(0 <= box.x0 < box.x1 <= 128 and 0 <= box.y0 < box.y1 <= 128 for box in region.boxes)
 
 
-@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_same_picture_gives_the_same_map(tools: dict[str, Grounder], name: str) -> None:
     one, other = (tools[name].ground(film(51, (60, 90)), (BOX,), None, ABOUT) for _ in range(2))
     assert np.array_equal(one.heatmap, other.heatmap)
@@ -186,7 +193,7 @@ class _Dark:
         return mask
 
 
-@pytest.mark.parametrize("name", ["patch-probe", "chest-probe", "medklip", "xrv", "clip-patch"])
+@pytest.mark.parametrize("name", [name for name in QUICK if name not in (*MIRRORED, "seg")])
 def test_only_annotation_tools_look_at_the_annotation(tools: dict[str, Grounder], name: str) -> None:
     image = film(53, (60, 90))
     alone, told = (
@@ -196,7 +203,7 @@ def test_only_annotation_tools_look_at_the_annotation(tools: dict[str, Grounder]
     assert np.array_equal(alone.heatmap, told.heatmap)
 
 
-@pytest.mark.parametrize("name", ["medklip", "xrv"])
+@pytest.mark.parametrize("name", ["medklip", "xrv", "biovil"])
 def test_networks_trained_on_chest_films_apply_to_nothing_else(tools: dict[str, Grounder], name: str) -> None:
     tool = tools[name]
     assert tool.applies("xray", "chest", "pa") == ""
@@ -205,6 +212,52 @@ def test_networks_trained_on_chest_films_apply_to_nothing_else(tools: dict[str, 
     assert "organ is head" in tool.applies("xray", "head", "")
     assert "view is lateral" in tool.applies("xray", "chest", "lateral")
     assert "set ground.assume.modality" in tool.applies("", "chest", "")
+
+
+OTHERS = (("ct", "abdomen"), ("mri", "head"), ("pathology", ""), ("fundus", "eye"), ("dermoscopy", "skin"))
+ANYWHERE = {"annotation", "boxes", "seg", "clip-patch"}
+"""Tools for every modality: an annotator saw what it is, or the user says what the model knows."""
+
+
+@pytest.mark.parametrize(("modality", "organ"), OTHERS)
+def test_beyond_chest_films_a_tool_applies_or_says_in_one_line_why_not(
+    tools: dict[str, Grounder], modality: str, organ: str
+) -> None:
+    told = {name: tool.applies(modality, organ, "") for name, tool in tools.items()}
+    assert {name for name, reason in told.items() if not reason} == ANYWHERE
+    for name, reason in told.items():
+        if name not in ANYWHERE:
+            assert "\n" not in reason
+            assert f"modality is {modality}" in reason or f"organ is {organ}" in reason
+
+
+def mirror_blind(module: torch.nn.Module) -> None:
+    """Makes every kernel its own mirror image, so that the network cannot tell left from right."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.weight.data.copy_((part.weight.data + part.weight.data.flip(-1)) / 2)
+
+
+def test_a_network_blind_to_sides_marks_the_mirrored_place_in_the_mirrored_picture(tools: dict[str, Grounder]) -> None:
+    """Maps are laid over the picture the right way round: what reads its patches in another order fails here."""
+    import copy
+
+    image = film(52, (50, 95))
+    for name in ("clip-patch", "xrv"):
+        tool = copy.deepcopy(tools[name])
+        network: Any = tool._patches._model if name == "clip-patch" else tool._network  # type: ignore[attr-defined]
+        mirror_blind(network)
+        if name == "clip-patch":
+            places = network.vision_model.embeddings.position_embedding.weight.data
+            grid = places[1:].reshape(4, 4, -1)
+            grid.copy_((grid + grid.flip(1)) / 2)
+        straight, mirrored = tool.ground(image, about=ABOUT), tool.ground(image[:, ::-1].copy(), about=ABOUT)
+        assert straight.heatmap is not None
+        assert mirrored.heatmap is not None
+        turned = np.corrcoef(straight.heatmap.ravel(), mirrored.heatmap[:, ::-1].ravel())[0, 1]
+        as_it_was = np.corrcoef(straight.heatmap.ravel(), mirrored.heatmap.ravel())[0, 1]
+        assert turned > 0.95, name
+        assert as_it_was < turned - 0.05, name
 
 
 # MedKLIP: cases with a known answer.

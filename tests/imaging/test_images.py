@@ -132,7 +132,7 @@ def test_truncated_file_is_found_when_indexed(tmp_path: Path, suffix: str, share
         index_image(tmp_path, f"a.{suffix}")
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", b"\xff\xd8\xff\xe0junk", b"GIF89a"])
+@pytest.mark.parametrize("content", [b"", b"Not found", b"\xff\xd8\xff\xe0junk", b"\x89PNG"])
 def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(ImageError, match=r"'a\.jpg' is unreadable") as error:
@@ -205,7 +205,7 @@ def test_missing_folder_pipe_and_unknown_suffix_are_named(tmp_path: Path) -> Non
     for name in ("dir.png", "pipe.png"):
         with pytest.raises(ImageError, match="not a regular file"):
             read_image(tmp_path, name)
-    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    (tmp_path / "a.gif").write_bytes(b"unknown")
     with pytest.raises(ImageError, match=r"suffix '\.gif', readable are \.dcm, \.dicom, \.jpeg, \.jpg, \.png"):
         read_image(tmp_path, "a.gif")
 
@@ -213,3 +213,23 @@ def test_missing_folder_pipe_and_unknown_suffix_are_named(tmp_path: Path) -> Non
 def test_name_too_long_for_the_file_system_is_an_image_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError):
         read_image(tmp_path, "a" * 5000 + ".png")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"GIF89a", "a GIF picture: convert"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP picture: convert"),
+        (b"\0\0\0\x18ftypheic", "an HEIF or AVIF picture: convert"),
+        (b"%PDF-1.7", "a PDF document: save"),
+        (b"<!DOCTYPE html><p>404", "a web page: download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"\x1f\x8b\x08", "a gzip archive: unpack it"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.png", "a.gif"])
+def test_what_is_no_picture_is_told_with_what_helps(tmp_path: Path, content: bytes, words: str, name: str) -> None:
+    (tmp_path / name).write_bytes(content + bytes(40))
+    with pytest.raises(ImageError, match=words) as caught:
+        read_image(tmp_path, name)
+    assert "again" not in str(caught.value)

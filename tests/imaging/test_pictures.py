@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmedpo.errors import ImageError
 from mmedpo.imaging.formats import image_suffix
 from mmedpo.imaging.images import MAX_PIXELS, read_image
 from mmedpo.imaging.pictures import png_bytes, read_image_file, read_mask
@@ -44,6 +45,17 @@ def test_mask_is_whatever_is_not_black(tmp_path: Path) -> None:
     (tmp_path / "grey.png").write_bytes(png_bytes(np.array([[0, 1, 255]], dtype=np.uint8)))
     for name in ("colour.png", "grey.png"):
         assert read_mask(tmp_path, name).tolist() == [[False, True, True]]
+
+
+def test_a_mask_s_values_part_what_it_marks(tmp_path: Path) -> None:
+    colours = np.array([[[0, 0, 0], [3, 3, 3], [7, 1, 1], [9, 7, 3]]], dtype=np.uint8)
+    (tmp_path / "grey.png").write_bytes(png_bytes(np.array([[0, 3, 7, 9]], dtype=np.uint8)))
+    (tmp_path / "colour.png").write_bytes(png_bytes(colours))
+    for name in ("colour.png", "grey.png"):
+        assert read_mask(tmp_path, f"{name}#values=3+7").tolist() == [[False, True, True, False]]
+    for faulty in ("", "x", "3+", "-1", "3,7"):
+        with pytest.raises(ImageError, match="names no values; allowed: #values=N"):
+            read_mask(tmp_path, f"grey.png#values={faulty}")
 
 
 def test_suffix_is_that_of_the_content() -> None:

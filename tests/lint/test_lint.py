@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,27 @@ def test_word_judge_finds_a_telling_word_and_nothing_in_noise() -> None:
     # 400 coin tosses have a standard deviation of 0.025.
     assert blind == pytest.approx(0.5, abs=0.1)
     assert word_judge(plain[:4], telling[:4], groups[:4], 5, 1e-3) is None
+
+
+@given(
+    texts=st.lists(st.tuples(*[st.lists(st.sampled_from("abcdef"), max_size=5)] * 2), min_size=12, max_size=30),
+    draw=st.randoms(use_true_random=False),
+)
+@settings(max_examples=8)
+def test_word_judge_sees_which_words_stand_on_one_side_alone(
+    texts: list[tuple[list[str], list[str]]], draw: random.Random
+) -> None:
+    """Order and repetition of words are nothing to it, nor are words of both sides, or of one row alone."""
+
+    def turned(number: int, side: list[str]) -> list[str]:
+        said = [*side, *side, "the", f"only-here-{number}"]
+        draw.shuffle(said)
+        return said
+
+    groups = [str(number % 7) for number in range(len(texts))]
+    plain = word_judge([c for c, _ in texts], [r for _, r in texts], groups, 3, 1e-2)
+    shown = [(turned(number, c), turned(-number - 1, r)) for number, (c, r) in enumerate(texts)]
+    assert word_judge([c for c, _ in shown], [r for _, r in shown], groups, 3, 1e-2) == plain
 
 
 def test_word_judge_is_measured_on_images_it_has_not_seen() -> None:
@@ -496,3 +519,60 @@ def test_the_table_says_what_fix_does() -> None:
     assert _lint([_row(0, rejected=leaked)])["leaked-prompt-rejected"].action == "drop"
     two = _row(0, prompt=(user(parts_of("<image><image>Is it big?")),))
     assert _lint([two])["image-placeholders"].action == "drop"
+
+
+_WORDS = st.sampled_from(["a mass", "A  mass.", "no mass", "yes", "clear"])
+
+
+@given(
+    st.lists(
+        st.tuples(_WORDS, _WORDS, st.sampled_from(["Where?", "where?", "What?"]), st.sampled_from("ab")), max_size=25
+    )
+)
+def test_duplicates_and_contradictions_are_those_that_comparing_all_rows_finds(
+    told: list[tuple[str, str, str, str]],
+) -> None:
+    rows = [
+        _row(n, chosen=chosen, rejected=rejected, question=asked, images=(image,))
+        for n, (chosen, rejected, asked, image) in enumerate(told)
+    ]
+    keys = [
+        (asked.lower(), image, chosen.lower().strip(".").split(), rejected.lower().strip(".").split())
+        for chosen, rejected, asked, image in told
+    ]
+    again = tuple(n for n, key in enumerate(keys) if key in keys[:n])
+    against = tuple(n for n, (q, i, c, r) in enumerate(keys) if c != r and (q, i, r, c) in keys)
+    found = _lint(rows)
+    assert (found["duplicate"].rows if "duplicate" in found else ()) == again
+    assert (found["contradicting-pairs"].rows if "contradicting-pairs" in found else ()) == against
+
+
+class _Watched(Sequence[PreferenceRow]):
+    """Rows that exist while they are looked at, and the most that ever did at once."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.most, self.passes = count, 0, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: Any) -> Any:
+        return _row(place, rejected="Candidate answer 1: a mass" if place % 3 else " ", score=0.5)
+
+    def __iter__(self) -> Any:
+        self.passes += 1
+        for place in range(self.count):
+            yield self[place]
+            if place == self.count - 1:
+                gc.collect()
+                self.most = sum(isinstance(one, PreferenceRow) for one in gc.get_objects())
+
+
+def test_no_row_is_held_while_a_table_is_checked() -> None:
+    gc.collect()
+    before = sum(isinstance(one, PreferenceRow) for one in gc.get_objects())
+    rows = _Watched(200)
+    found = lint_rows(rows, Evidence(), SETTINGS).findings
+    assert {"empty-side", "leaked-prompt-rejected", "blanks", "constant-weight"} <= {one.check for one in found}
+    assert rows.passes == 1
+    assert rows.most - before < 20

@@ -94,7 +94,8 @@ def test_the_plan_is_what_torch_accounts_for(kind, train, cases, tmp_path):
         assert planned.activations.kept + planned.activations.vision == pytest.approx(kept, rel=0.02)
     else:
         whole = training_memory(outline, work, settings.model_copy(update={"train": LORA})).activations.kept
-        assert planned.activations.kept < 0.7 * whole
+        # Of two layers one is whole at a time; without recomputation, cheap results are left out of both.
+        assert planned.activations.kept < 0.8 * whole
     engine.logprobs(work.largest).values.sum().backward()
     optimizer.step()
     states = [value for state in optimizer.state.values() for value in state.values() if value.dim()]
@@ -168,18 +169,22 @@ def test_what_does_not_fit_is_an_error_with_its_fix(small_vlm_folder, read_befor
     assert "more than the 1 MB of a small device; lower engine.max_tokens" in told.output
 
 
-def test_calls_of_language_models_are_counted(small_vlm_folder, read_before, tmp_path):
+def test_calls_of_language_models_are_counted(small_vlm_folder, phantoms, read_before, tmp_path):
     recipe = tmp_path / "asked.yaml"
     recipe.write_text(
         "extends: phantom-mmedpo\n"
         "chat: {endpoints: {med: {base_url: 'http://127.0.0.1:9/v1', model: m}}}\n"
         "curate: {judge: 'chat:med'}\n"
         "score: {agents: ['chat:med', rubric-internist], rounds: 4}\n"
+        "evaluate: {splits: [test, test-balanced], judges: ['chat:med']}\n"
     )
     found = plan_recipe(str(recipe), [f"model.name={small_vlm_folder}", *PHANTOM], Silent(), measure=False)
     facts = dict(found.facts)
     questions = facts["questions"].split()[0]
     assert facts["calls"].startswith(f"judge med: at least {questions}; agents: {questions} to {4 * int(questions)}")
+    # Both orders of every question of the first split, and no other.
+    judged = 2 * sum(example.split == "test" for example in phantoms.everything)
+    assert f"; judges of answers: {judged:,}, fewer where two answers are alike" in facts["calls"]
 
 
 def test_calls_of_a_served_target_model_are_samples_and_test_questions(small_vlm_folder, phantoms, read_before):

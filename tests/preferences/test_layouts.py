@@ -75,6 +75,10 @@ _B = {"type": "image", "image": "b.png"}
         ([{"image": "b.png"}, {"text": "and"}], None, "<image>\nand", "b"),
         ([{**_B, "text": None}, {"type": "text", "text": "and", "image": None}], None, "<image>\nand", "b"),
         ([{"type": "image", "image": "a.png"}, _T], ["a.png", "b.png"], "<image>\nand", "ab"),
+        ("![left lung](b.png) and", None, "<image>\n and", "b"),
+        ('and <img alt="x" src="b.png"/>', None, "and \n<image>", "b"),
+        ("<image>b.png</image> and <img>a.png</img>", None, "<image>\n and \n<image>", "ba"),
+        ([_T], '["a.png"]', "and", "a"),
     ],
 )  # fmt: skip
 def test_every_image_keeps_its_place(content: Any, column: Any, spelled: str, named: str, tmp_path: Path) -> None:
@@ -109,6 +113,39 @@ def test_an_image_that_cannot_be_kept_leaves_the_row_out_with_a_short_reason(
     reason, detail = _why(tmp_path, raw)
     assert reason in ("image-missing", "malformed-row", "image-in-answer")
     assert detail.startswith("row 0: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "spelled"),
+    [
+        ("and", ["b.png", "a.png"], "<image><image>\nand"),
+        ("old <image> new <image>", ["b.png", "a.png"], "old \n<image>\n new \n<image>"),
+        ([_T], "b.png", "<image>\nand"),
+    ],
+)
+def test_images_that_a_turn_names_beside_its_text_are_kept(text: Any, named: Any, spelled: str, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": text, "images": named}, {"role": "assistant", "content": "Yes"}]
+    row = _one(tmp_path, {"messages": turns, "rejected_response": "No"})
+    assert plain_of(row.prompt[0].content) == spelled
+    assert row.images == (tuple(named) if isinstance(named, list) else (named,))
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"content": "<image> and <image>", "images": ["a.png"]},
+        {"content": [{"type": "text", "text": "and", "image": "a.png"}]},
+        {"content": {"text": "and", "images": ["a.png"]}},
+        {"content": "![x](https://x.org/a.png)"},
+        {"content": [_T] * 10_001},
+        {"content": "<image>" * 10_001},
+        {"content": "and", "images": ["a.png"] * 10_001},
+    ],
+)
+def test_a_turn_whose_images_have_no_place_leaves_the_row_out(turn: dict[str, Any], tmp_path: Path) -> None:
+    turns = [{"role": "user", **turn}, {"role": "assistant", "content": "Yes"}]
+    reason, _ = _why(tmp_path, {"messages": turns, "rejected_response": "No"})
+    assert reason in ("image-missing", "malformed-row")
 
 
 def test_other_images_on_the_rejected_side_make_a_visual_pair(tmp_path: Path) -> None:

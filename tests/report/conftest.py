@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmedpo.records import Drop, ImageRef, NoiseSpec, PreferencePair, Turn
+from mmedpo.records import Difference, Drop, ExternalMetric, ImageRef, NoiseSpec, PreferencePair, Turn
 from mmedpo.report import content as c
 from mmedpo.report import speakers as sp
 from mmedpo.report.sections.calls import Calls
 from mmedpo.report.sections.curation import ConflictRow, Curation, CurationCount, LengthRow
 from mmedpo.report.sections.drops import Drops, StageWarning, count_drops
+from mmedpo.report.sections.external import External
 from mmedpo.report.sections.groundings import Groundings, GroundingSample
+from mmedpo.report.sections.judged import Judged, LostMarks, OneJudge
 from mmedpo.report.sections.pairs import Pairs, PairSample
 from mmedpo.report.sections.predictions import ModelAnswer, Predictions, PredictionSample
 from mmedpo.report.sections.reliance import Reliance, RelianceRow
@@ -324,6 +326,8 @@ def rich() -> c.ReportContent:
                 drops=count_drops(drops),
             ),
             "results": results(),
+            "judged": judged(),
+            "external": external(),
             "reliance": Reliance(
                 rows=(
                     RelianceRow(model="base", lesion=interval(0.31, 0.09), elsewhere=interval(0.22, 0.08), n=190),
@@ -427,6 +431,55 @@ def rich() -> c.ReportContent:
             ),
         },
     )
+
+
+def difference(metric: str, before: float, after: float, half: float) -> Difference:
+    change = after - before
+    return Difference(
+        split="test-balanced", metric=metric, model="tuned", against="base", before=before, after=after,
+        difference=change, low=change - half, high=change + half, p_value=0.01, p_adjusted=0.04, effect=0.2,
+        questions=440, images=220,
+    )  # fmt: skip
+
+
+def judged() -> Judged:
+    """Two judges, of which one could not be read."""
+    compared = [
+        c.Comparison(
+            metric=name, arm="tuned", baseline="base", before=before, after=before + 0.07, adjusted=0.02, effect=0.3,
+            difference=interval(0.07, half), n=430,
+        )
+        for name, before, half in (("factuality", 0.55, 0.03), ("clinical relevance", 0.61, 0.09))
+    ]  # fmt: skip
+    lost = LostMarks(
+        question="Is there a fracture of the left clavicle?", truth="no", before="No.", after="Yes, displaced.",
+        loss="80.0", reason="B names a fracture that is not there.",
+    )  # fmt: skip
+    heard = OneJudge(
+        judge="chat:med42", served=("m42-health/Llama3-Med42-8B",), arm="tuned", baseline="base", questions=440,
+        turned=31, unscored=(sp.ReasonCount(reason="unparsable", count=10),), comparisons=tuple(compared), lost=(lost,),
+    )  # fmt: skip
+    mute = OneJudge(
+        judge="chat:biomistral", arm="tuned", baseline="base", questions=440, turned=0,
+        unscored=(sp.ReasonCount(reason="failed: HTTP 400", count=440),),
+    )  # fmt: skip
+    return Judged(split="test-balanced", judges=(heard, mute))
+
+
+def external() -> External:
+    """One metric that was computed, one of all reports together, one that was not."""
+    found = [
+        ExternalMetric(
+            metric="RadGraph-F1", split="test", reports=120, means={"base": 0.21, "tuned": 0.24},
+            differences=(difference("RadGraph-F1", 0.21, 0.24, 0.02),), left_out=2,
+            reasons=("the process ended with code 9: Segmentation fault",),
+        ),
+        ExternalMetric(metric="CheXbert-F1", split="test", means={"base": 0.4, "tuned": 0.41}),
+        ExternalMetric(
+            metric="GREEN", split="test", reasons=("RadEval is not installed: mmedpo metrics install radeval",)
+        ),
+    ]  # fmt: skip
+    return External(models=("base", "tuned"), metrics=tuple(found))
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,11 @@ import sys
 import typing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mmedpo.config import RunSettings, ScoreSettings, TrainSettings, check_names, load_settings
 from mmedpo.errors import RunFolderError
@@ -50,7 +52,7 @@ def test_the_report_opens_with_the_first_split_and_its_interval(full: Run) -> No
 
 def test_every_other_protocol_and_the_reading_aids_are_told(full: Run) -> None:
     text = page(full)
-    assert "test-balanced under protocol released, base → tuned, %: closed accuracy 61.0 → 84.0." in text
+    assert "%: base → tuned split · protocol closed accuracy test-balanced · released 61.0 → 84.0" in text
     assert "always giving the most frequent closed answer would score 55.0 %" in text
     assert "answered with yes: base 90.0 %, tuned 50.0 %; the truth is yes in 40.0 %" in text
     assert "10,000 resamples" in text
@@ -212,6 +214,20 @@ def test_hashes_and_configuration_are_enough_to_run_it_again(content: ReportCont
     assert [(fact.label, fact.value) for fact in content.parts["reproduce"].hashes] == [
         ("curated.parquet (curate)", "ab" * 32)
     ]
+
+
+@pytest.mark.long
+def test_a_page_of_large_pictures_stays_small(tmp_path: Path) -> None:
+    """Noise in three colours, which no PNG makes smaller, at twelve times the side a picture is shown with."""
+    run = full_run(tmp_path / "r")
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png", compress_level=1)
+    replaced = [*(run.image_root / "images").glob("*.png"), *run.file("images").glob("*.png")]
+    for path in replaced:
+        path.write_bytes((tmp_path / "large.png").read_bytes())
+    size = len(write_report(run).read_bytes())
+    assert len(replaced) > 18
+    assert 300_000 < size < 10_000_000
 
 
 def test_an_unchanged_shipped_recipe_is_named(tmp_path: Path) -> None:

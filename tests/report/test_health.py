@@ -8,8 +8,9 @@ import pytest
 
 from mmedpo.records import Box, Example, Grounding
 from mmedpo.report.sections.curation import lengths
-from mmedpo.report.sections.groundings import tool_calibrations
+from mmedpo.report.sections.groundings import tool_calibrations, without_calibration
 from mmedpo.report.stored import read_stored
+from mmedpo.run import Run
 from report.finished_run import example, full_run, page, text_pair
 
 
@@ -30,8 +31,8 @@ def test_too_few_images_for_the_word_judge_are_not_measured(tmp_path: Path) -> N
     assert "not measured" in text[text.index("told by words") :]
 
 
-def calibrated(tmp_path: Path, confidences: list[float], lesions: list[bool]) -> list[tuple[float, float, int]]:
-    """The bins of a tool that says these of annotated images."""
+def annotated(tmp_path: Path, confidences: list[float], lesions: list[bool]) -> Run:
+    """A run whose tool says these of annotated images."""
     tmp_path.mkdir(exist_ok=True)
     run = full_run(tmp_path / "run")
     examples, said = [], []
@@ -47,6 +48,12 @@ def calibrated(tmp_path: Path, confidences: list[float], lesions: list[bool]) ->
         )  # fmt: skip
     run.write("examples.parquet", Example, [*run.read("examples.parquet", Example), *examples])
     run.write("groundings.parquet", Grounding, said)
+    return run
+
+
+def calibrated(tmp_path: Path, confidences: list[float], lesions: list[bool]) -> list[tuple[float, float, int]]:
+    """The bins of such a tool."""
+    run = annotated(tmp_path, confidences, lesions)
     return [
         (row.confidence or 0.0, row.share or 0.0, row.images)
         for tool in tool_calibrations(read_stored(run))
@@ -57,6 +64,20 @@ def calibrated(tmp_path: Path, confidences: list[float], lesions: list[bool]) ->
 def test_confidence_is_held_against_annotated_lesions(tmp_path: Path) -> None:
     bins = calibrated(tmp_path, [0.9] * 10 + [0.1] * 10, [True] * 9 + [False] + [True] + [False] * 9)
     assert bins == [(pytest.approx(0.1), pytest.approx(0.1), 10), (pytest.approx(0.9), pytest.approx(0.9), 10)]
+
+
+def test_why_a_confidence_was_not_held_against_lesions_is_said(tmp_path: Path) -> None:
+    def told(run: Run) -> list[str]:
+        return [line for line in without_calibration(read_stored(run)) if line.startswith("Calibration of probe ")]
+
+    assert told(annotated(tmp_path / "a", [n / 30 for n in range(30)], [True] * 21 + [False] * 9)) == [
+        "Calibration of probe not measured: of its images that annotators looked at, 21 have a lesion and 9 have none, "
+        "and at least 10 of each are needed."
+    ]
+    assert told(annotated(tmp_path / "b", [1.0] * 30, [True] * 15 + [False] * 15)) == [
+        "Calibration of probe not measured: it is always as sure."
+    ]
+    assert told(annotated(tmp_path / "c", [n / 30 for n in range(30)], [True] * 15 + [False] * 15)) == []
 
 
 def test_a_tool_that_is_always_as_sure_or_images_of_one_kind_say_nothing(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from mmedpo.report.sections.training import CurvePanel, CurveSeries, Training
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SECTION_IDS = {
-    "results", "reliance", "predictions", "drops", "training", "curation", "scores", "calls", "groundings", "pairs",
-    "reproduce",
+    "results", "judged", "external", "reliance", "predictions", "drops", "training", "curation", "scores", "calls",
+    "groundings",
+    "pairs", "reproduce",
 }  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def test_right_and_wrong_are_words_not_only_colours(page: Page) -> None:
 
 def test_accessible_names(page: Page) -> None:
     assert all(attributes.get("alt") for attributes in page.all("img"))
-    assert all(attributes.get("scope") in ("col", "row", "colgroup") for attributes in page.all("th"))
+    assert all(attributes.get("scope") in ("col", "row", "colgroup", "rowgroup") for attributes in page.all("th"))
     assert all(attributes.get("aria-label") and attributes.get("role") == "img" for attributes in page.all("svg"))
     scrolling = [a for a in page.all("div") if a.get("class") == "scroll"]
     assert scrolling

@@ -107,6 +107,17 @@ def test_a_folder_that_holds_a_link_is_refused_before_anything_is_written(
     assert {path: path.read_bytes() for path in victim.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["calls.sqlite", "calls.sqlite-wal"])
+def test_a_file_that_is_one_with_another_is_not_written_into(received: Path, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim" / "file.txt"
+    (received / name).unlink(missing_ok=True)
+    (received / name).hardlink_to(victim)
+    for settings in (None, RunSettings()):
+        with pytest.raises(RunFolderError, match="hard link"), open_run(received, settings):
+            pass
+    assert victim.read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     "name", ["evaluation.json", "calls.sqlite", ".lock", "data/images/x.png", "config.resolved.yaml"]
 )

@@ -39,6 +39,7 @@ B64 = base64.b64encode(PNG).decode()
         f"DATA:image/png;base64,\n{B64[:76]}\n{B64[76:]}",
         B64,
         B64.rstrip("="),
+        base64.urlsafe_b64encode(PNG).decode(),
         "\n".join(B64[n : n + 76] for n in range(0, len(B64), 76)),
         {"url": f"data:image/png;base64,{B64}"},
         {"image_url": {"url": f"data:image/png;base64,{B64}"}},
@@ -49,6 +50,27 @@ B64 = base64.b64encode(PNG).decode()
 def test_a_picture_is_found_however_it_is_spelled(value: Any) -> None:
     assert image_of(value) == PNG
     assert images_of([value]) == [PNG]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '["x/a.png", "x/b c.png"]',
+        "['x/a.png', 'x/b c.png']",
+        "x/a.png;x/b c.png",
+        "x/a.png | x/b c.png",
+        "x/a.png, x/b c.png",
+        "x\\a.png\nx\\b c.png",
+    ],
+)
+def test_one_cell_names_several_images(cell: str) -> None:
+    assert images_of(cell) == ["x/a.png", "x/b c.png"]
+    assert images_of(f"[{B64!r}, {B64!r}]") == [PNG, PNG]
+
+
+@pytest.mark.parametrize("name", ["x/[1].png", "a, b.png", "left;right", "[notes", "a|b.png;"])
+def test_a_name_with_brackets_or_separators_is_one_image(name: str) -> None:
+    assert images_of(name) == [name]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF", "GIF", "BMP"])

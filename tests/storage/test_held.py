@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,10 +40,20 @@ ROWS = st.builds(
 )
 
 
-@given(rows=st.lists(ROWS, max_size=5))
-def test_what_is_held_is_what_was_given(rows: list[PreferenceRow]) -> None:
+@given(rows=st.lists(ROWS, max_size=5), room=st.sampled_from([1, 300, 1 << 20]), block=st.sampled_from([1, 2, 256]))
+def test_what_is_held_is_what_was_given(rows: list[PreferenceRow], room: int, block: int) -> None:
     """Lone halves of surrogate pairs and numbers that are none included: JSON cannot tell them."""
-    held = Held(PreferenceRow, rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmedpo.storage.held._IN_MEMORY", room)
+        patch.setattr("mmedpo.storage.held._BLOCK", block)
+        held = Held(PreferenceRow, rows)
+        _same(held, rows)
+        if rows:
+            held.append(rows[0])  # after some were put away, and read again
+            _same(held, [*rows, rows[0]])
+
+
+def _same(held: Held[PreferenceRow], rows: list[PreferenceRow]) -> None:
     assert len(held) == len(rows)
     for place, row in enumerate(rows):
         for found in (held[place], held[place - len(rows)], list(held)[place], held[place:][0]):
@@ -50,26 +63,43 @@ def test_what_is_held_is_what_was_given(rows: list[PreferenceRow]) -> None:
         assert held != [*rows, *rows, turn("user", "x")]
 
 
-def test_a_row_takes_a_tenth_of_its_memory() -> None:
-    import tracemalloc
+def row(number: int) -> PreferenceRow:
+    texts = [f"{number} {'a lobar consolidation ' * 5}" for _ in range(3)]
+    return PreferenceRow(
+        row_id=str(number),
+        pair_type="text",
+        prompt=(turn("user", texts[0]),),
+        chosen=(turn("assistant", texts[1]),),
+        rejected=(turn("assistant", texts[2]),),
+    )
 
-    def row(number: int) -> PreferenceRow:
-        texts = [f"{number} {'a lobar consolidation ' * 5}" for _ in range(3)]
-        return PreferenceRow(
-            row_id=str(number),
-            pair_type="text",
-            prompt=(turn("user", texts[0]),),
-            chosen=(turn("assistant", texts[1]),),
-            rejected=(turn("assistant", texts[2]),),
-        )
 
-    def taken(make: Any) -> int:
-        tracemalloc.start()
-        kept = make()
-        size = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        assert len(kept) == 300
-        return size
+def taken(make: Any, rows: int) -> int:
+    """Bytes that are in memory once it is made."""
+    tracemalloc.start()
+    kept = make()
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(kept) == rows
+    return size
 
-    rows = (row(number) for number in range(300))
-    assert taken(lambda: Held(PreferenceRow, rows)) * 5 < taken(lambda: [row(number) for number in range(300)])
+
+def test_a_row_takes_a_tenth_of_its_memory_and_among_many_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_objects = taken(lambda: [row(number) for number in range(300)], 300)
+    assert taken(lambda: Held(PreferenceRow, map(row, range(300))), 300) * 5 < as_objects
+    monkeypatch.setattr("mmedpo.storage.held._IN_MEMORY", 4096)
+    assert taken(lambda: Held(PreferenceRow, map(row, range(300))), 300) < 300 * 30 + 8192
+
+
+def test_the_file_goes_with_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmedpo.storage.held._IN_MEMORY", 1)
+
+    def open_files() -> int:
+        return sum("(deleted)" in str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+
+    before = open_files()
+    held = Held(PreferenceRow, map(row, range(3)))
+    assert open_files() == before + 1
+    assert held[1] == row(1)
+    del held
+    assert open_files() == before

@@ -81,6 +81,14 @@ def test_a_list_is_read_as_the_json_library_reads_it_whatever_the_chunks(
         assert _read(_written(tmp_path / "r.json", json.dumps(rows, indent=indent))) == rows
 
 
+def test_files_that_were_put_together_keep_every_row(tmp_path: Path) -> None:
+    mark = "\ufeff".encode()
+    assert _read(_written(tmp_path / "r.jsonl", mark + b'{"a": 1}\n' + mark + b'{"a": 2}\n')) == [{"a": 1}, {"a": 2}]
+    assert _read(_written(tmp_path / "r.csv", mark + mark + b"a,b\n1,2\n")) == [{"a": "1", "b": "2"}]
+    assert _read(_written(tmp_path / "r.tsv", b"a,b\n1,2\n")) == [{"a": "1", "b": "2"}], "separators by content"
+    assert "carriage return" in _line(_written(tmp_path / "mac.csv", b"a,b\r1,2\r"))
+
+
 def test_one_bad_line_is_one_faulty_row(tmp_path: Path) -> None:
     content = (
         b'{"a": 1}\nnonsense\n{"a": "\xe9"}\n' + b"[" * 100_000 + b'\n{"a": ' + b"9" * 5000 + b'}\n{"a": 2}\n[3]\n'
@@ -117,7 +125,8 @@ def test_lists_named_as_splits_tell_the_split_and_turns_are_no_rows(tmp_path: Pa
     ]
     one = {"image": "a", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
     typed = {"messages": [{"role": "user", "content": "q"}], "images": [{"bytes": None, "path": "a"}]}
-    for row in (one, typed):
+    boxed = {"image": "a.png", "question": "Q?", "answer": "yes", "boxes": [{"x": 1}, {"x": 2}]}
+    for row in (one, typed, boxed):
         assert _read(_written(tmp_path / "one.json", json.dumps(row))) == [row]
 
 

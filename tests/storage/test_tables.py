@@ -79,6 +79,24 @@ def test_every_record_comes_back_as_it_was(
     assert read_table(path, kind) == written
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 11])
+def test_records_that_come_one_by_one_are_written_as_a_list_is(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In groups of rows: no more of them is in memory, and the bytes depend on nothing else."""
+    monkeypatch.setattr("mmedpo.storage.tables._GROUP", 4)
+    monkeypatch.setattr("mmedpo.storage.tables._BATCH", 2)
+    drops = [_drop(f"reason {number}") for number in range(count)]
+    write_table(tmp_path / "list", Drop, drops)
+    write_table(tmp_path / "lazy", Drop, (drop for drop in drops))
+    assert (tmp_path / "list").read_bytes() == (tmp_path / "lazy").read_bytes()
+    assert read_table(tmp_path / "lazy", Drop) == drops
+    groups = pq.read_metadata(tmp_path / "lazy")
+    assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == (
+        [4] * (count // 4) + [count % 4] * (count % 4 > 0) or [0]
+    )
+
+
 def test_a_table_has_a_column_for_further_images_only_where_a_record_has_any(tmp_path: Path) -> None:
     """Runs on one image a question keep their bytes, and tables from before there were several are read."""
     image = ImageRef(path="a.png", sha256="0" * 64, width=1, height=1)

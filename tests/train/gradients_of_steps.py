@@ -1,6 +1,6 @@
 """Trains a small model for one epoch and writes the gradients of every optimizer step.
 
-Run by the tests as one process, and by torchrun as two:
+Run by the tests as one process, and by torchrun or accelerate as several:
 python -m train.gradients_of_steps OUT BATCH_GROUPS GRADIENT_ACCUMULATION OBJECTIVE
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from engine.families import EOS, IMAGE, IMAGE_TOKENS, VIEWS, read_view, small_model
@@ -41,16 +43,26 @@ def groups() -> list[Group]:
     return result
 
 
+def whole(gradient: torch.Tensor) -> torch.Tensor:
+    """A gradient with the shares of all processes, where each holds one (FSDP2)."""
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient.clone()
+
+
 class _Record(TrainerCallback):
     """Keeps the gradients of every optimizer step, before clipping could tell the processes apart."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, torch.Tensor]] = []
+        self.split = False
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Gradients are complete and exchanged."""
-        named = kwargs["model"].named_parameters()
-        self.steps.append({name.removeprefix("module."): p.grad.clone() for name, p in named if p.grad is not None})
+        named = list(kwargs["model"].named_parameters())
+        base = getattr(kwargs["model"], "module", kwargs["model"]).get_base_model()
+        # Layer by layer: weights that are gathered all at once would save nothing.
+        self.split = all(isinstance(layer, FSDPModule) for layer in base.get_decoder().layers)
+        self.split &= all(isinstance(p, DTensor) for _, p in named)
+        self.steps.append({name.removeprefix("module."): whole(p.grad) for name, p in named if p.grad is not None})
 
 
 def write_gradients(out: Path, batch_groups: int, accumulation: int, loss: str) -> None:
@@ -93,7 +105,8 @@ def write_gradients(out: Path, batch_groups: int, accumulation: int, loss: str) 
     if trainer.is_world_process_zero():
         losses = [entry["loss"] for entry in trainer.state.log_history if "reward_accuracy" in entry or "loss" in entry]
         tensors = {f"{step}/{name}": g for step, named in enumerate(record.steps) for name, g in named.items()}
-        save_file({**tensors, "losses": torch.tensor(losses[: len(record.steps)])}, out)
+        about = {"losses": torch.tensor(losses[: len(record.steps)]), "split": torch.tensor(record.split)}
+        save_file({**tensors, **about}, out)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmedpo.config import TermSettings
+from mmedpo.config import TermSettings, load_settings
 from mmedpo.engine import Branch, TokenLogprobs
-from mmedpo.errors import TrainingError
+from mmedpo.errors import ConfigError, TrainingError
 from mmedpo.train.forms import FORMS, View
 from mmedpo.train.groups import BranchPair, Wanted
 from mmedpo.train.objectives import Objective
+from mmedpo.train.rewards import token_rewards
 from mmedpo.train.values import divergences, pair_values
 
 IMAGE, NOISED, ELSEWHERE = (Path(f"{name}.png") for name in ("image", "noised", "elsewhere"))
@@ -116,7 +118,7 @@ def test_a_ground_truth_alone_is_seen_by_what_needs_no_other_side():
 def test_each_term_asks_for_what_it_compares_and_no_more():
     assert Objective([TermSettings(loss="nll")], 1.0).branches(TEXT) == [WRITTEN]
     forms = Objective([TermSettings(form="reversed", kinds=("visual",)), TermSettings(kinds=("text",))], 1.0)
-    assert forms.wanted == Wanted(wrong=True, edited=False)
+    assert forms.wanted() == Wanted(wrong=True, edited=False)
     assert forms.branches(TEXT) == [WRITTEN, WRONG]
     assert not forms.needs(BranchPair("v", "visual", WRITTEN, SHOWN, 1.0))
     with pytest.raises(TrainingError, match=r"form reversed.*the wrong answer of the same question"):
@@ -127,11 +129,12 @@ def test_each_term_asks_for_what_it_compares_and_no_more():
 
 def test_changing_only_the_noised_image_changes_every_form_of_the_visual_pair(monkeypatch):
     """mDPO's released code never uses the rejected image; here nothing that names it can leave it out."""
-    before = {form: loss_of(VISUAL, {"form": form})[0].item() for form in FORMS}
+    forms = FORMS.keys() - {"inherent", "own", "composite"}  # see test_inherent.py and test_composites.py
+    before = {form: loss_of(VISUAL, {"form": form})[0].item() for form in forms}
     monkeypatch.setitem(LOGPROBS, SHOWN, (-1.0, -7.0))
     monkeypatch.setitem(LOGPROBS, WRONG_SHOWN, (-1.5, -3.5))
-    after = {form: loss_of(VISUAL, {"form": form})[0].item() for form in FORMS}
-    assert all(before[form] != after[form] for form in FORMS)
+    after = {form: loss_of(VISUAL, {"form": form})[0].item() for form in forms}
+    assert all(before[form] != after[form] for form in forms)
 
 
 def test_several_pairs_at_once_are_the_sum_of_each_alone():
@@ -160,3 +163,46 @@ def test_divergences_of_the_next_token_by_hand():
     assert forward.tolist() == pytest.approx([ahead, 0.0, ahead], abs=1e-12)
     assert reverse.tolist() == pytest.approx([back, 0.0, back], abs=1e-12)
     assert all(part.isnan().all() for part in divergences(asked_of, None))
+
+
+def test_a_term_counts_only_in_its_part_of_the_steps():
+    """POVID's stages: the text pair twice, then once beside what is drawn (here the wrong answer)."""
+    terms = load_settings("phantom-povid").train.objective
+    objective = Objective(terms, 1.0)
+    for progress, forms in ((0.0, ["given"]), (0.74, ["given"]), (0.75, ["given", "inherent"]), (1.0, [])):
+        assert [view.form for view in objective.at(progress).views] == forms
+    early, late = (loss_of(TEXT, *[t.model_dump() for t in terms if t.counts(when)])[0] for when in (0.5, 0.8))
+    assert early.item() == pytest.approx(2 * late.item())
+    with pytest.raises(ValueError, match="the term never counts"):
+        TermSettings(after=0.5, until=0.5)
+    with pytest.raises(ConfigError, match="no term counts from 0.5 of the steps on"):
+        load_settings("phantom-dpo", ["train.objective=[{until: 0.5}]"])
+    always = Objective([TermSettings()], 1.0)
+    assert always.at(0.5) is always
+
+
+def gain(rewards, advantages):
+    """PPO's surrogate of an own answer of two tokens, and its gradient in log pi."""
+    own = Branch((IMAGE,), (1, 2), (8, 9))
+    pair = replace(TEXT, rejected=own, edited=None, rewards=rewards)
+    values = torch.tensor([*LOGPROBS[WRITTEN], *advantages], dtype=torch.float64, requires_grad=True)
+    policy = TokenLogprobs(values, torch.tensor([0, 0, 1, 1]), torch.tensor([2, 2]))
+    reference = {WRITTEN: torch.zeros(2, dtype=torch.float64), own: torch.zeros(2, dtype=torch.float64)}
+    found = pair_values([pair], [WRITTEN, own], policy, reference, View("own")).gain.sum()
+    return found.item(), torch.autograd.grad(found, values)[0][2:].tolist()
+
+
+def test_policy_gradient_is_clipped_on_the_side_that_pays():
+    # On the policy that was sampled rho is 1: the gradient is the reward.
+    assert gain((0.5, -2.0), (0.0, 0.0)) == (pytest.approx(-1.5), pytest.approx([0.5, -2.0]))
+    # A praised token that is likelier already by more than a fifth, a blamed one that is rarer: nothing to gain.
+    value, slope = gain((1.0, -1.0), (0.5, -0.5))
+    assert value == pytest.approx(1.2 - 0.8)
+    assert slope == pytest.approx([0.0, 0.0])
+    # The other way round both still pay.
+    assert gain((1.0, -1.0), (-0.5, 0.5))[1] == pytest.approx([math.exp(-0.5), -math.exp(0.5)])
+
+
+def test_rewards_of_tokens():
+    similarity = torch.tensor([2.0, 0.0, -2.0, 0.55])
+    assert token_rewards(similarity, 0.5, -0.5).tolist() == pytest.approx([1.5, 0.0, -1.5, 0.0])

@@ -20,7 +20,9 @@ from mmedpo.train.groups import BranchPair, Wanted, group_pairs
 from mmedpo.train.objectives import Objective
 from mmedpo.train.values import pair_values
 
-CLEAN, NOISED, OTHER = ((Path(f"{name}.png"),) for name in ("clean", "noised", "other"))
+CLEAN, NOISED, OTHER, FACTUAL, COUNTER = (
+    (Path(f"{name}.png"),) for name in ("clean", "noised", "other", "factual", "counter")
+)
 PROMPT, RIGHT, WRONG = (1, 2), (5, 6), (5, 7)
 BRANCHES = {
     "w": Branch(CLEAN, PROMPT, RIGHT),
@@ -28,11 +30,26 @@ BRANCHES = {
     "l": Branch(CLEAN, PROMPT, WRONG),
     "l*": Branch(NOISED, PROMPT, WRONG),
     "w'": Branch(OTHER, PROMPT, RIGHT),
+    "w|c": Branch(FACTUAL, PROMPT, RIGHT),
+    "l|c": Branch(FACTUAL, PROMPT, WRONG),
+    "w|c*": Branch(COUNTER, PROMPT, RIGHT),
+    "l|c*": Branch(COUNTER, PROMPT, WRONG),
+}
+COMPOSED = {
+    "factual": BRANCHES["w|c"],
+    "factual_wrong": BRANCHES["l|c"],
+    "counterfactual": BRANCHES["w|c*"],
+    "counterfactual_wrong": BRANCHES["l|c*"],
 }
 LOGPROBS = {"w": (-1.0, -3.0), "w*": (-1.0, -2.5), "l": (-0.5, -2.0), "l*": (-1.5, -2.5), "w'": (-1.0, -3.5)}
+LOGPROBS |= {"w|c": (-1.0, -1.0), "l|c": (-2.0, -2.0), "w|c*": (-3.0, -1.0), "l|c*": (-1.0, -1.0)}
 REFERENCE = {"w": (-1.0, -2.0), "w*": (-1.0, -3.0), "l": (-1.0, -3.0), "l*": (-1.0, -1.5)}
-"""a: w -1, w* 0.5, l 1.5, l* -1.5; over the last tokens -1, 0.5, 1, -1. log pi: -4, -3.5, -2.5, -4, w' -4.5."""
+REFERENCE |= {"w|c": (-1.0, -2.0), "l|c": (-1.0, -2.5), "w|c*": (-1.0, -1.0), "l|c*": (-1.0, -1.5)}
+"""a: w -1, w* 0.5, l 1.5, l* -1.5; over the last tokens -1, 0.5, 1, -1. Under the
+composites: w 1 and, counterfactual, -2; l -0.5 and 0.5. log pi: -4, -3.5, -2.5, -4, w' -4.5."""
 EDITED = ((0.0, 1.0), (0.0, 1.0))
+REWARDS = (0.5, -1.0)
+"""Of the tokens of the wrong answer, whose a are 0.5 and 1."""
 WEIGHT = {"text": 1.25, "visual": 0.75, "answer": 1.0}
 
 
@@ -45,7 +62,8 @@ def pair(kind, **changed):
     }[kind]
     base = BranchPair(kind, kind, b["w"], *sides) if len(sides) > 1 else BranchPair(kind, kind, b["w"], *sides, 1.0)
     edited = None if kind == "answer" else EDITED
-    values = {**vars(base), "weight": WEIGHT[kind], "edited": edited, "other": b["w'"], **changed}
+    drawn = {"text": {"rewards": REWARDS}, "visual": {"inherent": b["l"], **COMPOSED}}.get(kind, {})
+    values = {**vars(base), "weight": WEIGHT[kind], "edited": edited, "other": b["w'"], **drawn, **changed}
     return BranchPair(**values)
 
 
@@ -80,6 +98,7 @@ EXPECTED = {
     "mmedpo-one-round": EQ3,
     "mmedpo-near-agreement": EQ3,
     "mmedpo-raw": EQ3,
+    "mmedpo-released": EQ3,
     "mmedpo-zscore": EQ3,
     "mmedpo-literal": EQ3,
     "after-sft": EQ3,
@@ -92,6 +111,8 @@ EXPECTED = {
     "targeted": DPO,
     "povid-stage-1": DPO,
     "povid-stage-2": DPO,
+    "povid": 3 * DPO + s(-1 - 1.5),
+    "fisao": -(0.5 * 1.2 - 1.0 * math.exp(1.0)),
     "similar-image": DPO,
     "minimal-edit": DPO,
     "self-rewarding": DPO,
@@ -109,6 +130,7 @@ EXPECTED = {
     "symmpo": DPO + s(-1.5 - 0.5) + 0.1 * ((-1 + 0.5) - (1.5 - 1.5)) ** 2,
     "s-vco": s(-1.5) + s(-1.5 - 1.5),
     "causal": s(-1 + 1.5) + s((-1 - 1.5) - (0.5 + 1.5)),
+    "comedpo": 2 * s(-1 + 1.5) + 2 * s((1 + 2) - (-0.5 - 0.5)),
     "reversed": DPO + 0.1 * s(-1.5 - 0.5),
     "fire-mpo": s(-1 - 1) + 0.1 * s(-1 - 0.5),
     "sft-contrast": 4 + 0.3 * (1 - 0.5),

@@ -21,8 +21,12 @@ def _path() -> str:
     return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def run_on_two(*arguments: str, cwd: Path = TESTS) -> None:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+def run_on(number: int, *arguments: str, config: str = "", cwd: Path = TESTS) -> None:
+    """Starts a module as several processes: by torchrun, or by accelerate with a configuration that ships."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
+    if config:
+        file = str(TESTS.parent / "examples" / "launch" / config)
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", file, "--num_processes", str(number)]
     environment = {**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(
         [sys.executable, *launcher, "-m", *arguments],
@@ -35,14 +39,27 @@ def run_on_two(*arguments: str, cwd: Path = TESTS) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-@pytest.mark.parametrize(("loss", "accumulation"), [pytest.param("sigmoid", 1, marks=pytest.mark.long), ("anchor", 2)])
-def test_two_processes_have_the_gradients_of_one(tmp_path, loss, accumulation):
-    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    write_gradients(one, 2, accumulation, loss)
-    run_on_two("train.gradients_of_steps", str(two), "1", str(accumulation), loss)
-    expected, found = load_file(one), load_file(two)
+@pytest.mark.parametrize(
+    ("loss", "accumulation", "number", "config"),
+    [
+        ("anchor", 2, 2, ""),
+        pytest.param("sigmoid", 1, 2, "", marks=pytest.mark.long),
+        pytest.param("sigmoid", 1, 4, "", marks=pytest.mark.long),
+        pytest.param("anchor", 2, 2, "fsdp2.yaml", marks=pytest.mark.long),
+        pytest.param("token-kl", 1, 2, "fsdp2.yaml", marks=pytest.mark.long),
+        pytest.param("sigmoid", 1, 4, "fsdp2.yaml", marks=pytest.mark.long),
+    ],
+)
+def test_several_processes_have_the_losses_and_gradients_of_one(tmp_path, loss, accumulation, number, config):
+    one, several = tmp_path / "one.safetensors", tmp_path / "several.safetensors"
+    write_gradients(one, number, accumulation, loss)
+    run_on(number, "train.gradients_of_steps", str(several), "1", str(accumulation), loss, config=config)
+    expected, found = load_file(one), load_file(several)
+    assert bool(found.pop("split")) == bool(config)
+    assert not expected.pop("split")
     assert found.keys() == expected.keys()
-    assert len({name.split("/")[0] for name in expected}) == {1: 5, 2: 3}[accumulation]
+    steps = {name.split("/")[0] for name in expected} - {"losses"}
+    assert len(steps) == -(-7 // (number * accumulation))
     scale = max(float(tensor.abs().max()) for name, tensor in expected.items() if name != "losses")
     assert scale > 1e-3
     for name, tensor in expected.items():

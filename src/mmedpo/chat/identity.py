@@ -8,8 +8,8 @@ from mmedpo.chat.model import model_identity
 from mmedpo.chat.prompts import prompts_hash
 from mmedpo.config import RunSettings
 
-PROMPTED = ("curate", "score")
-"""Stages whose rooms hold prompts of their own; a served target model is asked the bare question."""
+PROMPTED = {"curate": "mmedpo.curate", "score": "mmedpo.score", "judge-answers": "mmedpo.evaluate"}
+"""Stage -> the room that holds its prompts; a served target model is asked the bare question."""
 
 
 def asked_models(settings: RunSettings, stage: str) -> dict[str, Any]:
@@ -20,4 +20,4 @@ def asked_models(settings: RunSettings, stage: str) -> dict[str, Any]:
     models = {name: model_identity(settings.chat.endpoints[name]) for name in names}
     if stage not in PROMPTED:
         return {"chat": models}
-    return {"chat": models, "retries": settings.chat.retries, "prompts": prompts_hash(f"mmedpo.{stage}")}
+    return {"chat": models, "retries": settings.chat.retries, "prompts": prompts_hash(PROMPTED[stage])}

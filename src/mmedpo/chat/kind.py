@@ -11,6 +11,9 @@ used); what it makes is a `ChatModel`. It declares, as attributes of the class:
 - `ready(name, settings)`: raises `ChatError` where a call could not be sent, e.g. for want of a key.
 - `checkpoint(settings)`: the hash of what it loads, where `model` is a folder.
 
+What it makes may have a method `listen(message)`, called first with what shows the user a line, and an attribute
+`doing`, which says in a few words what it is about while calls wait.
+
 All but `uses` may be left out.
 """
 

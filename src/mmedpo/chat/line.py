@@ -69,6 +69,11 @@ class Line:
         """Whether the answer is stored."""
         return self.cache.get(self.key(request)) is not None
 
+    @property
+    def under_way(self) -> int:
+        """Calls that wait for their answer, each counted once."""
+        return len(self._running)
+
     async def ask(self, request: ChatRequest) -> ChatReply:
         """The answer to a request: from the cache, from the same call already in flight, or from the model.
 

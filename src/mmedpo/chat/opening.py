@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ T = TypeVar("T")
 V = TypeVar("V")
 R = TypeVar("R", bound=Record)
 
+FIRST_WORD, BETWEEN = 3.0, 10.0
+"""Seconds after which something is said of calls, at first and from then on, while no item is finished."""
+
 Work = Callable[[T], Coroutine[Any, Any, V]]
 
 
@@ -43,6 +47,8 @@ class Chat:
     """Where requests are written instead of sent."""
     waiting: int = 0
     """Items whose next call was written to a batch file."""
+    finished: int = 0
+    """Items worked on to their end."""
 
     def check_estimate(self, estimates: Sequence[Estimate]) -> None:
         """Tells what the work needs at least and at most, and refuses what the limits do not allow.
@@ -79,12 +85,32 @@ class Chat:
 
         async def tried(item: T) -> R | None:
             try:
-                return await work(item)
+                result = await work(item)
             except Deferred:
                 self.waiting += 1
                 return None
+            self.finished += 1
+            return result
 
         return tried
+
+    async def tell_calls(self) -> None:
+        """Says, for ever, how the calls go while no item is finished: the first item of a slow model takes minutes."""
+        seen, pause = 0, FIRST_WORD
+        while True:
+            await asyncio.sleep(pause)
+            if self.finished == seen and (told := self._under_way()):
+                self.run.message(told)
+            seen, pause = self.finished, BETWEEN
+
+    def _under_way(self) -> str:
+        parts = []
+        for name, line in self.lines.items():
+            if line.under_way:
+                doing = getattr(line.model, "doing", "")
+                answered = f"{name}: {line.sent['answered']} calls answered, {line.under_way} under way"
+                parts.append(answered + (f" ({doing})" if doing else ""))
+        return "; ".join(parts)
 
     @asynccontextmanager
     async def items(self, work: Work[T, R]) -> AsyncIterator[ItemWork[T, R]]:
@@ -93,7 +119,11 @@ class Chat:
         Raises:
             Paused: requests were written to batch files.
         """
-        yield ItemWork(self.until_deferred(work), self.in_flight)
+        telling = asyncio.ensure_future(self.tell_calls())
+        try:
+            yield ItemWork(self.until_deferred(work), self.in_flight)
+        finally:
+            telling.cancel()
         self.check_complete()
         if self.lines:
             self.run.message(self.summary())
@@ -230,5 +260,8 @@ def _model(
         direct = is_local(settings, run.settings.chat.trusted_hosts)
         servers = settings.alone if sends(settings) else (settings,)
         every = [(one.base_url, kind(name, one, direct)) for one in servers]
+        for _, one in every:
+            if (listen := getattr(one, "listen", None)) is not None:
+                listen(run.message)
         model = every[0][1] if len(every) == 1 else Balanced(name, every, run.message)
     return model if results is None else BatchResults(settings, results, model)

@@ -23,6 +23,9 @@ from mmedpo.chat.thoughts import answer_in
 REPAIRS = 1
 """Turns in which a model may mend a reply that cannot be read."""
 
+ADVICE_TOKENS = 80
+"""Most tokens of what a model is told about a reply that is not taken."""
+
 DEEPEST = 20
 """Objects and lists inside one another; no form has as many."""
 MOST_REPEATED = 20_000
@@ -70,6 +73,16 @@ class Exchange(Generic[F]):
     """Calls it took, repairs and retries included."""
     input_tokens: int = 0
     output_tokens: int = 0
+
+
+def most_calls(retries: int) -> int:
+    """The most calls one question of `ask_form` can take."""
+    return 1 + REPAIRS + retries
+
+
+def growth(line: Line) -> int:
+    """Tokens by which a further turn can lengthen what the model reads: its reply, and what it is told of it."""
+    return line.settings.max_tokens + ADVICE_TOKENS
 
 
 async def ask_form(

@@ -2,35 +2,49 @@
 
 Models think aloud before they answer, between marks that every family writes differently. What stands
 before a closing mark is thought, also where the opening one stood in the prompt; a thought that was
-opened and not closed has no answer behind it. Marks are known by their form, a word for thinking in the
-brackets a template uses, so that the next family's are known too.
+opened and not closed by a mark of its own kind has no answer behind it. Marks are known by their form, a word for
+thinking in the brackets a template uses, so that the next family's are known too.
 """
 
 from __future__ import annotations
 
 import re
 
-_STEM = r"think|thought|reason|reflect|ponder|deliberat|ruminat|analys|analyz|scratch_?pad|rationale|monolog|\bcot\b"
+_STEM = re.compile(
+    r"think|thought|reason|reflect|ponder|deliberat|ruminat|analys|analyz|scratch_?pad|rationale|monolog|\bcot\b"
+    r"|\bplan(?:ning)?\b|\bdraft|\bsteps?\b|\bdetails\b|思考|思维|推理|分析",
+    re.IGNORECASE,
+)
 _MARK = re.compile(
     # <unused94>thought ... <unused95> of MedGemma
     r"(?P<unused><unused\d{1,3}>\s{0,3}(?:thought|think)|<unused94>)|(?P<used><unused95>)"
     # <|channel|>analysis ... <|channel|>final<|message|> of gpt-oss; <|channel>thought ... <channel|> of Gemma
     r"|<\|channel\|?>\s{0,3}(?P<channel>\w{0,20})|(?P<left><channel\|>)"
+    # <|im_start|>assistant/think ... <|im_start|>assistant of HyperCLOVA X
+    r"|<\|im_start\|>\s?assistant(?P<turn>/\w{1,20})?"
     # <think>, </seed:think>, <|START_THINKING|>, <|end_of_thought|>, <think level="high">
-    r"|<[|｜]?\s{0,3}(?P<angle>[/|]?\s{0,3}[\w:.\-]{1,40})(?:\s{1,3}[\w-]{1,20}=[^<>]{0,40})?\s{0,3}[|｜]?>"
+    r"|(?:<|＜|&lt;)[|｜]?\s{0,3}(?P<angle>[/|]?\s{0,3}[\w:.\-]{1,40})"
+    r"(?P<told>(?:\s{1,3}[\w-]{1,20}=[^<>]{0,40})?)\s{0,3}[|｜]?(?:>|＞|&gt;)"
     # [THINK] of Mistral, ◁think▷ of Kimi, and brackets of the same use
     r"|[\[◁【《「〈](?P<square>/?\w{3,20})[\]▷】》」〉]"
+    # A fenced block that its language calls a thought
+    r"|^[ \t]{0,3}`{3,}[ \t]{0,3}(?P<fence>\w{0,20})[ \t]*$"
     # What is left of gpt-oss and MedGemma where a server takes special tokens out of the text
     r"|\A\s*(?P<bare>(?:analysis|commentary)(?=[A-Z\"'])|thought[ \t]*\n)|(?P<final>assistantfinal)"
     # ## Thinking ... ## Final Response of HuatuoGPT-o1
     r"|^[ \t]{0,3}(?:#{1,6}|\*\*)[ \t]{0,3}"
     r"(?:(?P<response>final (?:response|answer))|(?P<heading>th(?:inking|oughts?)[\w ]{0,20}))[:* \t]{0,5}$"
-    # Here are my reasoning steps: ... [BEGIN FINAL RESPONSE] of Apriel; Here is my thought process: ... of Granite
-    r"|\A\s*(?P<prose>here are my reasoning steps|here is my thought process)"
-    r"|(?P<begin>\[BEGIN FINAL RESPONSE\]|^here is my response:)",
+    # Here are my reasoning steps: ... [BEGIN FINAL RESPONSE] of Apriel; Here is my thought process: ... of Granite;
+    # Thinking... ...done thinking. of Ollama
+    r"|\A\s*(?P<prose>here are my reasoning steps|here is my thought process|thinking\.\.\.)"
+    r"|(?P<begin>\[BEGIN FINAL RESPONSE\]|^here is my response:|\.\.\.done thinking\.?)",
     re.IGNORECASE | re.MULTILINE,
 )
-_CLOSING = ("used", "left", "final", "response", "begin")
+_OPENING = {"unused": "unused", "bare": "", "heading": "prose", "prose": "prose"}
+_CLOSING = {"used": "unused", "left": "channel", "final": "channel", "response": "prose", "begin": "prose"}
+"""Group of a mark to the kind of thought that it opens or closes; one that opened with no kind ends at any mark."""
+_END = re.compile(r"[/|]|(?:.*[^a-z])?(?:end|stop)(?![a-z])", re.IGNORECASE)
+_AFFIX = re.compile(r"[\W_]+|(?<![a-z])(?:begin|start|end|stop|of)(?![a-z])", re.IGNORECASE)
 
 
 def answer_in(text: str) -> str:
@@ -39,24 +53,34 @@ def answer_in(text: str) -> str:
     Raises:
         ValueError: a thought has no end, so that nothing in the text is an answer.
     """
-    thinks, start = False, 0
+    opened: str | None = None
+    start = 0
     for mark in _MARK.finditer(text):
-        named = mark["angle"] or mark["square"]
-        if named is not None and not re.search(_STEM, named, re.IGNORECASE):
+        kind, closes = _meaning(mark, opened)
+        if kind is None:
             continue
-        if _closes(mark):
-            thinks, start = False, mark.end()
-        else:
-            thinks = True
-    if thinks:
+        if not closes:
+            opened = kind if opened is None else opened
+        elif not opened or not kind or opened.startswith(kind) or kind.startswith(opened):
+            opened, start = None, mark.end()
+    if opened is not None:
         raise ValueError("its thought has no end")
     return text[start:]
 
 
-def _closes(mark: re.Match[str]) -> bool:
+def _meaning(mark: re.Match[str], opened: str | None) -> tuple[str | None, bool]:
+    """(kind of thought, whether the mark closes it); None for what is no mark of a thought."""
+    group = mark.lastgroup or ""
     if mark["channel"] is not None:
-        return mark["channel"].lower() == "final"
-    named = mark["angle"] or mark["square"]
-    if named is None:
-        return any(mark[name] is not None for name in _CLOSING)
-    return re.match(r"[/|]|(?:.*[^a-z])?(?:end|stop)(?![a-z])", named, re.IGNORECASE) is not None
+        return "channel", mark["channel"].lower() == "final"
+    if mark["fence"] is not None:
+        thought = bool(_STEM.search(mark["fence"]))
+        return ("fence" if thought or (opened == "fence" and not mark["fence"]) else None), not thought
+    if mark["turn"] is not None or mark[0].lower().endswith("assistant"):
+        return "turn", mark["turn"] is None
+    tag = mark["angle"] or mark["square"]
+    if tag is None:
+        return (_CLOSING[group], True) if group in _CLOSING else (_OPENING[group], False)
+    closes = _END.match(tag) is not None
+    known = _STEM.search(f"{tag} {mark['told'] or ''}")
+    return (_AFFIX.sub("", tag).lower() if known else None), closes

@@ -18,7 +18,9 @@ def demo(
 
     Example: mmedpo demo
     """
-    from mmedpo.cli.runs import run_to_report
     from mmedpo.config import load_settings
+    from mmedpo.pipeline.staging import run_to_report
+    from mmedpo.progress import LineReporter
 
-    run_to_report(load_settings(RECIPE, [f"seed={seed}"]), runs / ("demo" if seed == 0 else f"demo-{seed}"))
+    folder = runs / ("demo" if seed == 0 else f"demo-{seed}")
+    run_to_report(load_settings(RECIPE, [f"seed={seed}"]), folder, LineReporter())

@@ -160,12 +160,12 @@ def _print_rows(report: LintReport, rows: Sequence[PreferenceRow], check: str) -
         found = ", ".join(f.check for f in report.findings)
         raise ConfigError(f"--rows {check}: no such finding in this file; found were {found or 'none'}")
     print(f"{finding.severity}: {finding.message}")
-    by_number = {row.source_row: row for row in rows}
+    places = {row.source_row: place for place, row in enumerate(rows)}
     for number in finding.rows:
-        row = by_number.get(number)
-        if row is None:
+        if number not in places:
             print(f"row {number}: not readable")
             continue
+        row = rows[places[number]]
         value = row.score if row.weight is None else row.weight
         weight = f", weight {value:g}" if value is not None else ""
         print(f"row {number} ({', '.join(row.images)}{weight})")

@@ -8,7 +8,20 @@ from typing import Any
 
 import typer
 
-from mmedpo.cli import calls, compare, convert, deidentify, demo, doctor, lint, preferences, reproduce, runs, tiny
+from mmedpo.cli import (
+    calls,
+    compare,
+    convert,
+    deidentify,
+    demo,
+    doctor,
+    lint,
+    metrics,
+    preferences,
+    reproduce,
+    runs,
+    tiny,
+)
 from mmedpo.cli import ground as ground_commands
 from mmedpo.terminal import rewrite, safe_streams, shortened
 
@@ -25,6 +38,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("run")(runs.run)
 app.command("status")(runs.status)
+app.command("job")(runs.job)
 app.command("curate")(runs.curate)
 app.command("score")(runs.score)
 app.command("train")(runs.train)
@@ -42,6 +56,7 @@ app.command("deidentify")(deidentify.deidentify)
 app.command("reproduce")(reproduce.reproduce)
 app.command("pretrain-tiny")(tiny.pretrain_tiny)
 app.add_typer(ground_commands.app, name="ground")
+app.add_typer(metrics.app, name="metrics")
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -51,7 +51,7 @@ def import_file(
     from mmedpo.imaging.index import ImageIndex
     from mmedpo.preferences.card import card_path
     from mmedpo.preferences.pairs import join_rows, row_images
-    from mmedpo.preferences.reading import read_rows
+    from mmedpo.preferences.reading import read_rows, reasons, require_rows
     from mmedpo.preferences.writing import export_rows
     from mmedpo.progress import LineReporter
     from mmedpo.storage.paths import check_output, written
@@ -64,6 +64,7 @@ def import_file(
     folder = images or file.parent
     with written(out), TemporaryDirectory(prefix="mmedpo-import-") as scratch:
         reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
+        require_rows(file, reading)
         examples, licences = read_dataset(dataset, root, split, reporter)
         index = ImageIndex(*row_images(reading.rows, folder, reading.embedded, _indexer(reporter)))
         rows, complete, joined = join_rows(reading.rows, index.images, examples)
@@ -71,13 +72,11 @@ def import_file(
         _write_card(file, out, rows, [*reading.drops, *report.left_out], reading, index, licence, licences)
     left_out = [*reading.drops, *report.left_out]
     print(f"{report.written} rows imported from {file.name} ({reading.format}), {len(left_out)} left out")
-    for line in _reasons(left_out):
-        print(f"left out: {line}")
+    _print_lines("left out", reasons(left_out))
     print(f"{complete} rows with all their images, {len(index.images)} images read, {len(index.failures)} not")
     if examples:
         print(f"{joined} rows joined to a question of {dataset}")
-    for note in reading.notes:
-        print(f"note: {note}")
+    _print_lines("note", reading.notes)
     _print_first(index.failures)
     _print_images(report)
     print(f"wrote {out} and {card_path(out)}; next: mmedpo lint {out} --images {report.image_root}")
@@ -97,7 +96,7 @@ def export_file(
 
     Example: mmedpo export prefs.parquet prefs-trl.parquet --to trl --images VQA_RAD/images
     """
-    from mmedpo.preferences.reading import read_rows
+    from mmedpo.preferences.reading import read_rows, reasons, require_rows
     from mmedpo.preferences.writing import export_rows
     from mmedpo.progress import LineReporter
     from mmedpo.storage.paths import check_output, written
@@ -108,6 +107,7 @@ def export_file(
     folder = images or file.parent
     with written(out), TemporaryDirectory(prefix="mmedpo-export-") as scratch:
         reading = read_rows(file, format_name, folder, extract=Path(scratch), progress=reporter.track("reading rows"))
+        require_rows(file, reading)
         report = export_rows(
             reading.rows,
             out,
@@ -118,8 +118,7 @@ def export_file(
             progress=reporter.track("writing rows"),
         )
     print(f"{report.written} rows written to {out} as {to}, {len(report.left_out) + len(reading.drops)} left out")
-    for line in _reasons([*reading.drops, *report.left_out]):
-        print(f"left out: {line}")
+    _print_lines("left out", reasons([*reading.drops, *report.left_out]))
     for loss in report.losses:
         print(f"not read by {to}: {loss}")
     _print_images(report)
@@ -193,10 +192,9 @@ def _write_card(
     write_text(card_path(out), text)
 
 
-def _reasons(drops: Sequence[Drop]) -> list[str]:
-    counts = Counter(drop.reason for drop in drops)
-    first = {drop.reason: drop.detail for drop in reversed(drops)}
-    return [f"{count} {reason}; the first: {first[reason]}" for reason, count in counts.most_common()]
+def _print_lines(what: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"{what}: {line}")
 
 
 def _print_first(failures: Mapping[str, str], most: int = 3) -> None:

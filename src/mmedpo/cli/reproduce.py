@@ -12,7 +12,7 @@ def reproduce(
     table: Annotated[
         str,
         typer.Argument(
-            help="Shipped table (phantom, table1 to table4, agents, benchmark, beyond, grouping) or a YAML file."
+            help="Shipped table (table1 to table4, figure3, figure4, benchmark, agents ...) or a YAML file."
         ),
     ],
     dataset: Annotated[str, typer.Option(help="Dataset whose recipe the methods are laid over.")] = "phantom",

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from mmedpo.config import RunSettings
-    from mmedpo.run import CallOptions
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Overrides = Annotated[
@@ -41,27 +37,38 @@ def run(
     ] = None,
     allow_external: AllowExternal = "",
     estimate: EstimateOnly = False,
+    submit: Annotated[str, typer.Option(help="Submit the run as jobs of this scheduler: slurm.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --submit: write the job scripts alone.")] = False,
 ) -> None:
     """Run a recipe from data to report; go on where an earlier run stopped.
 
     Example: mmedpo run vqa-rad --set data.root=~/VQA_RAD
+
+    Example: mmedpo run vqa-rad --set data.root=/shared/VQA_RAD --submit slurm --set slurm.partition=gpu
     """
-    from mmedpo.config import load_settings
+    from mmedpo.config import SlurmSettings, load_settings
     from mmedpo.errors import ConfigError
+    from mmedpo.pipeline.options import refuse_idle, refuse_processes
     from mmedpo.pipeline.plan import run_stages
+    from mmedpo.pipeline.submitting import submit_run
     from mmedpo.progress import LineReporter
     from mmedpo.report.summary import print_summary
     from mmedpo.run import CallOptions, open_run, run_folder
 
-    _refuse_processes("run")
+    refuse_processes("run")
     resolved = load_settings(recipe, settings)
     folder = run_folder(runs, Path(recipe).stem if name is None else name)
+    if submit or dry_run or resolved.slurm != SlurmSettings():
+        given = {"--donors": donors, "--allow-external": allow_external, "--estimate": estimate}
+        idle = [option for option, value in given.items() if value]
+        print("\n".join(submit_run(folder, resolved, submit, until, dry=dry_run, idle=idle)))
+        return
     if donors is not None and not donors.is_dir():
         raise ConfigError(f"--donors {donors} is not a folder; give the folder that holds the other runs")
     others = sorted(path for path in donors.iterdir() if path.is_dir()) if donors is not None else []
     with open_run(folder, resolved, LineReporter(), donors=others) as opened:
         opened.calls = CallOptions(allow_external, estimate)
-        _refuse_idle(resolved, ("curate", "score"), opened.calls)
+        refuse_idle(resolved, ("curate", "score", "judge-answers"), opened.calls)
         run_stages(opened, until=until)
         print_summary(opened)
 
@@ -71,22 +78,11 @@ def status(folder: RunFolder) -> None:
 
     Example: mmedpo status runs/phantom-mmedpo
     """
-    from mmedpo.pipeline.plan import plan
-    from mmedpo.progress import duration
+    from mmedpo.pipeline.status import stage_lines
     from mmedpo.run import read_run
-    from mmedpo.run.layout import WORK
 
-    run = read_run(folder)
-    for stage in plan(run.settings):
-        state = run.manifest.stages.get(stage.name)
-        if run.is_done(stage) and state is not None:
-            print(f"{stage.name:14} done in {duration(state.seconds)}")
-        elif state is not None:
-            print(f"{stage.name:14} out of date: settings or inputs changed")
-        elif (run.path / WORK / stage.name).exists():
-            print(f"{stage.name:14} started, not finished")
-        else:
-            print(f"{stage.name:14} not started")
+    for line in stage_lines(read_run(folder)):
+        print(line)
 
 
 def recipes() -> None:
@@ -113,7 +109,7 @@ def curate(
 
     Example: mmedpo curate runs/slake --batch-out requests/, later --batch-in results.jsonl
     """
-    _stage(folder, "curate", allow_external, estimate, batch_out, batch_in)
+    _stage(folder, ("curate",), allow_external, estimate, batch_out, batch_in)
 
 
 def score(
@@ -129,7 +125,7 @@ def score(
 
     Example: mmedpo score runs/slake --estimate
     """
-    _stage(folder, "score", allow_external, estimate, batch_out, batch_in)
+    _stage(folder, ("score",), allow_external, estimate, batch_out, batch_in)
 
 
 def train(folder: RunFolder) -> None:
@@ -139,14 +135,24 @@ def train(folder: RunFolder) -> None:
 
     Example: torchrun --nproc_per_node 2 -m mmedpo train runs/phantom-mmedpo
     """
-    from mmedpo.pipeline.plan import run_stages
-    from mmedpo.run import join_run
-    from mmedpo.run.processes import launch
+    job(folder, "train")
 
-    if launch().rank:
-        run_stages(join_run(folder), only="train")
-    else:
-        _open(folder, "train")
+
+def job(
+    folder: RunFolder,
+    stage: Annotated[str, typer.Argument(help="Name of the stage, as `mmedpo status` gives it.")],
+    share: Annotated[str, typer.Option(help="K/N: the K-th of N shares of what it begins with, from 0.")] = "",
+) -> None:
+    """Do one stage, or one of several processes' share of it, as the scripts of `mmedpo run --submit` do.
+
+    Example: mmedpo job runs/phantom-mmedpo predict-base --share 0/8
+    """
+    from mmedpo.pipeline.jobs import work_on
+    from mmedpo.pipeline.options import refuse_processes
+
+    if stage.rpartition("/")[2] != "train":
+        refuse_processes("job")
+    work_on(folder, stage, share)
 
 
 def evaluate(
@@ -163,6 +169,10 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Also write the answers as LAYOUT=FOLDER: vlmevalkit, lmms-eval, inspect-ai (repeatable)."),
     ] = None,
+    allow_external: AllowExternal = "",
+    estimate: EstimateOnly = False,
+    batch_out: BatchOut = None,
+    batch_in: BatchIn = None,
 ) -> None:
     """Score answers: of base and tuned model of a run, or of files that other programs wrote.
 
@@ -174,18 +184,20 @@ def evaluate(
     """
     from mmedpo.errors import ConfigError
     from mmedpo.evaluate.writing import write_answers, writing
-    from mmedpo.run import read_run
-    from mmedpo.run.opening import run_folder
+    from mmedpo.run import CallOptions, read_run, run_folder
 
     targets = writing(write or [])
     if folder is not None and not (predictions or data):
-        for stage in ("predict-base", "predict-tuned", "evaluate"):
-            _stage(folder, stage)
+        stages = ("predict-base", "predict-tuned", "judge-answers", "radeval", "evaluate")
+        _stage(folder, stages, allow_external, estimate, batch_out, batch_in)
     elif folder is None and predictions and data:
         from mmedpo.config import load_answers
+        from mmedpo.pipeline.staging import run_to_report
+        from mmedpo.progress import LineReporter
 
         folder = run_folder(runs, name)
-        run_to_report(load_answers(data, predictions, settings or ()), folder)
+        calls = CallOptions(allow_external, estimate, batch_out, batch_in)
+        run_to_report(load_answers(data, predictions, settings or ()), folder, LineReporter(), calls)
     else:
         raise ConfigError("give a run folder, or both --predictions FILE and --data RECIPE; see mmedpo evaluate --help")
     for layout, place in targets.items():
@@ -198,66 +210,12 @@ def report(folder: RunFolder) -> None:
 
     Example: mmedpo report runs/phantom-mmedpo
     """
-    _stage(folder, "report")
+    _stage(folder, ("report",))
 
 
-def run_to_report(settings: RunSettings, folder: Path) -> None:
-    """A run from its first stage to its last, and its table."""
-    from mmedpo.pipeline.plan import run_stages
+def _stage(folder: Path, stages: Sequence[str], *calls: Any) -> None:
+    from mmedpo.pipeline.staging import execute_stages
     from mmedpo.progress import LineReporter
-    from mmedpo.report.summary import print_summary
-    from mmedpo.run import open_run
-
-    with open_run(folder, settings, LineReporter()) as opened:
-        run_stages(opened)
-        print_summary(opened)
-
-
-def _refuse_processes(command: str) -> None:
-    """Only training shares its work among processes."""
-    from mmedpo.errors import ConfigError
-    from mmedpo.run.processes import launch
-
-    if launch().size > 1:
-        raise ConfigError(
-            f"mmedpo {command} was started as {launch().size} processes, but only `mmedpo train RUN` shares its work; "
-            "run the stages before it in one process, e.g. mmedpo run RECIPE --until score"
-        )
-
-
-def _stage(
-    folder: Path,
-    stage: str,
-    allow_external: str = "",
-    estimate: bool = False,
-    batch_out: Path | None = None,
-    batch_in: Path | None = None,
-) -> None:
     from mmedpo.run import CallOptions
 
-    _refuse_processes(stage)
-    _open(folder, stage, CallOptions(allow_external, estimate, batch_out, batch_in))
-
-
-def _open(folder: Path, stage: str, calls: CallOptions | None = None) -> None:
-    from mmedpo.pipeline.plan import run_stages
-    from mmedpo.progress import LineReporter
-    from mmedpo.run import open_run
-
-    with open_run(folder, reporter=LineReporter()) as opened:
-        if calls is not None:
-            _refuse_idle(opened.settings, (stage,), calls)
-            opened.calls = calls
-        run_stages(opened, only=stage)
-
-
-def _refuse_idle(settings: RunSettings, stages: Sequence[str], calls: CallOptions) -> None:
-    """An option that would change nothing is a mistake worth hearing of."""
-    from mmedpo.errors import ConfigError
-    from mmedpo.run import CallOptions
-
-    if calls != CallOptions() and not any(settings.used_endpoints(stage) for stage in stages):
-        raise ConfigError(
-            "--allow-external, --estimate, --batch-out and --batch-in have no effect here, because no language model "
-            f"works in {' or '.join(stages)} of this run; leave them out, or set a judge or an agent to chat:NAME"
-        )
+    execute_stages(folder, stages, CallOptions(*calls), LineReporter())

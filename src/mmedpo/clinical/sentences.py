@@ -7,6 +7,7 @@ list below "No:" belong to their heading; what stands below "Indication:" or "Hi
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ _OPEN_END = frozenset([",", "and", "or", "the", "of", "with", "without", "no", "
 _TABULAR = re.compile(r"[:|=]|\s-\s")
 _WRAPPED = 40
 """Characters a line has at least before it is taken for a wrapped one."""
+_LONGEST = 250
+"""Tokens of a sentence; a longer one is cut, for every word is weighed against every other."""
 _LONGEST_ANSWER = 6
 _LONGEST_LABEL = 5
 
@@ -42,14 +45,16 @@ class Sentence:
 def sentences(text: str) -> list[Sentence]:
     """The sentences of `text` in order; offsets refer to `text`."""
     blank = _LIST_MARK.sub(lambda m: " " * len(m.group()), text)
-    bullets = {text.count("\n", 0, m.end()) for m in _LIST_MARK.finditer(text)}
-    parts = _joined(_parts(blank, bullets), blank, bullets)
+    breaks = [m.start() for m in re.finditer("\n", text)]
+    bullets = {bisect_left(breaks, m.end()) for m in _LIST_MARK.finditer(text)}
+    parts = _joined(_parts(blank, breaks, bullets), breaks, bullets)
+    several = "\n" in blank.strip()
     found: list[Sentence] = []
     mode: Category | None = None
     mode_line = -1
     earlier: list[Token] = []
     for part in parts:
-        line = blank.count("\n", 0, part[0].start)
+        line = bisect_left(breaks, part[0].start)
         words = _words(part)
         label = _label(words)
         mode = mode if line <= mode_line else None
@@ -58,7 +63,6 @@ def sentences(text: str) -> list[Sentence]:
             mode = None if told == "nothing" else told
             if told:
                 part = [t for t in part if t.start > words[label - 1].start][1:]
-                several = "\n" in blank.strip()
                 mode_line = line + (not _words(part)) if several else -1
         asked = len(part) > 1 and part[-1].text == "?"
         tokens = [t for t in part if t.text not in _ENDS or t.text == "?"]
@@ -92,7 +96,7 @@ def _label(words: Sequence[Token]) -> int:
     return at if at and all(t.text.isalnum() for t in words[:at]) else 0
 
 
-def _parts(text: str, bullets: set[int]) -> list[list[Token]]:
+def _parts(text: str, breaks: list[int], bullets: set[int]) -> list[list[Token]]:
     """Stretches up to an end mark, which stays as the last token."""
     parts: list[list[Token]] = [[]]
     tokens = tokens_of(text)
@@ -100,18 +104,20 @@ def _parts(text: str, bullets: set[int]) -> list[list[Token]]:
         leading = token.text == "?" and not _words(parts[-1])
         if token.text == "." and i and tokens[i - 1].text in _ABBREVIATION:
             continue
-        if token.text == "\n" and not leading and _is_wrapped(text, token.start, bullets):
+        if token.text == "\n" and not leading and _is_wrapped(text, token.start, breaks, bullets):
             continue
         parts[-1].append(token)
-        if token.text in _ENDS and not leading:
+        if (token.text in _ENDS and not leading) or len(parts[-1]) >= _LONGEST:
             parts.append([])
     return [part for part in parts if _words(part) or any(t.text == "?" for t in part[:-1])]
 
 
-def _is_wrapped(text: str, at: int, bullets: set[int]) -> bool:
+def _is_wrapped(text: str, at: int, breaks: list[int], bullets: set[int]) -> bool:
     """The line break at `at` only wraps a long line."""
-    before, after = text[:at].rsplit("\n", 1)[-1].rstrip(), text[at + 1 :].split("\n", 1)[0]
-    if not before or not after.strip() or text.count("\n", 0, at) + 1 in bullets or before[-1] in ".:;!?|":
+    line = bisect_left(breaks, at)
+    before = text[breaks[line - 1] + 1 if line else 0 : at].rstrip()
+    after = text[at + 1 : breaks[line + 1] if line + 1 < len(breaks) else len(text)]
+    if not before or not after.strip() or line + 1 in bullets or before[-1] in ".:;!?|":
         return False
     if _TABULAR.search(after):
         return False
@@ -120,17 +126,17 @@ def _is_wrapped(text: str, at: int, bullets: set[int]) -> bool:
     return len(before) >= _WRAPPED and after.lstrip()[0].islower()
 
 
-def _joined(parts: list[list[Token]], text: str, bullets: set[int]) -> list[list[Token]]:
+def _joined(parts: list[list[Token]], breaks: list[int], bullets: set[int]) -> list[list[Token]]:
     """Answers put behind their question, and list lines behind a heading that is nothing but a cue."""
     found: list[list[Token]] = []
     listing = False
     for part in parts:
-        line = text.count("\n", 0, part[0].start)
+        line = bisect_left(breaks, part[0].start)
         if found and _is_answer(part, found[-1][-1].text):
             mark = found[-1][-1]
             found[-1] = [*found[-1][:-1], Token(":", mark.start, mark.end), *part]
             continue
-        if listing and line in bullets:
+        if listing and line in bullets and len(found[-1]) < _LONGEST:
             found[-1] = [*_words(found[-1]), Token(",", part[0].start, part[0].start), *_words(part)]
             continue
         found.append(part)

@@ -24,6 +24,7 @@ from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.names import check_names, own_settings, speaker, tool_settings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings, Unscored
+from mmedpo.config.slurm import SlurmSettings
 from mmedpo.config.train import (
     FINETUNED_PARTS,
     Form,
@@ -63,6 +64,7 @@ __all__ = [
     "RunSettings",
     "ScoreSettings",
     "Settings",
+    "SlurmSettings",
     "Structured",
     "TermSettings",
     "Tokens",

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from mmedpo.config.address import check_address, is_host_name, is_ip_address
-from mmedpo.config.groups import IdleSetting, Settings, UserPath, refuse_set
+from mmedpo.config.groups import DEVICE, IdleSetting, Settings, UserPath, refuse_set
 from mmedpo.errors import shown
 
 Structured = Literal["json_schema", "json_object", "none"]
@@ -39,7 +39,12 @@ class EndpointSettings(Settings):
     recording: UserPath | None = None
     """File (or folder) of recorded answers, for `replay`."""
     structured: Structured = "none"
-    """What the endpoint enforces of a reply's form; some servers accept the parameter and ignore it: `none` is safe."""
+    """What the endpoint enforces of a reply's form; some servers accept the parameter and ignore it: `none` is safe.
+    A checkpoint in this process is held to it by llguidance (extra `[local]`)."""
+    device: str = Field("auto", pattern=DEVICE)
+    """Where a checkpoint in this process computes: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of its weights; `auto`: the one they are stored in."""
     images: bool = False
     """Show the judge the image. Agents of the debate never see one (METHOD section 2)."""
     image_side: int = Field(1024, ge=64, le=16_384)
@@ -55,7 +60,7 @@ class EndpointSettings(Settings):
     extra: dict[str, Extra] = Field(default_factory=dict)
     """Further fields of the request body that a server understands, e.g. `seed: 1`."""
     concurrency: int = Field(16, ge=1, le=4096)
-    """Most requests in flight at the same time."""
+    """Most requests in flight at the same time; of a checkpoint in this process, replies written together."""
     requests_per_minute: float | None = Field(None, ge=0.01, le=1e9)
     """Rate limit; None: as fast as concurrency allows."""
     tokens_per_minute: float | None = Field(None, ge=1, le=1e12)

@@ -73,7 +73,10 @@ class NoiseSettings(Settings):
     kind: Annotated[str, Named("noise")] = "diffusion"
     """Registered name; `diffusion` is the paper. See `mmedpo.imaging.noises`."""
     region: NoiseRegion = "lesion"
-    """`global` is the ablation of the paper's Table 4."""
+    """`organ`: the organ that the data mark or a tool finds; `global`: the ablation of the paper's Table 4."""
+    tissue: bool = True
+    """Background stays as it is where the data tell the modality: air of CT and MR slices, the frame of fundus and
+    dermoscopy pictures, glass of slides. False: it is noised where the region covers it."""
     step: int = Field(700, ge=0, le=999)
     """k; the paper does not give it. At 700 the schedule keeps 35 % of the signal's variance."""
     schedule: Literal["povid-sigmoid"] = "povid-sigmoid"
@@ -107,7 +110,8 @@ class CurateSettings(Settings):
     """Noise of the visual pairs."""
     visual_questions: Literal["all", "lesion"] = "all"
     """`all`: a visual pair of every question, as in the paper; `lesion`: only of those whose truth rests on a finding
-    that is there, and, where the tool names what it marked, on that (`mmedpo.clinical.bearing`)."""
+    that is there, and, where the tool names what it marked, on that (`mmedpo.clinical.bearing`). With noise in the
+    organ: of those that are about it; a question about a finding always is asked for that."""
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:

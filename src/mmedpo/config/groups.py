@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -82,15 +83,28 @@ def default_of(group: Settings, name: str) -> Any:
     return type(group).model_fields[name].get_default(call_default_factory=True, validated_data={})
 
 
+DEVICE = r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"
+"""Names of devices."""
+
 LARGEST_SEED = 2**32 - 1
 """numpy takes no larger one, and transformers seeds numpy with ours."""
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
+ON_NO_DISK = "is an address in a network; mount it where every node has it (e.g. s3fs, mount-s3) and give the folder"
+
+
+def remote(path: Path) -> bool:
+    """Whether a path is an address, as `s3://bucket/folder`; what a path makes of it has one slash."""
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path)) is not None
+
+
 def _at_home(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError(f"{shown(str(path))} is no path")
+    if remote(path):
+        raise ValueError(f"{shown(str(path))} {ON_NO_DISK}")
     try:
         return path.expanduser()
     except RuntimeError:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mmedpo.config.groups import Settings
+from mmedpo.config.groups import DEVICE, Settings
 
 
 class ModelSettings(Settings):
@@ -25,7 +25,7 @@ class ModelSettings(Settings):
     questions in its place. Log-probabilities are always computed here, from `name`."""
     tuned_server: str = ""
     """The same of the tuned model, started after training; empty: its answers are made here."""
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
+    device: str = Field("auto", pattern=DEVICE)
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
 
 

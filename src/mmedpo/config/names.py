@@ -141,7 +141,7 @@ def _refuse_idle(settings: RunSettings) -> None:
     """Settings that the pieces named beside them do not use."""
     noise = settings.curate.noise
     used = lookup("noise", noise.kind).options
-    if idle := {"region", "step", "schedule"} - used:
+    if idle := {"region", "step", "schedule", *(() if "region" in used else ("tissue",))} - used:
         refuse_set(noise, idle, "curate.noise", f"curate.noise.kind is {noise.kind!r}")
     used = getattr(lookup("executor", settings.executor.name), "options", frozenset())
     if idle := set(type(settings.executor).model_fields) - {"name"} - used:
@@ -160,12 +160,18 @@ def _refuse_idle(settings: RunSettings) -> None:
 def _refuse_idle_curation(settings: RunSettings) -> None:
     curate = settings.curate
     visual = settings.preferences is None and "visual" in curate.kinds
-    in_lesion = curate.noise.region == "lesion" and "region" in lookup("noise", curate.noise.kind).options
-    if visual and in_lesion and not settings.grounds:
+    inside = curate.noise.region != "global" and "region" in lookup("noise", curate.noise.kind).options
+    if visual and inside and not settings.grounds:
         raise ConfigError(
             "curate.kinds asks for visual pairs but ground.tool is 'none', and the noise "
-            f"{curate.noise.kind!r} is one of the lesion; name a tool, or set curate.noise.kind=crop or "
+            f"{curate.noise.kind!r} is one of the {curate.noise.region}; name a tool, or set curate.noise.kind=crop or "
             "curate.noise.region=global, or curate.kinds=[text]"
+        )
+    if settings.maps_organs and not any(hasattr(lookup("grounder", name), "organs") for name in settings.ground.tools):
+        mappers = [name for name in names("grounder") if hasattr(lookup("grounder", name), "organs")]
+        raise ConfigError(
+            f"curate.noise.region='organ' but of {', '.join(settings.ground.tools)} (ground.tool) none maps organs; "
+            f"add one of {', '.join(mappers)}"
         )
     judge = lookup("judge", curate.judge.partition(":")[0])
     if not settings.samples:

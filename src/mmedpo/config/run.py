@@ -15,6 +15,7 @@ from mmedpo.config.executor import ExecutorSettings
 from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
+from mmedpo.config.slurm import SlurmSettings
 from mmedpo.config.train import TrainSettings
 from mmedpo.errors import brief, shown
 
@@ -47,6 +48,8 @@ class RunSettings(Settings):
     engine: EngineSettings = EngineSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     executor: ExecutorSettings = ExecutorSettings()
+    slurm: SlurmSettings = SlurmSettings()
+    """What `mmedpo run --submit slurm` asks for; nothing else reads it."""
     caveats: tuple[str, ...] = ()
     """What the reader of the report must know about this recipe."""
 
@@ -98,6 +101,11 @@ class RunSettings(Settings):
         return self.preferences is None and "visual" in self.curate.kinds and self.ground.tools != ("none",)
 
     @property
+    def maps_organs(self) -> bool:
+        """Whether a visual tool maps the organ of each image, because the noise goes there."""
+        return self.grounds and self.curate.noise.region == "organ"
+
+    @property
     def debates(self) -> bool:
         """Whether the score stage holds debates: over pairs that are made here, or over imported ones where asked."""
         if self.score.weights == UNWEIGHTED:
@@ -121,13 +129,15 @@ class RunSettings(Settings):
             "score": tuple(endpoint_of(name) for name in self.score.agents) if self.debates else (),
             "predict-base": (self.model.server,),
             "predict-tuned": (self.model.tuned_server,),
+            "judge-answers": tuple(endpoint_of(name) for name in self.evaluate.judges),
         }
         return tuple(dict.fromkeys(name for name in used.get(stage, ()) if name))
 
     def _check_endpoints(self) -> None:
         known = self.chat.endpoints
         servers = tuple(filter(None, (self.model.server, self.model.tuned_server)))
-        speaking = (*self.judging, *self.used_endpoints("score"))
+        seeing = (*self.judging, *self.used_endpoints("judge-answers"))
+        speaking = (*seeing, *self.used_endpoints("score"))
         for name in (*speaking, *servers):
             if name not in known:
                 given = brief(", ".join(known)) or "none"
@@ -137,7 +147,7 @@ class RunSettings(Settings):
             if name not in (*speaking, *servers):
                 use = f"set e.g. score.agents=[chat:{brief(name, 40)}], or remove it"
                 raise IdleSetting(where, f"no judge or agent uses it; {use}")
-            if known[name].images and name not in (*self.judging, *servers):
+            if known[name].images and name not in (*seeing, *servers):
                 raise IdleSetting((*where, "images"), "agents of the debate see text only; remove it")
         for name in servers:
             self._check_server(name, alone=name not in speaking)

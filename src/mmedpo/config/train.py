@@ -15,7 +15,7 @@ FINETUNED_PARTS: tuple[Part, ...] = ("language_model", "projector")
 """Parts of a vision-language model that can be trained."""
 Grouping = Literal["none", "example", "image"]
 """What stays together in one optimizer step."""
-Form = Literal["given", "joint", "reversed", "mirrored", "causal", "consistent"]
+Form = Literal["given", "joint", "reversed", "mirrored", "causal", "consistent", "inherent", "own", "composite"]
 """Which answers under which images a term compares; see `mmedpo.train.forms`."""
 Tokens = Literal["all", "edited"]
 """Which tokens of an answer count: all, or those in which the right and the wrong answer differ."""
@@ -84,6 +84,20 @@ class TermSettings(Settings):
     those need the wrong answer of the same question (a text pair)."""
     tokens: Tokens = "all"
     """`edited`: only the answer tokens in which the right and the wrong answer differ."""
+    after: float = Field(0.0, ge=0, lt=1)
+    """Share of the optimizer steps after which this term begins to count: a second stage of training."""
+    until: float = Field(1.0, gt=0, le=1)
+    """Share of the optimizer steps after which it counts no more."""
+
+    @model_validator(mode="after")
+    def _counts_at_all(self) -> Self:
+        if self.after >= self.until:
+            raise ValueError(f"after={self.after:g} until={self.until:g}: the term never counts; after must be smaller")
+        return self
+
+    def counts(self, progress: float) -> bool:
+        """Whether it counts at this share of the steps."""
+        return self.after <= progress < self.until
 
 
 class TrainSettings(Settings):
@@ -154,6 +168,9 @@ class TrainSettings(Settings):
             refuse_set(self, idle, "train", "train.method is 'sft'")
         if not self.factors:
             refuse_set(self, {"factor_bounds"}, "train", "train.factors is empty")
+        for start in sorted({0.0, *(term.until for term in self.objective if term.until < 1)}):
+            if not any(term.counts(start) for term in self.objective):
+                raise ValueError(f"train.objective: no term counts from {start:g} of the steps on; see after and until")
         low, high = self.factor_bounds
         if not 0 < low <= 1 <= high <= LARGEST_FACTOR:
             raise ValueError(

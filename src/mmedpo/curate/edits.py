@@ -36,6 +36,11 @@ _ACRONYMS = frozenset(
         "pica",
         "copd",
         "icd",
+        "cns",
+        "gi",
+        "gu",
+        "msk",
+        "iv",
     ]
 )
 _PAIRED = frozenset({"lung", "rib", "kidney", "clavicle", "adrenal gland", "diaphragm"})

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Set
 import numpy as np
 
 from mmedpo.clinical import conflict, extract_facts
+from mmedpo.clinical.conflict import WEIGHTS
 from mmedpo.clinical.lexicon import find_terms, words
 from mmedpo.curate.edits import edits, match_case
 from mmedpo.curate.validators import STAGE, validate
@@ -51,9 +52,7 @@ class Perturbation(Record):
     """What was changed, in one line."""
 
 
-def perturb(
-    example: Example, seed: int, vocabulary: Set[str] | None = None, only: ErrorType | None = None
-) -> Perturbation | Drop:
+def perturb(example: Example, seed: int, vocabulary: Set[str] | None = None) -> Perturbation | Drop:
     """A wrong answer for `example`, the same for the same example and seed whatever else was drawn.
 
     Tried in turn: another of the closed question's choices, the opposite polarity, an edit of the kind
@@ -65,7 +64,6 @@ def perturb(
         seed: drives every draw, together with the example's id.
         vocabulary: words of the dataset's ground truths (lower case, see `vocabulary_of`). Proposals
             within it come first: a word that never is the truth would give the answer away.
-        only: the one kind of error that may be made; None: any.
 
     Returns:
         The perturbation, or a `Drop` with reason `nothing-to-perturb`.
@@ -75,13 +73,10 @@ def perturb(
     if vocabulary is not None:
         found.sort(key=lambda proposal: not set(words(proposal[0])) <= vocabulary)
     for text, kind in found:
-        if only is not None and kind != only:
-            continue
-        made = _accept(example, text, kind)
+        made = accepted(example, text, kind)
         if made:
             return made
-    what = "term" if only is None else f"{only}"
-    detail = f"no {what} of {example.answer[:60]!r} can be exchanged"
+    detail = f"no term of {example.answer[:60]!r} can be exchanged"
     return Drop(stage=STAGE, item=example.example_id, reason=NOTHING_TO_PERTURB, detail=detail)
 
 
@@ -105,13 +100,13 @@ def allowed_change(n_words: int) -> int:
 
 def proposals(example: Example, rng: np.random.Generator) -> list[tuple[str, ErrorType]]:
     """Edits of an answer that change one thing, best first, each with its kind; not yet checked (see `perturb`)."""
-    found = [(text, example.error_type) for text in _choices(example, rng)]
-    opposite = _opposite(example.answer)
-    if opposite is not None:
-        return [*found, (opposite, "presence" if example.error_type == "other" else example.error_type)]
+    found = [(text, example.error_type) for text in other_choices(example, rng)]
+    turned = opposite(example.answer)
+    if turned is not None:
+        return [*found, (turned, "presence" if example.error_type == "other" else example.error_type)]
     report = example.answer_type == "report"
     by_kind: dict[ErrorType, list[str]] = {}
-    for edit in edits(example.answer, example.question, report, _regions(example)):
+    for edit in edits(example.answer, example.question, report, regions_of(example)):
         by_kind.setdefault(edit.error_type, []).append(edit.apply(example.answer))
     kinds = [sorted(by_kind)[i] for i in rng.permutation(len(by_kind))]
     if not report:
@@ -121,7 +116,8 @@ def proposals(example: Example, rng: np.random.Generator) -> list[tuple[str, Err
     return found
 
 
-def _choices(example: Example, rng: np.random.Generator) -> list[str]:
+def other_choices(example: Example, rng: np.random.Generator) -> list[str]:
+    """The wrong ones of a question's choices, written like the truth, those of its length first."""
     truth = words(example.answer)
     if truth not in [words(choice) for choice in example.choices]:
         return []
@@ -134,7 +130,7 @@ def _choices(example: Example, rng: np.random.Generator) -> list[str]:
     return [match_case(example.answer, c) + ("" if c.endswith(".") else end) for c in others]
 
 
-def _opposite(answer: str) -> str | None:
+def opposite(answer: str) -> str | None:
     """The answer with the other polarity; None when it opens with neither yes nor no."""
     m = _YES_NO.match(answer)
     if not m or (m.group(2).lower() == "no" and re.match(r" +(?!there|it|the)\w", answer[m.end() :])):
@@ -152,7 +148,7 @@ def _opposite(answer: str) -> str | None:
     return None
 
 
-def _regions(example: Example) -> frozenset[str]:
+def regions_of(example: Example) -> frozenset[str]:
     """Body regions named by the tags, else by question and answer."""
     text = " ".join([*(t.partition(":")[2] for t in example.tags if t.startswith(("organ:", "region:")))])
     for source in (text, f"{example.question} {example.answer}"):
@@ -166,14 +162,22 @@ def _regions(example: Example) -> frozenset[str]:
     return frozenset()
 
 
-def _accept(example: Example, text: str, kind: ErrorType) -> Perturbation | None:
+def accepted(example: Example, text: str, kind: ErrorType, least: float = 0.0) -> Perturbation | None:
+    """A proposed wrong answer as it is recorded; None where its length is another, or it contradicts too little.
+
+    Args:
+        example: the question with its truth.
+        text: the proposal.
+        kind: what it gets wrong.
+        least: its conflict must be greater; below 0 it is wrong by its making, and weighs what its kind weighs.
+    """
     n = len(example.answer.split())
     if abs(len(text.split()) - n) > allowed_change(n) or validate(example, text):
         return None
     truth = extract_facts(example.answer, example.question, example.error_type)
     found = conflict(truth, extract_facts(text, example.question, example.error_type))
-    if found.score <= 0.0:
+    if found.score <= least:
         return None
-    return Perturbation(
-        example_id=example.example_id, text=text, error_type=kind, conflict=found.score, reason=found.reason
-    )
+    score = found.score or WEIGHTS[kind]
+    reason = found.reason or f"{kind}: {text} instead of {example.answer}"
+    return Perturbation(example_id=example.example_id, text=text, error_type=kind, conflict=score, reason=reason)

@@ -30,7 +30,7 @@ def ask_server(run: Run, examples: Sequence[Example]) -> list[Candidate]:
     settings = run.settings.curate
     draws = [(example, index) for example in examples for index in range(settings.candidates)]
     check_estimate(run, run.settings.model.server, _decoding(run), [_request(run, draw) for draw in draws])
-    return run.stream("sampling answers", draws, CHUNK, partial(_asking, run), Candidate)
+    return list(run.stream("sampling answers", draws, CHUNK, partial(_asking, run), Candidate))
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.clinical.bearing import marked_by, rests_on, shares
+from mmedpo.clinical.labels import about_organ, findings_asked
 from mmedpo.config import RunSettings, speaker
 from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
@@ -113,7 +114,7 @@ def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate
         of_example[candidate.example_id].append(candidate)
     if run.settings.judging:
         run_async(_check_estimate(run, examples, of_example))
-    return run.stream("judging", examples, VERDICT_CHUNK, partial(judging, run, examples, of_example), Verdict)
+    return list(run.stream("judging", examples, VERDICT_CHUNK, partial(judging, run, examples, of_example), Verdict))
 
 
 @asynccontextmanager
@@ -208,7 +209,8 @@ def _visual_pairs(
         images = example.images if groundings else example.images[:1]
         noised = [(groundings.get(i.sha256), views[i.sha256]) for i in images if views[i.sha256].noise is not None]
         grounding, view = max(noised, key=_confidence) if noised else (None, views[example.image.sha256])
-        reason = view.reason or (_undecided(example, grounding) if of_lesion else "")
+        decides = _not_of_organ if run.settings.maps_organs else _undecided
+        reason = view.reason or decides(example, grounding, of_lesion)
         if view.noise is None or reason:
             drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
         else:
@@ -222,8 +224,17 @@ def _confidence(found: tuple[Grounding | None, NoisedView]) -> float:
     return -1.0 if grounding is None or grounding.confidence is None else grounding.confidence
 
 
-def _undecided(example: Example, grounding: Grounding | None) -> str:
-    """Why what is marked does not decide a question's truth; empty when it does."""
+def _not_of_organ(example: Example, grounding: Grounding | None, of_lesion: bool) -> str:
+    """Why noise in the organ tells nothing of a question; a question about a finding elsewhere never is asked."""
+    if grounding is None or not (of_lesion or findings_asked(example) or rests_on(example.question, example.answer)):
+        return ""
+    return "" if about_organ(example, grounding.organ.split(", ")) else "question-not-about-the-organ"
+
+
+def _undecided(example: Example, grounding: Grounding | None, of_lesion: bool) -> str:
+    """Why what is marked does not decide a question's truth; empty when it does, or where that is not asked."""
+    if not of_lesion:
+        return ""
     findings = rests_on(example.question, example.answer, example.error_type)
     marked = marked_by(box.label for box in grounding.boxes) if grounding is not None else frozenset()
     if findings and (not marked or shares(findings, marked)):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mmedpo.clinical.labels import apart
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, require_usable
 from mmedpo.data.splits import disjoint_split, leak_report
 from mmedpo.errors import ConfigError, DataError, brief
@@ -42,6 +43,8 @@ class Question:
     boxes: tuple[Box, ...] = ()
     annotated: bool = False
     mask_path: str | None = None
+    organs: tuple[Box, ...] = ()
+    organ_mask_path: str | None = None
     choices: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     other_images: tuple[str, ...] = ()
@@ -130,6 +133,8 @@ def assemble(
             continue
         shown = tuple(images[image] for image in question.images)
         fields = {name: value for name, value in vars(question).items() if name not in _OF_FILES}
+        findings, organs = apart(question.boxes)
+        fields |= {"boxes": findings, "organs": (*organs, *question.organs)}
         fields |= {"image": shown[0], "other_images": shown[1:], "split": question.split or "train"}
         examples.append(Example(dataset=name, **fields))
     reading = DatasetReading(examples, parsed.drops, parsed.notes, parsed.images if parsed.images.names else None)

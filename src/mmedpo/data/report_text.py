@@ -89,6 +89,15 @@ _LOOSE = re.compile(
     re.MULTILINE,
 )
 """Where a heading counts only if all its words speak of findings or impression."""
+_SPELLINGS = (
+    (re.compile(r"\r\n?|[ \t]*<(?:br|/?p|/?div)[ \t]*/?>[ \t]*", re.IGNORECASE), "\n"),
+    (re.compile(r"\xa0|\u3000"), " "),
+    (re.compile(r"</?(?:b|i|u|em|strong|h\d|span)>", re.IGNORECASE), ""),
+    (re.compile(r"^[ \t]*[-=_~]{3,}[ \t]*$", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*\[([A-Z][A-Za-z ]{3,40})\][ \t]*:?", re.MULTILINE), r"\1:"),
+    (re.compile(r"^([ \t]*[A-Z][A-Z ]{3,40}?)[ \t]*(?:=|\.{3,}|\n[ \t]*:)", re.MULTILINE), r"\1:"),
+)
+"""What stands for a line break, a blank, a heading's colon or nothing in spreadsheets, web pages and by hand."""
 _LETTERS = re.compile(r"[A-Z]+(?:-RAY)?")
 
 
@@ -118,6 +127,8 @@ def report_sections(text: str) -> ReportSections:
     what follows behind a blank line in the last section that comes before findings ("HISTORY: Pain."). The first
     section of a kind that is not empty wins.
     """
+    for pattern, plain in _SPELLINGS:
+        text = pattern.sub(plain, text)
     found: dict[str, str] = {}
     unread: list[str] = []
     views = untitled = behind = ""

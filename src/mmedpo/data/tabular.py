@@ -44,6 +44,8 @@ class TableRow(NamedTuple):
     """A mapping, if all is well."""
     fault: str = ""
     """Why it cannot be read; empty when it can."""
+    columns: tuple[str, ...] = ()
+    """The names of the header, in tables whose rows leave out empty cells."""
 
 
 def table_files(root: Path, name: str) -> list[Path]:
@@ -78,7 +80,7 @@ def read_table_rows(root: Path, files: list[Path]) -> Iterator[TableRow]:
         split = split_of(root, file)
         for row in iterate_rows(file, DataError, "rows"):
             where = f"{file.name} row {row.number}"
-            yield TableRow(where, split_named(row.group) or split, row.value, row.fault)
+            yield TableRow(where, split_named(row.group) or split, row.value, row.fault, row.columns)
 
 
 def split_of(root: Path, file: Path) -> str:

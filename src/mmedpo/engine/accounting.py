@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from mmedpo.engine.attention import TRIE_ATTENTION, TrieAttention, register_trie_attention
 from mmedpo.engine.branches import Branch
 from mmedpo.engine.logprobs import layout_of, positions
+from mmedpo.engine.rebuild import WATCHERS, Rebuilding
 from mmedpo.models.family import Size
 from mmedpo.models.vlm import VisionLanguageModel
 
@@ -55,8 +56,12 @@ def kept_bytes(compute: Callable[[], Any], left_out: Iterable[Tensor] = ()) -> i
             found.setdefault(_place(tensor), tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = compute()
+    WATCHERS.append(keep)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            result = compute()
+    finally:
+        WATCHERS.remove(keep)
     total = sum(tensor.untyped_storage().nbytes() for tensor in found.values())
     del result
     return total
@@ -96,13 +101,23 @@ def pass_cost(vlm: VisionLanguageModel, branches: Sequence[Branch], *, recompute
         return torch.as_tensor(wide[rows, target] - wide.logsumexp(-1)[rows])
 
     weights = list(vlm.model.parameters())
-    kept = kept_bytes(language, weights)
+    kept = kept_bytes(language if recomputed else _as_trained(language), weights)
     if recomputed:
         last, layers = kept_bytes(lambda: head(embedded.clone().requires_grad_()), weights), _layers(vlm)
         kept = layers * embedded.nbytes + (kept - last) // layers + last
     logits = 4 * len(parents) * int(vlm.base.get_output_embeddings().weight.shape[0])
     vision = _vision(vlm, branches, weights) if trains_vision else 0
     return PassCost(layout.columns, kept, logits, vision)
+
+
+def _as_trained(compute: Callable[[], Any]) -> Callable[[], Any]:
+    """The same, keeping what the engine keeps."""
+
+    def rebuilding() -> Any:
+        with Rebuilding():
+            return compute()
+
+    return rebuilding
 
 
 def _layers(vlm: VisionLanguageModel) -> int:
@@ -152,7 +167,8 @@ def _vision(vlm: VisionLanguageModel, branches: Sequence[Branch], weights: Seque
         given = vlm.family.encode(np.zeros(shape, dtype=np.uint8))
         inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in given.items()}
         with _ContentOfInputs():
-            each[size] = kept_bytes(partial(vlm.base.get_image_features, **inputs, return_dict=True), weights)
+            encode = partial(vlm.base.get_image_features, **inputs, return_dict=True)
+            each[size] = kept_bytes(_as_trained(encode), weights)
     return sum(each[size] for size in sizes.values())
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmedpo.engine.layout import Index, Layout, Span, Tree, visibility
+from mmedpo.engine.rebuild import copied
 
 TRIE_ATTENTION = "mmedpo_trie"
 """Name of this attention in `transformers`."""
@@ -86,20 +87,18 @@ class TrieAttention:
 
     def __call__(self, layer: int, query: Heads, key: Heads, value: Heads, window: int | None, scores: Scores) -> Heads:
         """See `PackedAttention`."""
-        from transformers.integrations.sdpa_attention import repeat_kv
-
         shared = query.shape[1] // key.shape[1]
-        pieces = (
-            torch.split(heads, self.sizes, dim=2) for heads in (query, repeat_kv(key, shared), repeat_kv(value, shared))
-        )
-        answers = []
+        pieces = (torch.split(heads, self.sizes, dim=2) for heads in (query, key, value))
+        answers, keys, values = [], key, value
         for (trunk, piece), q, k, v, mask in zip(self.pieces, *pieces, self.masks(window), strict=True):
             if piece == trunk:
                 keys, values = k, v
-            else:
-                k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
-            answers.append(attend(q, k, v, mask, scores, self.attend))
-        return torch.cat(answers, dim=2)
+            k, v = (
+                copied([own] if piece == trunk else [first, own], 2, shared) for first, own in ((keys, k), (values, v))
+            )
+            # Column by column, as the layer goes on: another order would be copied for it.
+            answers.append(attend(q, k, v, mask, scores, self.attend).transpose(1, 2))
+        return copied(answers, 1).transpose(1, 2)
 
     def masks(self, window: int | None) -> list[Tensor | None]:
         """For each piece: None for a trunk that is causal; else [1, 1, piece, keys], 0 where seen, else -inf.

@@ -30,6 +30,7 @@ from mmedpo.engine.logprobs import (
     pixel_logprobs,
     plain_logprobs,
 )
+from mmedpo.engine.rebuild import Rebuilding
 from mmedpo.engine.support import layer_windows, trie_refusal
 from mmedpo.errors import TrainingError
 from mmedpo.models.generation import Decoding, Generated
@@ -119,7 +120,21 @@ class Engine:
     def _ask(self, form: Form, branches: Sequence[Branch], model: Any = None) -> TokenLogprobs:
         if form == "plain":
             return plain_logprobs(self.vlm, branches, self.features, model)
-        return packed_logprobs(self.vlm, branches, self.features, model, dense=form == "dense")
+        with Rebuilding() if torch.is_grad_enabled() else nullcontext():
+            return packed_logprobs(self.vlm, branches, self.features, model, dense=form == "dense")
+
+    @torch.no_grad()
+    def likeliest(self, branches: Sequence[Branch]) -> dict[Branch, tuple[int, ...]]:
+        """Of distinct branches, the likeliest token at each place of the answer, behind the true ones."""
+        found: dict[Branch, tuple[int, ...]] = {}
+        for part in self.bins([[branch] for branch in branches]):
+            batch = [branches[number] for number in part]
+            said = self.logprobs(batch)
+            assert said.logits is not None
+            tokens = said.logits.argmax(-1)[said.node].cpu()
+            answers = torch.split(tokens, said.tokens.tolist())
+            found.update((one, tuple(answer.tolist())) for one, answer in zip(batch, answers, strict=True))
+        return found
 
     @torch.no_grad()
     def measure(self, branches: Sequence[Branch], advance: Advance | None = None) -> TokenLogprobs:

@@ -79,6 +79,49 @@ class FeatureStore:
             if advance:
                 advance(start + len(part), len(wanted))
 
+    def preload_together(
+        self,
+        views: Iterable[Path],
+        rank: int,
+        size: int,
+        wait: Callable[[], None],
+        advance: Advance | None = None,
+    ) -> None:
+        """`preload` by several processes: each computes a share into files, which all of them read.
+
+        Args:
+            views: the same in the same order for every process.
+            rank: number of this process, from 0.
+            size: how many there are.
+            wait: returns once every process has come to it.
+            advance: told of this process's share.
+        """
+        wanted = list(dict.fromkeys(views))
+        if size == 1 or self.folder is None or self.vlm.volatile:
+            self.preload(wanted, advance)
+            return
+        if self.place == "auto":
+            if rank == 0:
+                self._choose(wanted)
+            wait()
+            self.place = self._choose(wanted)
+        if self.place == "recompute":
+            return
+        parts = [wanted[start : start + SHARD] for start in range(0, len(wanted), SHARD)]
+        own = parts[rank::size]
+        for number, part in enumerate(own, start=1):
+            self._shard(part)
+            if advance:
+                advance(number, len(own))
+        wait()
+        for part in parts:
+            shard = self._shard(part)
+            self._shards.update({view: (shard, row) for row, view in enumerate(part)})
+            if self.place == "memory":
+                self._kept.update({view: self._frozen(view).map(Tensor.clone) for view in part})
+                for view in part:
+                    del self._shards[view]
+
     def __call__(self, views: Sequence[Path]) -> list[ImageFeatures]:
         """Features the language model reads, in order; each distinct view is computed once."""
         distinct = list(dict.fromkeys(views))
@@ -140,7 +183,9 @@ class FeatureStore:
         sample = self._encode(views[:8])
         encoding = time.perf_counter() - started
         size = sum(value.nbytes for one in sample for value in one.tensors().values()) / len(sample)
-        if size * len(views) <= MEMORY_SHARE * psutil.virtual_memory().available:
+        # Every process of this machine keeps all of them.
+        copies = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if copies * size * len(views) <= MEMORY_SHARE * psutil.virtual_memory().available:
             return "memory"
         if self.folder is None:
             return "recompute"

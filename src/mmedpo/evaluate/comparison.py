@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -11,7 +12,15 @@ from mmedpo.evaluate.effects import length_controlled, standardised
 from mmedpo.evaluate.metrics import corpus_bleu
 from mmedpo.evaluate.scoring import image_clusters, metric_values, summarise
 from mmedpo.evaluate.statistics import holm, paired_difference
-from mmedpo.records import AtEqualLength, Difference, Example, ItemScore, SplitScores
+from mmedpo.records import (
+    AtEqualLength,
+    Difference,
+    Example,
+    ItemScore,
+    JudgedAnswers,
+    JudgedModels,
+    SplitScores,
+)
 from mmedpo.records.evaluation import LABELS, METRICS
 
 MINIMUM_BY_TYPE = 20
@@ -158,6 +167,46 @@ def compare_at_equal_length(
     return tuple(found)
 
 
+def compare_judged(
+    rows: Sequence[JudgedAnswers], split: str, images: Mapping[str, str], samples: int
+) -> tuple[JudgedModels, ...]:
+    """One table: what every judge said of every later model and the first, per criterion.
+
+    Args:
+        rows: the marks; what is unscored is counted and is in no mean.
+        split: the split they are of.
+        images: question -> its cluster.
+        samples: resamples behind each interval.
+    """
+    groups: dict[tuple[str, str, str], list[JudgedAnswers]] = {}
+    for row in rows:
+        groups.setdefault((row.judge, row.model, row.against), []).append(row)
+    found = []
+    for (judge, model, against), own in groups.items():
+        marked = [row for row in own if not row.unscored]
+        differences = []
+        for criterion in marked[0].after if marked else ():
+            after = {row.example_id: row.after[criterion] for row in marked}
+            before = {row.example_id: row.before[criterion] for row in marked}
+            difference = difference_of(after, before, images, (split, criterion, model, against), samples)
+            differences += [difference] if difference else []
+        found.append(
+            JudgedModels(
+                judge=judge,
+                served=tuple(dict.fromkeys(row.served for row in own if row.served)),
+                model=model,
+                against=against,
+                split=split,
+                questions=len(own),
+                unscored=dict(sorted(Counter(row.unscored for row in own if row.unscored).items())),
+                turned=sum(row.turned for row in marked),
+                differences=tuple(differences),
+            )
+        )
+    table = iter(adjusted([difference for one in found for difference in one.differences]))
+    return tuple(one.model_copy(update={"differences": tuple(next(table) for _ in one.differences)}) for one in found)
+
+
 def too_few(items: Sequence[ItemScore], models: Sequence[str], protocol: str, splits: Sequence[str]) -> list[str]:
     """What `compare` had to leave out, one sentence each."""
     notes = []
@@ -188,23 +237,44 @@ def _difference(
     a, b = metric_values(after, metric), metric_values(before, metric)
     if not a and not b:
         return None
+    named = (before[0].split, metric, after[0].model, before[0].model)
+    return difference_of(a, b, image_clusters(before), named, samples)
+
+
+def difference_of(
+    after: Mapping[str, float],
+    before: Mapping[str, float],
+    images: Mapping[str, str],
+    named: tuple[str, str, str, str],
+    samples: int,
+) -> Difference | None:
+    """Paired by question, clustered by image; None where all questions are on one image.
+
+    Args:
+        after: question -> value of the one model.
+        before: the same questions -> value of the other.
+        images: question -> its cluster.
+        named: split, metric, the one model, the other.
+        samples: resamples behind the interval.
+    """
     try:
-        interval = paired_difference(a, b, image_clusters(before), samples=samples, seed=0)
+        interval = paired_difference(after, before, images, samples=samples, seed=0)
     except TooFewImages:
         return None
+    split, metric, model, against = named
     return Difference(
-        split=before[0].split,
+        split=split,
         metric=metric,
-        model=after[0].model,
-        against=before[0].model,
-        before=sum(b.values()) / len(b),
-        after=sum(a.values()) / len(a),
+        model=model,
+        against=against,
+        before=sum(before.values()) / len(before),
+        after=sum(after.values()) / len(after),
         difference=interval.estimate,
         low=interval.low,
         high=interval.high,
         p_value=interval.p_value,
         p_adjusted=interval.p_value,
-        effect=standardised(a, b),
+        effect=standardised(after, before),
         questions=interval.n_items,
         images=interval.n_clusters,
     )

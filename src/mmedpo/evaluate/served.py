@@ -28,9 +28,8 @@ def ask_server(run: Run, endpoint: str, model: str, examples: Sequence[Example])
     """
     decoding = Decoding(run.settings.evaluate.max_new_tokens)
     check_estimate(run, endpoint, decoding, [question_request(example, run.image_root) for example in examples])
-    return run.stream(
-        f"answers of {model}", examples, CHUNK, partial(_asking, run, endpoint, model, decoding), Prediction
-    )
+    asking = partial(_asking, run, endpoint, model, decoding)
+    return list(run.stream(f"answers of {model}", examples, CHUNK, asking, Prediction))
 
 
 @asynccontextmanager

@@ -8,12 +8,14 @@ from typing import Any
 
 from mmedpo.chat.identity import asked_models
 from mmedpo.config import RunSettings
-from mmedpo.errors import EvaluationError, TooFewImages
+from mmedpo.errors import TooFewImages
+from mmedpo.evaluate.asked import compared, evaluated_examples
 from mmedpo.evaluate.comparison import (
     compare,
     compare_at_equal_length,
     compare_by_tag,
     compare_by_type,
+    compare_judged,
     reports_in,
     split_scores,
     too_few,
@@ -21,13 +23,14 @@ from mmedpo.evaluate.comparison import (
 from mmedpo.evaluate.joining import join_answers
 from mmedpo.evaluate.looks import Headlines, headlines_of, looks_score
 from mmedpo.evaluate.probes import Prepared, Probe, Workplace, prober, probes_of
+from mmedpo.evaluate.radeval.stage import external_metrics
 from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.evaluate.served import ask_server
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Drop, Evaluation, Example, ItemScore, Prediction, ProbeSummary
-from mmedpo.run import BASE, TUNED, Run, Stage, picked
-from mmedpo.run.layout import EVALUATION, EXAMPLES, SCORES, measured_by, predictions_of
+from mmedpo.records import Drop, Evaluation, Example, ExternalScore, ItemScore, JudgedAnswers, Prediction, ProbeSummary
+from mmedpo.run import Run, Stage, picked
+from mmedpo.run.layout import EVALUATION, EXAMPLES, JUDGED, RADEVAL, SCORES, measured_by, predictions_of
 from mmedpo.storage.files import hash_input
 from mmedpo.storage.tables import write_text
 
@@ -35,33 +38,9 @@ PUBLISHED = ("strict", "released", "llava-med", "medevalkit")
 """Protocols under which answers are scored beside the headline's, for comparison with published numbers."""
 
 
-def compared(settings: RunSettings) -> tuple[str, ...]:
-    """The models, or files of answers, that are compared, in order; the first is what the others are compared with."""
-    return tuple(settings.evaluate.answers) or (BASE, TUNED)
-
-
 def measured(settings: RunSettings) -> Mapping[str, Probe[Any]]:
     """The probes of a run, by name; answers made elsewhere cannot be probed."""
     return {} if settings.evaluate.answers else probes_of(settings.evaluate)
-
-
-def evaluated_examples(run: Run) -> list[Example]:
-    """The questions of the evaluated splits.
-
-    Raises:
-        EvaluationError: a split of the settings is not in the data, or no split has a question.
-    """
-    settings = run.settings.evaluate
-    every = run.read(EXAMPLES, Example)
-    present = sorted({example.split for example in every})
-    for split in settings.splits:
-        if split not in present:
-            raise EvaluationError(f"evaluate.splits names {split!r}; the data has {', '.join(present)}")
-    asked = [e for e in every if e.split in settings.splits and e.answer_type in settings.answer_types]
-    if not asked:
-        wanted = f"of type {', '.join(settings.answer_types)} in {', '.join(settings.splits)}"
-        raise EvaluationError(f"no question {wanted}; widen evaluate.splits or evaluate.answer_types")
-    return asked
 
 
 def predict_stage(settings: RunSettings, model: str) -> Stage:
@@ -86,6 +65,8 @@ def stage(settings: RunSettings) -> Stage:
     models = compared(settings)
     tables = [predictions_of(model) for model in models]
     tables += [measured_by(name, model) for name in measured(settings) for model in models]
+    tables += [JUDGED] if settings.evaluate.judges else []
+    tables += [RADEVAL] if settings.evaluate.radeval.metrics else []
     writes = (SCORES, EVALUATION)
     return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=writes)
 
@@ -216,6 +197,8 @@ def evaluate(run: Run) -> Evaluation:
         by_error_type=compare_by_type(items, models, settings.protocol, headline, samples),
         by_tag=compare_by_tag(items, models, settings.protocol, headline, samples, tags),
         equal_length=compare_at_equal_length(items, models, settings.protocol, splits, texts),
+        judged=compare_judged(_judged(run), headline, clusters_of(examples), samples),
+        external=external_metrics(_external(run), models, headline, clusters_of(examples), samples),
         probes=tuple(probes),
         looks=looks_score(headlines, list(measured(run.settings)), models, samples),
         bootstrap_samples=samples,
@@ -225,6 +208,15 @@ def evaluate(run: Run) -> Evaluation:
         run.message(note)
     write_text(run.file(EVALUATION), evaluation.model_dump_json(indent=1))
     return evaluation
+
+
+def _judged(run: Run) -> list[JudgedAnswers]:
+    """What language models said of the answers; a table that another recipe left in the folder is not this one's."""
+    return run.read(JUDGED, JudgedAnswers) if run.settings.evaluate.judges else []
+
+
+def _external(run: Run) -> list[ExternalScore]:
+    return run.read(RADEVAL, ExternalScore) if run.settings.evaluate.radeval.metrics else []
 
 
 def _summaries(run: Run, split: str) -> tuple[list[ProbeSummary], dict[str, Headlines], list[str]]:

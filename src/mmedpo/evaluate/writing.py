@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmedpo.errors import ConfigError
+from mmedpo.evaluate.asked import compared, evaluated_examples
 from mmedpo.evaluate.given import AnsweredQuestion, AnswerFormat, ModelAnswers
-from mmedpo.evaluate.stage import compared, evaluated_examples
 from mmedpo.records import ItemScore, Prediction
 from mmedpo.registry import lookup, names
 from mmedpo.run import Run

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from mmedpo.clinical.labels import apart
 from mmedpo.errors import GroundingError
 from mmedpo.records import Box
 
@@ -51,6 +52,8 @@ class Marked(NamedTuple):
     """Known to hold no lesion."""
     looked_at: bool = False
     """Somebody looked for lesions: empty boxes then mean none of this kind."""
+    organs: tuple[Box, ...] = ()
+    """Boxes that an organ's label makes no lesion (`mmedpo.clinical.labels`)."""
 
     @property
     def lesion(self) -> bool:
@@ -100,17 +103,19 @@ def _from_list(content: Any, path: Path) -> Iterator[Marked]:
         if not isinstance(boxes, list):
             raise GroundingError(f"{where}: boxes is a {type(boxes).__name__}; allowed: a list of {{xyxy, label}}")
         said = row.get("rsna_class")
-        normal = not boxes and (row.get("normal") is True or said == NORMAL_CLASS)
+        findings, organs = apart(_box(raw, file) for raw in boxes)
+        normal = not findings and (row.get("normal") is True or said == NORMAL_CLASS)
         yield Marked(
             file=file,
-            boxes=tuple(_box(raw, file) for raw in boxes),
+            boxes=findings,
             mask=str(row.get("mask") or ""),
             width=_whole(row.get("width")),
             height=_whole(row.get("height")),
             patient=_patient(row, file),
             projection=_projection(row),
-            normal=normal or (not boxes and not said and tuple(row.get("nih_labels") or ()) == NO_FINDING),
-            looked_at=bool(boxes) or bool(said) or normal,
+            normal=normal or (not findings and not said and tuple(row.get("nih_labels") or ()) == NO_FINDING),
+            looked_at=bool(findings) or bool(said) or normal,
+            organs=organs,
         )
 
 
@@ -156,7 +161,7 @@ def _table_row(names: list[str], cells: list[str], where: str) -> Marked:
         raise GroundingError(f"{where}: no file named; allowed columns: {', '.join(_FILES)}")
     label = next((row[key] for key in _LABELS if key in row), "")
     corners = _table_corners(names, cells, row, where)
-    boxes = () if corners is None else (_checked(*corners, label, where),)
+    boxes, organs = apart(() if corners is None else (_checked(*corners, label, where),))
     return Marked(
         file=file,
         boxes=boxes,
@@ -167,7 +172,8 @@ def _table_row(names: list[str], cells: list[str], where: str) -> Marked:
         projection=_projection(row),
         normal=not boxes
         and (row.get("rsna_class") == NORMAL_CLASS or row.get("normal", "").casefold() in ("true", "1")),
-        looked_at=True,
+        looked_at=not organs,
+        organs=organs,
     )
 
 
@@ -207,14 +213,17 @@ def _from_coco(content: Mapping[str, Any], path: Path) -> Iterator[Marked]:
             outlines = row.get("segmentation")
             if isinstance(outlines, dict):
                 raise GroundingError(f"annotations {path}: {file} has a run-length mask; give polygons or mask files")
+            drawn = tuple(tuple(float(number) for number in outline) for outline in outlines or ())
+            findings, organs = apart((_checked(x, y, x + width, y + height, label, file),))
             yield Marked(
                 file,
-                (_checked(x, y, x + width, y + height, label, file),),
-                tuple(tuple(float(number) for number in outline) for outline in outlines or ()),
+                findings,
+                drawn if findings else (),
                 width=_whole(image.get("width")),
                 height=_whole(image.get("height")),
                 patient=_patient(image, file),
                 looked_at=True,
+                organs=organs,
             )
     except (KeyError, TypeError, ValueError) as error:
         raise GroundingError(f"annotations {path} are not COCO: {type(error).__name__} {_short(error)}") from error
@@ -233,6 +242,7 @@ def _joined(marked: Iterable[Marked]) -> list[Marked]:
         found[file] = before._replace(
             boxes=boxes,
             polygons=before.polygons + one.polygons,
+            organs=tuple(dict.fromkeys((*before.organs, *one.organs))),
             mask=before.mask or one.mask,
             normal=(before.normal or one.normal) and not boxes,
             looked_at=before.looked_at or one.looked_at,

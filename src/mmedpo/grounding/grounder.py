@@ -63,6 +63,38 @@ class Region:
     """True when the pixels (or the annotation file) show that the tool is not for this image: the next one is asked."""
 
 
+@dataclass(frozen=True, eq=False)
+class Organ:
+    """Where an organ lies in one image."""
+
+    heatmap: Heatmap
+    """float32 [H, W] in 0..1 with the image's height and width, somewhere above 0."""
+    label: str
+    """What it marks, e.g. `lung`."""
+
+
+@runtime_checkable
+class OrganMapper(Protocol):
+    """A tool that also knows the organ; noise of `region: organ` needs one."""
+
+    def organs(
+        self,
+        image: Pixels,
+        organ_boxes: Sequence[Box] = (),
+        organ_mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Organ | None:
+        """Marks the organ; None where the tool cannot. It is asked only about images it applies to.
+
+        Args:
+            image: uint8 [H, W] or [H, W, 3].
+            organ_boxes: organs that came with the example; only annotation tools look at them.
+            organ_mask: their mask, [H, W]; only annotation tools look at it.
+            about: what the data say of the image.
+        """
+        ...
+
+
 @runtime_checkable
 class Grounder(Protocol):
     """A visual tool T of METHOD section 1."""

@@ -52,6 +52,8 @@ class Everywhere:
     def __init__(self, tool: Any) -> None:
         self._tool = tool
         self.name: str = tool.name
+        if hasattr(tool, "organs"):
+            self.organs = tool.organs
 
     def applies(self, modality: str, organ: str, view: str) -> str:
         """To every image."""
@@ -89,26 +91,34 @@ def apart(examples: Iterable[Example]) -> dict[str, Example]:
     for example in listed:
         tags = (*(tag for tag in example.tags if not tag.startswith("view:")), f"view:{UNTOLD_VIEW}")
         update = {"other_images": (), "boxes": (), "annotated": False, "mask_path": None, "tags": tags}
+        update |= {"organs": (), "organ_mask_path": None}
         for image in example.other_images:
             found.setdefault(image.sha256, example.model_copy(update={**update, "image": image}))
     return found
 
 
-def read_mask(image_root: Path, example: Example) -> np.ndarray | None:
-    """The annotated lesion mask of an example's image, bool [H, W]; None when there is no mask file."""
-    if example.mask_path is None:
-        return None
-    return pictures.read_mask(image_root, example.mask_path)
+def read_mask(image_root: Path, relative: str | None) -> np.ndarray | None:
+    """An annotated mask (`Example.mask_path`, `organ_mask_path`), bool [H, W]; None when there is no mask file."""
+    return None if relative is None else pictures.read_mask(image_root, relative)
 
 
 def heatmap_of(run: Run, grounding: Grounding) -> np.ndarray:
-    """Reads a stored heatmap, float32 [H, W].
+    """Reads the stored heatmap of a grounding that has one, float32 [H, W].
 
     Raises:
         RunFolderError: the file is damaged, or is none.
     """
     assert grounding.heatmap_path is not None
-    path = run.file(grounding.heatmap_path)
+    return map_of(run, grounding.heatmap_path)
+
+
+def map_of(run: Run, relative: str) -> np.ndarray:
+    """Reads a stored map of a lesion or an organ, float32 [H, W].
+
+    Raises:
+        RunFolderError: the file is damaged, or is none.
+    """
+    path = run.file(relative)
     try:
         heatmap = np.load(path, allow_pickle=False)
     except OSError:

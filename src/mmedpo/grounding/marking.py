@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,8 @@ def open_marked(root: Path, row: Marked) -> Pixels:
         raise GroundingError(str(error)) from error
 
 
-def scaled_boxes(row: Marked, height: int, width: int) -> tuple[Box, ...]:
-    """The boxes in pixels of an image of that size.
+def scaled_boxes(row: Marked, height: int, width: int, boxes: Sequence[Box] | None = None) -> tuple[Box, ...]:
+    """The boxes of its lesions, or those given, in pixels of an image of that size.
 
     Raises:
         GroundingError: the boxes were drawn on a picture of another shape.
@@ -42,7 +43,7 @@ def scaled_boxes(row: Marked, height: int, width: int) -> tuple[Box, ...]:
     across, down = _scales(row, height, width)
     return tuple(
         Box(x0=box.x0 * across, y0=box.y0 * down, x1=box.x1 * across, y1=box.y1 * down, label=box.label)
-        for box in row.boxes
+        for box in (row.boxes if boxes is None else boxes)
     )
 
 

@@ -73,3 +73,21 @@ def heat_of(probabilities: NDArray[np.floating]) -> Heatmap | None:
     if peak - floor < 1e-9:
         return None
     return np.asarray(np.clip((probabilities - floor) / (peak - floor), 0.0, 1.0), dtype=np.float32)
+
+
+def organ_region(boxes: Sequence[Box], mask: NDArray[np.bool_] | None, height: int, width: int) -> Heatmap | None:
+    """Annotated organs with soft edges; None where none is.
+
+    A mask counts inside the boxes, where there are any: what it marks there is the organ, or a lesion in it. Where it
+    marks nothing there, the boxes are all that is known.
+    """
+    inside = boxes_mask(boxes, height, width)
+    if mask is not None and mask.any():
+        both = mask & inside if boxes else mask.astype(bool)
+        inside = both if both.any() else inside
+    return soft_edges(inside, edge_margin(height, width)) if inside.any() else None
+
+
+def labels_of(boxes: Sequence[Box]) -> str:
+    """The names in boxes, each once."""
+    return ", ".join(sorted({box.label for box in boxes if box.label}))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
 from mmedpo.config import RunSettings
-from mmedpo.grounding.grounder import About, Grounder, Region
+from mmedpo.errors import GroundingError
+from mmedpo.grounding.grounder import About, Grounder, Organ, OrganMapper, Region
 from mmedpo.grounding.library import about, apart, fingerprint, open_tools, read_mask
 from mmedpo.imaging.images import read_image
 from mmedpo.records import Box, Drop, Example, Grounding
-from mmedpo.records.shapes import Mask, Pixels
+from mmedpo.records.shapes import Heatmap, Mask, Pixels
 from mmedpo.run import Run, Stage
 from mmedpo.run.layout import EXAMPLES, GROUNDINGS, HEATMAPS
 from mmedpo.storage.files import share
@@ -24,7 +25,8 @@ CHUNK = 32
 
 def stage(settings: RunSettings) -> Stage:
     """What grounding is made from."""
-    return Stage("ground", ground, fingerprint(settings.ground), reads=(EXAMPLES,), writes=(GROUNDINGS, HEATMAPS))
+    decides = fingerprint(settings.ground) | ({"organs": True} if settings.maps_organs else {})
+    return Stage("ground", ground, decides, reads=(EXAMPLES,), writes=(GROUNDINGS, HEATMAPS))
 
 
 def ground(run: Run) -> list[Grounding]:
@@ -33,7 +35,11 @@ def ground(run: Run) -> list[Grounding]:
     Of a question on several images each is asked about (`apart`).
 
     Writes `groundings.parquet` and `groundings/<image>.npy` (float32 heatmaps, 0..1). A tool that does not
-    apply to an image is a counted drop with its reason, whether or not a later one did.
+    apply to an image is a counted drop with its reason, whether or not a later one did. Where the noise goes into
+    the organ, its map (`groundings/<image>-organ.npy`) is of the first tool that applies and knows it.
+
+    Raises:
+        GroundingError: the noise goes into the organ, and no image has a map of one.
     """
     wanted = set(run.settings.ground.only_tags)
     first_of_image = apart(example for example in run.read(EXAMPLES, Example) if example.split == "train")
@@ -45,6 +51,11 @@ def ground(run: Run) -> list[Grounding]:
     share(run.work_folder / HEATMAPS, run.file(HEATMAPS))
     drops += [_drop(first_of_image[one.image_sha256], reason) for one in asked for reason in one.skipped]
     groundings = [one for one in asked if one.tool]
+    if run.settings.maps_organs and not any(one.organ_path for one in groundings):
+        raise GroundingError(
+            f"curate.noise.region='organ', but {', '.join(run.settings.ground.tools)} found an organ in none of "
+            f"{len(fitting)} images; give the data organ boxes, name a tool that maps them, or set region 'lesion'"
+        )
     run.write(GROUNDINGS, Grounding, groundings)
     run.write_drops(drops)
     return groundings
@@ -84,34 +95,57 @@ def mark(
     return *declined, reasons
 
 
+def map_organ(
+    tools: Sequence[Grounder], load: Callable[[], tuple[Pixels, Mask | None]], boxes: Sequence[Box], image: About
+) -> tuple[str, Organ | None]:
+    """Name and organ of the first tool that applies to the image and finds one there; empty and None without."""
+    for tool in tools:
+        if isinstance(tool, OrganMapper) and not tool.applies(image.modality, image.organ, image.view):
+            pixels, mask = load()
+            organ = tool.organs(pixels, boxes, mask, image)
+            if organ is not None and organ.heatmap.any():
+                return tool.name, organ
+    return "", None
+
+
 def _ground_one(run: Run, tools: Sequence[Grounder], example: Example) -> Grounding:
     """What the tools say of an image; without a tool's name where none applies."""
-
-    def load() -> tuple[Pixels, Mask | None]:
-        return read_image(run.image_root, example.image.path), read_mask(run.image_root, example)
-
-    tool, region, reasons = mark(tools, load, example.boxes, about(example, run.settings.ground.assume))
-    skipped = tuple(reasons)
-    if tool is None or region is None:
-        return Grounding(
-            image_sha256=example.image.sha256, tool="", heatmap_path=None, confidence=None, skipped=skipped
-        )
-    heatmap_path = None
-    if region.heatmap is not None:
-        heatmap_path = f"{HEATMAPS}/{example.image.sha256[:16]}.npy"
-        with atomic_path(run.work_folder / heatmap_path) as partial, partial.open("wb") as handle:
-            np.save(handle, region.heatmap.astype(np.float32))
-    return Grounding(
-        image_sha256=example.image.sha256,
-        tool=tool.name,
-        heatmap_path=heatmap_path,
-        confidence=region.confidence,
-        calibrated=region.calibrated,
-        boxes=tuple(region.boxes),
-        label=region.label,
-        reason=region.reason,
-        skipped=skipped,
+    pixels = cache(lambda: read_image(run.image_root, example.image.path))
+    told, sha = about(example, run.settings.ground.assume), example.image.sha256
+    tool, region, reasons = mark(
+        tools, lambda: (pixels(), read_mask(run.image_root, example.mask_path)), example.boxes, told
     )
+    mapper, organ = "", None
+    if run.settings.maps_organs:
+        mapper, organ = map_organ(
+            tools, lambda: (pixels(), read_mask(run.image_root, example.organ_mask_path)), example.organs, told
+        )
+    nothing = {"heatmap_path": None, "confidence": None, "reason": "no-lesion-map"}
+    found = Grounding(image_sha256=sha, tool=mapper, skipped=tuple(reasons), **nothing)
+    if tool is not None and region is not None:
+        found = found.model_copy(
+            update={
+                "tool": tool.name,
+                "heatmap_path": None if region.heatmap is None else _stored(run, sha[:16], region.heatmap),
+                "confidence": region.confidence,
+                "calibrated": region.calibrated,
+                "boxes": tuple(region.boxes),
+                "label": region.label,
+                "reason": region.reason,
+            }
+        )
+    if organ is None:
+        return found
+    path = _stored(run, f"{sha[:16]}-organ", organ.heatmap)
+    return found.model_copy(update={"organ_path": path, "organ": organ.label, "organ_tool": mapper})
+
+
+def _stored(run: Run, name: str, heatmap: Heatmap) -> str:
+    """Writes a map, and says where it lies in the run folder."""
+    path = f"{HEATMAPS}/{name}.npy"
+    with atomic_path(run.work_folder / path) as partial, partial.open("wb") as handle:
+        np.save(handle, heatmap.astype(np.float32))
+    return path
 
 
 def _drop(example: Example, why: str) -> Drop:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from mmedpo.storage.text import foreign
+
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SUFFIXES = {PNG: ".png", JPEG: ".jpg", **dict.fromkeys(TIFF, ".tiff")}
 
+_OTHER = (
+    (b"GIF8", "a GIF picture: convert it to PNG"),
+    (b"BM", "a BMP picture: convert it to PNG"),
+    (b"%PDF", "a PDF document: save its picture as PNG"),
+    (b"<svg", "an SVG drawing: convert it to PNG"),
+    (b"\x93NUMPY", "a NumPy array: save it as PNG"),
+    (b"\0\0\0\x0cjP", "a JPEG 2000 picture: convert it to PNG"),
+)
 PREAMBLE = 128
 """Bytes before the mark of a DICOM file (PS3.10, section 7.1)."""
 _MARK = b"DICM"
@@ -17,6 +27,15 @@ _VRS = LONG_VRS | frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST
 def raster_suffix(content: bytes) -> str:
     """Suffix of PNG, JPEG or TIFF; empty for bytes that begin as none of them. A DICOM file may begin as TIFF."""
     return next((suffix for start, suffix in _SUFFIXES.items() if content.startswith(start)), "")
+
+
+def other_kind(content: bytes) -> str:
+    """What a file that should be a picture really is, and what to do; empty where nothing is known."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "a WebP picture: convert it to PNG"
+    if content[4:8] == b"ftyp":
+        return "an HEIF or AVIF picture: convert it to PNG"
+    return next((what for start, what in _OTHER if content.startswith(start)), "") or foreign(content[:512])
 
 
 def image_suffix(content: bytes) -> str:

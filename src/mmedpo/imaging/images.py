@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from mmedpo.errors import ImageError
-from mmedpo.imaging.formats import is_dicom, raster_suffix
+from mmedpo.imaging.formats import is_dicom, other_kind, raster_suffix
 from mmedpo.imaging.perceptual import perceptual_hash
 from mmedpo.imaging.raster import MAX_SIDE, FrameNeeded, TooManyPixels, read_raster
 from mmedpo.records import ImageRef
@@ -138,6 +138,9 @@ def _decode(content: bytes, relative: str, max_pixels: int, burned_in: bool) -> 
 
 def _reader(content: bytes, relative: str, suffix: str) -> Reader:
     """By the bytes where they tell, for files are often named with another's suffix, or (from a CD) with none."""
+    told = "" if suffix in _DICOM or is_dicom(content) or raster_suffix(content) else other_kind(content)
+    if told:
+        raise ImageError(f"image {relative!r} is {told}")
     if suffix not in _READERS and not is_dicom(content):
         raise ImageError(
             f"image {relative!r} has the suffix {suffix!r}, readable are {', '.join(sorted(_READERS))}; convert it"
@@ -162,8 +165,9 @@ def refuse_burned_in(content: bytes) -> None:
         raise ImageError(f"says {reason}, which restricted data must not; blank it out, or allow it by its setting")
 
 
+_DICOM = (".dcm", ".dicom")
 _READERS: dict[str, Reader] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_raster),
-    **dict.fromkeys((".dcm", ".dicom"), _dicom),
+    **dict.fromkeys(_DICOM, _dicom),
 }
 """Suffix (lower case) to decoder."""

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedpo.errors import CurationError
-from mmedpo.imaging.noises import Noise
+from mmedpo.imaging.noises import Noise, replace
+from mmedpo.imaging.tissue import tissue_mask
 from mmedpo.records import Box, NoiseSpec
 from mmedpo.records.shapes import Heatmap, Pixels
 from mmedpo.registry import lookup
@@ -37,8 +38,8 @@ def noise_image(image: Pixels, heatmap: Heatmap | None, spec: NoiseSpec, box: Bo
 
     Args:
         image: uint8 [H, W] or [H, W, 3].
-        heatmap: [H, W] in 0..1; may be None for `spec.region == "global"`, for kinds that concern the
-            whole image, and where `box` alone gives the region.
+        heatmap: [H, W] in 0..1, of the lesion, or of the organ for `spec.region == "organ"`; may be None for
+            `spec.region == "global"`, for kinds that concern the whole image, and where `box` alone gives the region.
         spec: kind (see `mmedpo.imaging.noises`), region, strength and seed.
         box: pixels; restricts the heatmap to one box, or, without a heatmap, is the (hard-edged) region.
 
@@ -61,6 +62,8 @@ def noise_image(image: Pixels, heatmap: Heatmap | None, spec: NoiseSpec, box: Bo
             f"noise {spec.kind!r} gave {noised.dtype} {list(noised.shape)} for a uint8 {list(image.shape)} image; "
             "it must give an image of the same shape and type"
         )
+    if spec.tissue:
+        noised = replace(image, noised, tissue_mask(image, spec.tissue))
     return noised
 
 
@@ -91,7 +94,7 @@ def _region(shape: tuple[int, ...], heatmap: Heatmap | None, spec: NoiseSpec, bo
         return np.ones(shape, dtype=np.float64)
     if heatmap is None and box is None:
         raise CurationError(
-            "noise region is 'lesion' but there is neither a heatmap nor a box; "
+            f"noise region is {spec.region!r} but there is neither a map of it nor a box; "
             "ground the image first or set region 'global'"
         )
     h = np.ones(shape, dtype=np.float64)

@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmedpo.errors import ImageError, brief
 from mmedpo.imaging.images import read_image, split_frame
 from mmedpo.records import ImageRef, PreferencePair
 from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.storage.paths import safe_join
+
+VALUES = "#values="
+"""Between the name of a mask and those of its values that count."""
 
 
 def png_bytes(pixels: Pixels, *, longest_side: int | None = None, smallest: bool = False) -> bytes:
@@ -35,11 +39,19 @@ def png_bytes(pixels: Pixels, *, longest_side: int | None = None, smallest: bool
 def read_mask(root: Path, relative: str) -> Mask:
     """A binary mask `[height, width]`: True where the image has any colour but black.
 
+    `NAME#values=3+7` is True where the (first) channel has one of these values: one picture may mark several things.
+
     Raises:
-        ImageError: as `read_image`.
+        ImageError: as `read_image`, or values that are no numbers.
     """
-    mask = read_image(root, relative)
-    return np.asarray((mask if mask.ndim == 2 else mask.max(axis=2)) > 0)
+    name, marked, listed = relative.partition(VALUES)
+    mask = read_image(root, name)
+    if not marked:
+        return np.asarray((mask if mask.ndim == 2 else mask.max(axis=2)) > 0)
+    if not all(value.isascii() and value.isdigit() for value in listed.split("+")):
+        raise ImageError(f"mask {brief(relative)!r} names no values; allowed: {VALUES}N+N, whole numbers")
+    wanted = [int(value) for value in listed.split("+")]
+    return np.isin(mask if mask.ndim == 2 else mask[..., 0], wanted)
 
 
 def read_image_file(path: Path) -> Pixels:

@@ -1,13 +1,13 @@
-"""Checks of one row at a time: each gives the rows that fail it."""
+"""Checks of one row at a time."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-from mmedpo.lint.findings import Action, Finding, Severity
+from mmedpo.lint.findings import Action, Severity
 from mmedpo.lint.text import contains_phrase, leaked_prompt, polarity, without_prompt, words
 from mmedpo.records import PreferenceRow
 
@@ -162,102 +162,6 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
     ),
     RowCheck("blanks", "note", "repair", blanks, "{count} rows have white space around an answer"),
 )
-
-
-def row_findings(rows: Sequence[PreferenceRow]) -> Iterator[Finding]:
-    """Every row check that found something."""
-    for check in ROW_CHECKS:
-        failing = tuple(row.source_row for row in rows if check.fails(row))
-        if failing:
-            yield Finding(
-                check=check.name,
-                severity=check.severity,
-                count=len(failing),
-                of=len(rows),
-                rows=failing,
-                message=check.message.format(count=len(failing), of=len(rows)),
-                action=check.action,
-            )
-
-
-def image_findings(
-    rows: Sequence[PreferenceRow], failures: Mapping[str, str], known: Sequence[str]
-) -> Iterator[Finding]:
-    """Rows whose images cannot be read.
-
-    Args:
-        rows: the table.
-        failures: image path to what is wrong with it.
-        known: image paths that were read.
-    """
-    readable = set(known)
-    failing, first = [], ""
-    for row in rows:
-        bad = [name for name in (*row.images, *row.rejected_images) if name not in readable]
-        if bad:
-            failing.append(row.source_row)
-            first = first or failures.get(bad[0], f"{bad[0]} was not read")
-    if failing:
-        yield Finding(
-            check="unreadable-image",
-            severity="error",
-            count=len(failing),
-            of=len(rows),
-            rows=tuple(failing),
-            message=f"{len(failing)} rows name images that cannot be read; the first: {first}",
-            action="drop",
-        )
-
-
-def share_findings(
-    rows: Sequence[PreferenceRow], shares: Mapping[str, float], smallest: float, largest: float
-) -> Iterator[Finding]:
-    """Rejected images that hardly differ from the clean ones, or nearly everywhere.
-
-    Args:
-        rows: the table.
-        shares: row id to share of changed pixels.
-        smallest: below is nearly nothing.
-        largest: above is nearly everything.
-    """
-    known = [(row.source_row, shares[row.row_id]) for row in rows if row.row_id in shares]
-    little = tuple(number for number, share in known if share < smallest)
-    much = tuple(number for number, share in known if share > largest)
-    for name, what, failing in (
-        ("noised-nearly-nothing", f"less than {smallest:.1%}", little),
-        ("noised-nearly-everything", f"more than {largest:.0%}", much),
-    ):
-        if failing:
-            yield Finding(
-                check=name,
-                severity="warning",
-                count=len(failing),
-                of=len(known),
-                rows=failing,
-                message=f"{len(failing)} rejected images differ in {what} of the pixels from the clean one",
-            )
-
-
-def length_findings(rows: Sequence[PreferenceRow], tokens: Mapping[str, int], most: int) -> Iterator[Finding]:
-    """Rows that would be cut under the given tokenizer.
-
-    Args:
-        rows: the table.
-        tokens: row id to tokens of the longer side, image tokens included.
-        most: tokens that fit.
-    """
-    failing = tuple(row.source_row for row in rows if tokens.get(row.row_id, 0) > most)
-    if failing:
-        yield Finding(
-            check="truncated",
-            severity="error",
-            count=len(failing),
-            of=len(rows),
-            rows=failing,
-            message=f"{len(failing)} rows have more than {most} tokens and would be cut",
-            action="drop",
-            numbers={"longest": float(max(tokens.values()))},
-        )
 
 
 def _same_words(row: PreferenceRow) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmedpo.lint.checks import ROW_CHECKS, SCORE, spelled_score, text_score
 from mmedpo.lint.findings import Change, Finding
 from mmedpo.lint.text import leaked_prompt, without_prompt
 from mmedpo.records import Drop, Message, Part, PreferenceRow
+from mmedpo.storage.held import Held
 
 
 def fix_rows(
@@ -17,7 +19,7 @@ def fix_rows(
     findings: Sequence[Finding],
     drops: Sequence[Drop] = (),
     also_drop: Sequence[str] = (),
-) -> tuple[list[PreferenceRow], list[Change]]:
+) -> tuple[Held[PreferenceRow], Held[Change]]:
     """Repairs what can be repaired, leaves out what cannot.
 
     Repaired: blanks round answers, a leaked prompt with the answer behind it, a missing image place, a score written
@@ -34,17 +36,22 @@ def fix_rows(
         The mended rows in their order, and one record for everything that was done.
     """
     out = _doomed(findings, also_drop)
-    kept: list[PreferenceRow] = []
-    changes = [_unreadable(drop) for drop in drops]
+    kept, changes = Held(PreferenceRow), Held(Change, map(_unreadable, drops))
     for row in rows:
         mended, done = repaired(row)
         reason = out.get(row.source_row) or still_wrong(mended)
         if reason:
             changes.append(Change(row=row.source_row, row_id=row.row_id, check=reason, action="drop"))
         else:
-            changes += done
+            changes.extend(done)
             kept.append(mended)
-    return kept, sorted(changes, key=lambda change: change.row)
+    return kept, by_row(changes)
+
+
+def by_row(changes: Sequence[Change]) -> Held[Change]:
+    """Changes in the order of the rows they were made in."""
+    rows = array("q", (change.row for change in changes))
+    return Held(Change, (changes[place] for place in sorted(range(len(rows)), key=rows.__getitem__)))
 
 
 def _doomed(findings: Sequence[Finding], also_drop: Sequence[str]) -> dict[int, str]:
@@ -120,7 +127,7 @@ def _unreadable(drop: Drop) -> Change:
     return Change(row=int(drop.item.removeprefix("row ")), row_id="", check=drop.reason, action="drop")
 
 
-def count_changes(changes: Sequence[Change]) -> dict[str, int]:
+def count_changes(changes: Iterable[Change]) -> dict[str, int]:
     """`<action> <check>` to count, for a summary."""
     counts: dict[str, int] = defaultdict(int)
     for change in changes:

@@ -7,7 +7,7 @@ bag-of-words judge on rows it was not fitted on, with all rows of an image in on
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -82,33 +82,66 @@ def word_judge(
     Returns:
         None where there are fewer groups than folds.
     """
-    fold = np.array(
-        [int(hashlib.sha256(group.encode("utf-8", "replace")).hexdigest()[:8], 16) % folds for group in groups]
-    )
-    if len(set(groups)) < folds or len(np.unique(fold)) < 2:
-        return None
-    differences = _differences(chosen, rejected)
-    right = 0.0
-    for held in np.unique(fold):
-        weights = _fit(differences[fold != held], ridge)
-        margin = differences[fold == held] @ weights
-        right += float((margin > 0).sum()) + 0.5 * float((margin == 0).sum())
-    return right / len(groups)
+    judge = WordJudge(folds)
+    for c, r, group in zip(chosen, rejected, groups, strict=True):
+        judge.see(c, r, group)
+    return judge.accuracy(ridge)
 
 
-def _differences(chosen: Sequence[Sequence[str]], rejected: Sequence[Sequence[str]]) -> Any:
-    from scipy.sparse import csr_matrix
+class WordJudge:
+    """The same for rows that come one by one; of a row it keeps a number for every word that tells its sides apart."""
 
-    counts = Counter(word for c, r in zip(chosen, rejected, strict=True) for word in {*c, *r})
-    columns = {word: index for index, word in enumerate(sorted(w for w, n in counts.items() if n >= _RAREST))}
-    rows, where, values = [], [], []
-    for number, (c, r) in enumerate(zip(chosen, rejected, strict=True)):
-        for sign, side in ((1.0, set(c) - set(r)), (-1.0, set(r) - set(c))):
-            for word in sorted(side & columns.keys()):
-                rows.append(number)
-                where.append(columns[word])
-                values.append(sign)
-    return csr_matrix((values, (rows, where)), shape=(len(chosen), max(1, len(columns))))
+    def __init__(self, folds: int) -> None:
+        self._folds = folds
+        self._numbers: dict[str, int] = {}
+        self._seen_in = array("q")
+        self._words, self._signs, self._ends = array("i"), array("b"), array("q", [0])
+        self._fold, self._groups = array("q"), set[str]()
+
+    def see(self, chosen: Sequence[str], rejected: Sequence[str], group: str) -> None:
+        """Takes the words of both answers of a row; rows of one group (image) are in one fold."""
+        c, r = set(chosen), set(rejected)
+        for word in c | r:
+            number = self._numbers.setdefault(word, len(self._numbers))
+            if number == len(self._seen_in):
+                self._seen_in.append(0)
+            self._seen_in[number] += 1
+            if word not in c or word not in r:
+                self._words.append(number)
+                self._signs.append(1 if word in c else -1)
+        self._ends.append(len(self._words))
+        digest = hashlib.sha256(group.encode("utf-8", "replace")).hexdigest()
+        self._fold.append(int(digest[:8], 16) % self._folds)
+        if len(self._groups) < self._folds:
+            self._groups.add(group)
+
+    def accuracy(self, ridge: float) -> float | None:
+        """Held-out accuracy; see `word_judge`."""
+        fold = np.array(self._fold)
+        if len(self._groups) < self._folds or len(np.unique(fold)) < 2:
+            return None
+        differences = self._differences()
+        right = 0.0
+        for held in np.unique(fold):
+            weights = _fit(differences[fold != held], ridge)
+            margin = differences[fold == held] @ weights
+            right += float((margin > 0).sum()) + 0.5 * float((margin == 0).sum())
+        return right / len(fold)
+
+    def _differences(self) -> Any:
+        """CSR [rows, words]: 1 where only the chosen answer holds a word, -1 where only the rejected one does."""
+        from scipy.sparse import csr_matrix
+
+        kept = sorted(word for word, number in self._numbers.items() if self._seen_in[number] >= _RAREST)
+        column = np.full(len(self._numbers), -1, dtype=np.int32)
+        column[[self._numbers[word] for word in kept]] = np.arange(len(kept))
+        columns = column[np.array(self._words)]
+        used = columns >= 0
+        ends = np.concatenate([[0], np.cumsum(used)])[np.array(self._ends)]
+        values = np.array(self._signs, dtype=np.float64)[used]
+        found = csr_matrix((values, columns[used], ends), shape=(len(self._fold), max(1, len(kept))))
+        found.sort_indices()
+        return found
 
 
 def _fit(x: Any, ridge: float) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+(?:['.,-][^\W_]+)*")
 _LEAK = re.compile(
@@ -62,7 +63,12 @@ _DECORATION = re.compile(r"^[\s*\-•>]+")
 
 def words(text: str) -> list[str]:
     """Lower-case words; numbers with their decimals and hyphenated words are one."""
-    return _WORD.findall(text.casefold())
+    return list(_words(text))
+
+
+@lru_cache(maxsize=16)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.casefold()))
 
 
 def polarity(text: str) -> str | None:
@@ -77,6 +83,7 @@ def contains_phrase(text: list[str], phrase: list[str]) -> bool:
     return bool(phrase) and any(text[start : start + size] == phrase for start in range(len(text) - size + 1))
 
 
+@lru_cache(maxsize=16)
 def leaked_prompt(text: str) -> str | None:
     """The piece of a prompt, a template or a judge's answer that stands in an answer, or None."""
     found = _LEAK.search(text) or _TALK.search(text)

@@ -266,6 +266,8 @@ class _Runner:
             command += ["--set", override]
         threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
         log = self.folder / f"{job.name}.log"
+        if log.is_symlink() or (log.exists() and log.stat().st_nlink > 1):
+            raise MMedPOError(f"{log} is a link to another file; remove it")
         with log.open("a") as handle:
             code = subprocess.run(
                 command, stdout=handle, stderr=handle, env={**os.environ, "OMP_NUM_THREADS": threads}, check=False

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mmedpo.errors import ConfigError
 from mmedpo.lint.findings import Change, LintReport
-from mmedpo.lint.fix import count_changes, fix_rows
+from mmedpo.lint.fix import by_row, count_changes, fix_rows
 from mmedpo.lint.linter import Evidence
 from mmedpo.pipeline.evidence import derived_weights
 from mmedpo.preferences.reading import RowsReading
 from mmedpo.preferences.writing import ExportReport, export_rows
 from mmedpo.records import PreferenceRow
-from mmedpo.storage.tables import write_text
+from mmedpo.storage.held import Held
+from mmedpo.storage.tables import atomic_path
 
 
 class Mended(NamedTuple):
     """The rows of the copy, numbered as they stand in it."""
 
-    rows: list[PreferenceRow]
+    rows: Sequence[PreferenceRow]
     evidence: Evidence
     told: list[str]
     """What was done, line by line."""
@@ -58,18 +59,28 @@ def mend(
     if not kept:
         told = ", ".join(f"{count} x {what.removeprefix('drop ')}" for what, count in count_changes(changes).items())
         raise ConfigError(f"--fix {out} would hold no row: all {report.rows} are left out ({told or 'there are none'})")
-    original = {row.row_id: row.source_row for row in reading.rows}
-    source = [row.model_copy(update={"source_row": original[row.row_id]}) for row in kept]
+    source = Held(PreferenceRow, _as_imported(kept, reading))
     target = "mmedpo" if out.suffix == ".parquet" and reading.format not in ("trl", "rlhf-v") else reading.format
     written = export_rows(source, out, target, image_root, embedded=reading.embedded)
     gone = {drop.item: drop.reason for drop in written.left_out}
-    lost, kept = [row for row in kept if row.row_id in gone], [row for row in kept if row.row_id not in gone]
-    changes += [Change(row=r.source_row, row_id=r.row_id, check=gone[r.row_id], action="drop") for r in lost]
-    log = "".join(change.model_dump_json() + "\n" for change in sorted(changes, key=lambda c: c.row))
-    write_text(_log_of(out), log)
-    renumbered = [row.model_copy(update={"source_row": number}) for number, row in enumerate(kept)]
+    for row in kept:
+        if row.row_id in gone:
+            changes.append(Change(row=row.source_row, row_id=row.row_id, check=gone[row.row_id], action="drop"))
+    with atomic_path(_log_of(out)) as unfinished, unfinished.open("w", encoding="utf-8") as log:
+        log.writelines(change.model_dump_json() + "\n" for change in by_row(changes))
+    left = (row for row in kept if row.row_id not in gone)
+    numbered = (row.model_copy(update={"source_row": number}) for number, row in enumerate(left))
+    renumbered = Held(PreferenceRow, numbered)
     found_again = replace(evidence, drops=(), derived=derived_weights(renumbered))
     return Mended(renumbered, found_again, _told(written, report.rows, out, target, changes))
+
+
+def _as_imported(kept: Iterable[PreferenceRow], reading: RowsReading) -> Iterator[PreferenceRow]:
+    """Rows that are some of the file's, in its order, with the places they had in the file it was made of."""
+    file = iter(reading.rows)
+    for row in kept:
+        read = next(read for read in file if read.row_id == row.row_id)
+        yield row.model_copy(update={"source_row": read.source_row})
 
 
 def outputs(cleaned: Path) -> list[Path]:

@@ -11,6 +11,8 @@ from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
 from mmedpo.errors import ConfigError, TrainingCollapsed, shown
 from mmedpo.evaluate import stage as evaluation
+from mmedpo.evaluate.judging import judge_stage
+from mmedpo.evaluate.radeval.stage import radeval_stage
 from mmedpo.grounding import stage as grounding
 from mmedpo.preferences import stage as importing
 from mmedpo.records import Example
@@ -33,7 +35,7 @@ def plan(settings: RunSettings) -> list[Stage]:
     stages = [data.stage(settings)]
     if settings.evaluate.answers:
         stages += [evaluation.answers_stage(settings, name) for name in settings.evaluate.answers]
-        return [*stages, evaluation.stage(settings), report.stage(settings)]
+        return [*stages, *_scorers(settings), evaluation.stage(settings), report.stage(settings)]
     if settings.finetune is not None:
         stages.append(training.finetune_stage(settings))
     if settings.grounds:
@@ -43,10 +45,16 @@ def plan(settings: RunSettings) -> list[Stage]:
         last = _round(settings, number)
         stages += last
     stages += [evaluation.predict_stage(settings, model) for model in (BASE, TUNED)]
-    stages.append(evaluation.stage(settings))
+    stages += [*_scorers(settings), evaluation.stage(settings)]
     # The report shows the pairs and the training of the last round.
     stages.append(replace(report.stage(settings), places=last[-1].places))
     return stages
+
+
+def _scorers(settings: RunSettings) -> list[Stage]:
+    """What scores answers before the evaluation: language models and RadEval, where a recipe asks for them."""
+    judges = [judge_stage(settings)] if settings.evaluate.judges else []
+    return [*judges, radeval_stage(settings)] if settings.evaluate.radeval.metrics else judges
 
 
 def _round(settings: RunSettings, number: int) -> list[Stage]:
@@ -180,9 +188,9 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
 
 def _check_objective(objective: Objective, settings: TrainSettings) -> None:
     """Refuses terms that cannot be computed, and settings that no term reads."""
-    if objective.spreads and settings.tune == "full":
+    if (objective.spreads or objective.draws) and settings.tune == "full":
         raise ConfigError(
-            "train.objective compares whole distributions with the reference, which is the model without its adapter; "
+            "train.objective asks the reference in every step, which is the model without its adapter; "
             "set train.tune=lora, or remove the term"
         )
     if objective.contrasts and settings.batch_groups == 1:

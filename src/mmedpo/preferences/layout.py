@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from mmedpo.errors import shown
 from mmedpo.records import Message, PreferenceRow
-from mmedpo.storage.bounds import LONGEST_TEXT
+from mmedpo.storage.bounds import LONGEST_TEXT, MOST_PARTS
 from mmedpo.storage.embedded import BadImage, image_of, images_of
 
 CARRIED = "mmedpo"
@@ -141,6 +141,12 @@ def score_of(raw: Mapping[str, Any], name: str) -> tuple[float | None, str]:
     if number is None:
         return None, f"{name} is not finite, so outside [0, 1] ({glimpse(value)})"
     return (number, "") if 0 <= number <= 1 else (None, f"{name} lies outside [0, 1] ({glimpse(value)})")
+
+
+def bound(count: int, what: str) -> None:
+    """Raises `BadRow` for more items than any row has: each costs a kilobyte as a record."""
+    if count > MOST_PARTS:
+        raise BadRow("malformed-row", f"{what}: {count:,}, allowed are {MOST_PARTS:,}")
 
 
 def mapping_of(value: object, what: str) -> Mapping[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -55,7 +56,7 @@ class RowsReading:
     """Rows that are no preference, each with its reason; `item` is `row <number>`, counted from 0."""
     notes: list[str] = field(default_factory=list)
     """Warnings for the user, one sentence each."""
-    numbers: list[int] = field(default_factory=list)
+    numbers: array[int] = field(default_factory=lambda: array("q"))
     """Position in this file of each of `rows`, counted from 0."""
     embedded: EmbeddedImages | None = None
     """Where the images that lay inside the file were written; None where none did, or they were not wanted."""
@@ -152,7 +153,7 @@ def _parse(chosen: PreferenceFormat, raw: RawRow, store: _ImageStore, path: Path
 
 def _told_split(raw: Mapping[str, Any]) -> str:
     told = raw.get("split")
-    return official_name(told)[:40] if isinstance(told, str) else split_told(raw)
+    return official_name(told)[:40] if isinstance(told, str) and told.strip() else split_told(raw)
 
 
 def _weighted(row: PreferenceRow, raw: Mapping[str, Any]) -> PreferenceRow:
@@ -268,3 +269,21 @@ class _ImageStore:
             # Decoders fail on damaged bytes in whatever way they happen to: not the same picture.
             return False
         return there.shape == inside.shape and bool((there == inside).all())
+
+
+def require_rows(file: Path, reading: RowsReading) -> None:
+    """Refuses to go on with nothing: an empty table would look like a success.
+
+    Raises:
+        PreferenceFormatError: no row was read; the commonest reasons.
+    """
+    if not reading.rows:
+        why = "; ".join(reasons(reading.drops)[:2])
+        raise PreferenceFormatError(f"{file}: none of its {reading.total} rows is a preference ({why})")
+
+
+def reasons(drops: Sequence[Drop]) -> list[str]:
+    """Every reason why rows were left out, in words, the commonest first."""
+    counts = Counter(drop.reason for drop in drops)
+    first = {drop.reason: drop.detail for drop in reversed(drops)}
+    return [f"{count} {reason}; the first: {first[reason]}" for reason, count in counts.most_common()]

@@ -11,7 +11,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmedpo.preferences.layout import BadRow, KeepImage, folded, glimpse, mapping_of, path_of, text_of
+from mmedpo.preferences.layout import (
+    IMAGE_COLUMNS,
+    BadRow,
+    KeepImage,
+    bound,
+    folded,
+    glimpse,
+    mapping_of,
+    path_of,
+    paths_of,
+    text_of,
+)
 from mmedpo.records import IMAGE_PLACE, Message, Part
 from mmedpo.storage.speakers import KNOWN, role_of
 
@@ -19,12 +30,16 @@ PLACEHOLDER = IMAGE_PLACE
 """Where an image stands in the formats that spell messages as plain text."""
 
 _PLACE = re.compile(
-    r"<image(?:[ _-]?(?P<number>\d{1,3}))?>|<\|image(?:[ _-]?(?P<bar>\d{1,3}))?\|>|<image_?(?:here|placeholder)>"
-    r"|<start_of_image>|<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>|<img>(?P<name>[^<>\n]+)</img>",
+    r"<image>(?P<file>[^<>\n]+\.[a-z]{3,4})</image>"
+    r"|<image(?:[ _-]?(?P<number>\d{1,3}))?>|<\|image(?:[ _-]?(?P<bar>\d{1,3}))?\|>|<image_?(?:here|placeholder)>"
+    r"|<start_of_image>|<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>|<img>(?P<name>[^<>\n]+)</img>"
+    r"|!\[[^\]\n]{0,200}\]\((?P<link>[^()\s]+)\)"
+    r"|<img\s[^<>]{0,200}?\bsrc=[\"']?(?P<source>[^<>\"']+)[^<>]{0,200}>",
     re.IGNORECASE,
 )
 """Places as formats and chat templates spell them (LLaVA, MMMU, Phi, Llama, InternLM, DeepSeek, Gemma, Qwen);
-`<img>a.png</img>`, of ms-swift and Qwen-VL, names its image."""
+`<img>a.png</img>`, of ms-swift and Qwen-VL, names its image, as do `![](a.png)` and `<img src="a.png">`."""
+_NAMING = ("name", "file", "link", "source")
 
 _IMAGE_TYPES = ("image", "image_url", "input_image")
 _TEXT_TYPES = ("text", "input_text", "output_text")
@@ -48,9 +63,26 @@ class Album:
 
     def place(self, value: object, what: str) -> Part:
         """One more place, for the image that `value` names, or that has this number (None: it names none)."""
+        bound(len(self.places) + 1, f"places of {what}")
         known = value is None or (isinstance(value, int) and not isinstance(value, bool))
         self.places.append(value if known else path_of(value, what, self.keep_image))  # type: ignore[arg-type]
         return Part(type="image")
+
+    def fill(self, first: int, named: Sequence[str], what: str) -> tuple[Part, ...]:
+        """Gives the places of a turn, those from `first` on, the images that the turn itself names beside its text.
+
+        Returns:
+            A place for every image that is to stand before the text, which has none.
+
+        Raises:
+            BadRow: the text has places for another number of images.
+        """
+        places = self.places[first:]
+        if places and named and (len(places) != len(named) or any(place is not None for place in places)):
+            raise BadRow("image-missing", f"{what} names {len(named)} images for {len(places)} places")
+        if named:
+            self.places[first:] = named
+        return () if places else tuple(Part(type="image") for _ in named)
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -117,7 +149,8 @@ def parts_of(text: str, album: Album | None = None) -> tuple[Part, ...]:
 
 def _place(spelled: re.Match[str], album: Album) -> Part:
     number = spelled["number"] or spelled["bar"]
-    return album.place(int(number) if number else spelled["name"], "<img>")
+    named = next((spelled[group] for group in _NAMING if spelled[group]), None)
+    return album.place(int(number) if number else named, "<img>")
 
 
 def plain_of(parts: Sequence[Part]) -> str:
@@ -143,6 +176,7 @@ def turns_of(value: object, what: str, album: Album) -> tuple[Message, ...]:
     """
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
         raise BadRow("malformed-row", f"{what} is {glimpse(value)}, expected is a list of turns")
+    bound(len(value), f"turns of {what}")
     return tuple(_turn(mapping_of(raw, f"{what} turn {n}"), f"{what} turn {n}", album) for n, raw in enumerate(value))
 
 
@@ -248,11 +282,15 @@ def _turn(turn: Mapping[str, Any], what: str, album: Album) -> Message:
     content = next((turn[key] for key in _CONTENT_KEYS if turn.get(key) is not None), None)
     if isinstance(content, Mapping):
         content = [content]
+    before = len(album.places)
     if isinstance(content, Sequence) and not isinstance(content, (str, bytes)):
+        bound(len(content), f"parts of {what}")
         parts = tuple(part for item in content for part in _typed(item, what, album))
     else:
         parts = parts_of(text_of(content, what), album)
-    return Message(role=role, content=parts)
+    column = next((name for name in IMAGE_COLUMNS if turn.get(name)), "")
+    shown = paths_of(turn[column], f"{what} {column}", album.keep_image) if column else ()
+    return Message(role=role, content=(*album.fill(before, shown, what), *parts))
 
 
 def _typed(item: object, what: str, album: Album) -> tuple[Part, ...]:
@@ -271,5 +309,8 @@ def _typed(item: object, what: str, album: Album) -> tuple[Part, ...]:
             )
         return (album.place(named or None, f"{what} content"),)
     if kind in _TEXT_TYPES:
+        stray = next((key for key in (*IMAGE_COLUMNS, "image_url", "bytes", "base64") if piece.get(key)), "")
+        if stray:
+            raise BadRow("image-missing", f"{what} content is text and names an image by {stray}; give it its own part")
         return parts_of(text_of(piece.get("text"), f"{what} content"), album)
     raise BadRow("malformed-row", f"{what} content has the type {glimpse(kind)}, known are image and text")

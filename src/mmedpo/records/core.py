@@ -26,7 +26,7 @@ PairKind = Literal["text", "visual", "answer"]
 """`text`: two answers to one image (D_t). `visual`: one answer to two images (D_v). `answer`: the truth alone."""
 
 
-NoiseRegion = Literal["lesion", "global"]
+NoiseRegion = Literal["lesion", "organ", "global"]
 
 
 IMAGE_PLACE = "<image>"
@@ -93,7 +93,7 @@ class ImageRef(Record):
 class Example(Record):
     """One question on one image or several, with its ground truth."""
 
-    sparse = frozenset({"other_images"})
+    sparse = frozenset({"other_images", "organs", "organ_mask_path"})
 
     example_id: str
     """Unique in the run; every join is by this key, never by position."""
@@ -122,7 +122,11 @@ class Example(Record):
     annotated: bool = False
     """True when boxes (or a mask) were looked for by the annotator: then empty means no lesion."""
     mask_path: str | None = None
-    """Binary lesion mask (PNG, non-zero = lesion) relative to the dataset's root."""
+    """Lesion mask (PNG) relative to the dataset's root: any colour but black, or `#values=3+7` after the name."""
+    organs: tuple[Box, ...] = ()
+    """Annotated organs of the image; never a lesion."""
+    organ_mask_path: str | None = None
+    """Mask of the organs and of the lesions in them, as `mask_path`; it counts inside the boxes of `organs`."""
     tags: tuple[str, ...] = ()
     """Free labels of the dataset, e.g. `modality:xray`, `organ:chest`; tools read these to know what applies."""
 
@@ -134,6 +138,8 @@ class Example(Record):
 
 class Grounding(Record):
     """What a visual tool says of one image: where the lesion is and how sure it is."""
+
+    sparse = frozenset({"organ_path", "organ", "organ_tool"})
 
     image_sha256: str
     """The image it speaks of."""
@@ -153,6 +159,12 @@ class Grounding(Record):
     """Why no heatmap or no confidence could be given; empty otherwise."""
     skipped: tuple[str, ...] = ()
     """`TOOL: reason` of every tool of the chain that did not apply to this image."""
+    organ_path: str | None = None
+    """Map of the organ, stored as the heatmap is; None where none was asked for or found."""
+    organ: str = ""
+    """What that map marks, e.g. `lung`."""
+    organ_tool: str = ""
+    """Registered name of the tool that gave it."""
 
 
 class NoiseSpec(Record):
@@ -161,13 +173,17 @@ class NoiseSpec(Record):
     kind: str = "diffusion"
     """Registered name; `diffusion` is Eq. 2, the others are ablations, `released` mimics the published code."""
     region: NoiseRegion = "lesion"
-    """`lesion`: inside the heatmap; `global`: h = 1 everywhere."""
+    """`lesion`: inside the heatmap; `organ`: inside the map of the organ; `global`: h = 1 everywhere."""
     step: int = 500
     """Noise step k, 0..999 (index into the schedule); xi_bar_k is the share of the signal's variance that is kept."""
     schedule: str = "povid-sigmoid"
     """Name of the schedule that gives the 1000 factors xi."""
     seed: int = 0
     """Seed of eps (and of the crop)."""
+    organ: str = ""
+    """Organ that was noised; empty for another region."""
+    tissue: str = ""
+    """Rule (`mmedpo.imaging.tissue`) that told tissue from background, which stays as it is; empty: none."""
 
 
 class NoisedView(Record):

@@ -161,6 +161,63 @@ class AtEqualLength(Record):
     """Questions compared."""
 
 
+class JudgedModels(Record):
+    """What one judge said of the answers of two models to one split's questions."""
+
+    judge: str
+    """As it stands in the recipe, e.g. `chat:med42`."""
+    served: tuple[str, ...] = ()
+    """Its models as their server names them."""
+    model: str
+    """The model."""
+    against: str
+    """The model it is compared with."""
+    split: str
+    """The split."""
+    questions: int
+    """Questions it was asked about."""
+    unscored: dict[str, int] = Field(default_factory=dict)
+    """Reason -> questions without marks, which are in no mean."""
+    turned: int = 0
+    """Questions where either answer was preferred in one of the two orders."""
+    differences: tuple[Difference, ...] = ()
+    """One per criterion, which is the `metric`; adjusted for the table of all judges. Empty where nothing compares."""
+
+
+class ExternalScore(Record):
+    """A value that a program of its own gave one report, or all of them: a row of `radeval.parquet`."""
+
+    example_id: str = ""
+    """The question; empty for a value of all reports together."""
+    metric: str
+    """Its name in that program."""
+    model: str
+    """Which model wrote the report."""
+    value: float | None = None
+    """None where there is none."""
+    unscored: str = ""
+    """Why; empty where there is one."""
+
+
+class ExternalMetric(Record):
+    """One metric of a program of its own, for all models."""
+
+    metric: str
+    """As tables name it, e.g. `RadGraph-F1`."""
+    split: str
+    """The split."""
+    reports: int | None = None
+    """Reports behind each mean; None for one value of all reports together."""
+    means: dict[str, float] = Field(default_factory=dict)
+    """Model -> mean over the reports that have a value for every model; empty where it was not computed."""
+    differences: tuple[Difference, ...] = ()
+    """To the first model, adjusted for the table of all such metrics; none for one value of all reports together."""
+    left_out: int = 0
+    """Reports without a value for some model."""
+    reasons: tuple[str, ...] = ()
+    """Why values are missing."""
+
+
 class SplitScores(Record):
     """All models on one split."""
 
@@ -191,6 +248,10 @@ class Evaluation(Record):
     """Per organ and modality where the data tell them, on the first split."""
     equal_length: tuple[AtEqualLength, ...] = ()
     """Whole splits, where the models' answers differ in length."""
+    judged: tuple[JudgedModels, ...] = ()
+    """What language models said of the answers to the first split; only where a recipe asks some."""
+    external: tuple[ExternalMetric, ...] = ()
+    """Metrics of reports that RadEval computes, or why it did not; only where a recipe asks for some."""
     probes: tuple[ProbeSummary, ...] = ()
     """What probes found on the first split; only those that measured something."""
     looks: LooksScore | None = None

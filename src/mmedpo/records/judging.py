@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from mmedpo.records.core import ErrorType, PreferencePair, Record
 
 
@@ -126,3 +128,36 @@ class SourceWeights(Record):
     """Weights on the upper bound."""
     warnings: tuple[str, ...] = ()
     """What the user must know of them."""
+
+
+class JudgedAnswers(Record):
+    """Two models' answers to one question as one judge marked them in both orders: a row of `judged.parquet`."""
+
+    example_id: str
+    """The question."""
+    judge: str
+    """As it stands in the recipe, e.g. `chat:med42`."""
+    model: str
+    """Slot of the one model."""
+    against: str
+    """Slot of the other, which all are compared with."""
+    after: dict[str, float] = Field(default_factory=dict)
+    """Criterion -> mark of the former's answer in [0, 1], mean of both orders; empty when unscored."""
+    before: dict[str, float] = Field(default_factory=dict)
+    """The same of the latter's."""
+    turned: bool = False
+    """True when either answer was preferred in one of the two orders."""
+    reason: str = ""
+    """The judge's words where A is the latter's answer and B the former's; empty when unscored."""
+    unscored: str = ""
+    """Why there are no marks; empty when there are."""
+    raw: str = ""
+    """Both replies as received."""
+    served: str = ""
+    """Name and version of the judge's model, as its server gives them."""
+    calls: int = 0
+    """Calls it took, repairs and retries included."""
+    input_tokens: int = 0
+    """Tokens those calls read."""
+    output_tokens: int = 0
+    """Tokens they wrote."""

@@ -116,6 +116,8 @@ def _term(term: TermSettings, beta: float) -> str:
     told += [f"{term.tokens} tokens"] if term.tokens != "all" else []
     if term.beta or term.loss not in WITHOUT_BETA:
         told.insert(0, f"beta {term.beta or beta:g}")
+    told += [f"after {term.after:.0%} of the steps"] if term.after else []
+    told += [f"until {term.until:.0%} of the steps"] if term.until < 1 else []
     details = f" ({', '.join(told)})" if told else ""
     return f"{share}{term.loss}{form}{details}{kinds}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from mmedpo.records import PreferencePair, Turn, Verdict
+from mmedpo.records import JudgedAnswers, PreferencePair, Turn, Verdict
 from mmedpo.report import speakers as c
 from mmedpo.report.stored import Stored
 
@@ -49,7 +49,8 @@ def judges(verdicts: Sequence[Verdict]) -> tuple[c.JudgeRow, ...]:
 
 def call_costs(stored: Stored) -> tuple[tuple[c.CallCost, ...], str]:
     """What each endpoint has cost this run, and a line on what that holds; empty where no model was called."""
-    asked = any(turn.calls for turn in stored.turns) or any(verdict.calls for verdict in stored.verdicts.values())
+    said: list[Turn | Verdict | JudgedAnswers] = [*stored.turns, *stored.verdicts.values(), *stored.judged]
+    asked = any(one.calls for one in said)
     if not stored.costs:
         return (), "Every answer came from the cache: this run paid for no call." if asked else ""
     known = stored.settings.chat.endpoints

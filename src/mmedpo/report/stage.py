@@ -20,6 +20,7 @@ from mmedpo.run.layout import (
     GROUNDINGS,
     HEATMAPS,
     IMAGES,
+    JUDGED,
     PAIRS,
     PROBES,
     REPORT,
@@ -46,6 +47,7 @@ TABLES = (
     TRAINING,
     EVALUATION,
     SCORES,
+    JUDGED,
     PROBES,
     DROPS,
 )

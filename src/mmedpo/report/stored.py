@@ -19,6 +19,7 @@ from mmedpo.records import (
     FactorValue,
     Grounding,
     ItemScore,
+    JudgedAnswers,
     Prediction,
     PreferencePair,
     ProbeSummary,
@@ -38,6 +39,7 @@ from mmedpo.run.layout import (
     EXAMPLES,
     FACTORS,
     GROUNDINGS,
+    JUDGED,
     LOG,
     PAIRS,
     SCORES,
@@ -85,6 +87,8 @@ class Stored:
     """Every answer of every model under every protocol; empty before the evaluation."""
     predictions: Mapping[str, Mapping[str, Prediction]]
     """Model -> example id -> answer, of the evaluated models."""
+    judged: Sequence[JudgedAnswers]
+    """What language models said of the answers; empty where a recipe asks none."""
     drops: Sequence[Drop]
 
     def probe(self, name: str) -> ProbeSummary | None:
@@ -121,6 +125,7 @@ def read_stored(run: Run) -> Stored:
             model: {answer.example_id: answer for answer in _table(run, predictions_of(model), Prediction)}
             for model in (checked.models if checked else ())
         },
+        judged=_table(run, JUDGED, JudgedAnswers) if checked and checked.judged else [],
         drops=run.drops(),
     )
     _check_joins(run, stored)
@@ -128,13 +133,15 @@ def read_stored(run: Run) -> Stored:
 
 
 def _check_joins(run: Run, stored: Stored) -> None:
-    """Refuses scores of answers, or of questions, that no other table of the folder holds."""
-    for score in stored.scores:
-        answered = stored.predictions.get(score.model)
-        if score.example_id not in stored.examples or (answered is not None and score.example_id not in answered):
-            where = EXAMPLES if score.example_id not in stored.examples else predictions_of(score.model)
+    """Refuses scores and marks of answers, or of questions, that no other table of the folder holds."""
+    said = [(SCORES, score.example_id, score.model) for score in stored.scores]
+    said += [(JUDGED, row.example_id, model) for row in stored.judged for model in (row.model, row.against)]
+    for table, name, model in said:
+        answered = stored.predictions.get(model)
+        if name not in stored.examples or (answered is not None and name not in answered):
+            where = EXAMPLES if name not in stored.examples else predictions_of(model)
             raise RunFolderError(
-                f"{run.file(SCORES)} scores {shown(score.example_id)}, which {where} does not hold; "
+                f"{run.file(table)} scores {shown(name)}, which {where} does not hold; "
                 f"run `mmedpo evaluate {run.path}` again"
             )
 

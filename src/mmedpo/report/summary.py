@@ -7,6 +7,7 @@ from itertools import groupby
 from textwrap import wrap
 
 from mmedpo import terminal
+from mmedpo.errors import listed
 from mmedpo.records import Difference, Evaluation, ProbeSummary
 from mmedpo.records.evaluation import LABELS
 from mmedpo.run import Run
@@ -40,6 +41,11 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     lines = []
     for (split, model, against), items in groupby(evaluation.differences, lambda d: (d.split, d.model, d.against)):
         lines += ["", *_wrapped(f"{split}: {against} against {model}, %"), *_table(list(items), model, against)]
+    for one in evaluation.judged:
+        unscored = sum(one.unscored.values())
+        left_out = f", {unscored} of {one.questions} unscored" if unscored else ""
+        lines += ["", *_wrapped(f"{one.split}: {one.against} against {one.model} by {one.judge}, of 100{left_out}")]
+        lines += _table(one.differences, one.model, one.against) if one.differences else ["  not computed"]
     return [*lines, *_after(evaluation)]
 
 
@@ -65,6 +71,9 @@ def _after(evaluation: Evaluation) -> list[str]:
     """What stands below the tables: how to read p, and the probes."""
     lines = ["", "p: two-sided, adjusted by Holm's method for all comparisons of this table"]
     lines = lines if evaluation.differences else []
+    for metric in evaluation.external:
+        means = ", ".join(f"{model} {100 * mean:.1f}" for model, mean in metric.means.items())
+        lines += ["", *_wrapped(f"{metric.metric}: {means or f'not computed: {listed(metric.reasons)}'}")]
     for summary in evaluation.probes:
         lines += ["", *_probe(summary, evaluation.models)]
     if evaluation.looks is not None and evaluation.looks.means:
@@ -84,7 +93,7 @@ def _table(items: Sequence[Difference], model: str, against: str) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for item in items:
         values = (f"{100 * value:.1f}" for value in (item.before, item.after))
-        rows.append((LABELS[item.metric], str(item.questions), *values, *_change(item)))
+        rows.append((LABELS.get(item.metric, item.metric), str(item.questions), *values, *_change(item)))
     lines = _aligned([heads, *rows])
     if max(map(len, lines)) > WIDTH:  # the line above names both models
         return _aligned([("metric", "n", "before", "after", *heads[4:]), *rows])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -55,3 +55,16 @@ class Chunks(Generic[R]):
 
     def _part(self, start: int) -> Path:
         return self.folder / f"{self.label.replace(' ', '-')}-{start:08d}.parquet"
+
+
+@dataclass(frozen=True)
+class Finished(Iterable[R]):
+    """The records of all chunks in their order, a chunk in memory at a time; to be gone through any number of times."""
+
+    chunks: Chunks[R]
+    unsaved: Mapping[int, Sequence[R]]
+    """Records of the chunks that are not whole, by their starts."""
+
+    def __iter__(self) -> Iterator[R]:
+        for start in self.chunks.starts:
+            yield from self.unsaved[start] if start in self.unsaved else self.chunks.read(start)

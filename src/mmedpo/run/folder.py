@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -35,7 +35,7 @@ from mmedpo.run.slots import BASE, Slot, slot_of
 from mmedpo.run.stage import Stage
 from mmedpo.storage.files import hash_path, holds_link, move, share, stamp_path
 from mmedpo.storage.json_file import read_json
-from mmedpo.storage.tables import read_table, write_table, write_text
+from mmedpo.storage.tables import read_table, stored, write_table, write_text
 
 STATE = ".state.json"
 EARLIER = ".earlier"
@@ -141,9 +141,13 @@ class Run:
 
     def read(self, relative: str, record_type: type[R]) -> list[R]:
         """Reads a table of the run."""
-        return read_table(self.file(relative), record_type)
+        return list(self.stored(relative, record_type))
 
-    def write(self, relative: str, record_type: type[R], records: Sequence[R]) -> None:
+    def stored(self, relative: str, record_type: type[R]) -> Iterator[R]:
+        """The same, a record at a time, for tables that are larger than memory."""
+        return stored(self.file(relative), record_type)
+
+    def write(self, relative: str, record_type: type[R], records: Iterable[R]) -> None:
         """Writes a table of the run, atomically."""
         write_table(self.file(relative), record_type, records)
 
@@ -179,8 +183,8 @@ class Run:
         size: int,
         factory: Callable[[], AbstractAsyncContextManager[ItemWork[T, R]]],
         record: type[R],
-    ) -> list[R]:
-        """The same for work that waits, item by item, many at once; see `ItemJob`."""
+    ) -> Iterable[R]:
+        """The same for work that waits, item by item, many at once; see `ItemJob` and `Executor.stream`."""
         return self._executor().stream(self, ItemJob(label, factory, record, size), items)
 
     def _executor(self) -> Executor:
@@ -193,7 +197,16 @@ class Run:
         return {**vars(self), "reporter": Silent(), "executor": None, "calls": CallOptions()}
 
     def fingerprint(self, stage: Stage) -> str:
-        """Hash of a stage's settings and of the bytes it reads."""
+        """Hash of a stage's settings and of the bytes it reads.
+
+        Raises:
+            RunFolderError: something that it reads is not there.
+        """
+        missing = [name for name in self._needed(stage) if not (self.path / name).exists()]
+        if missing:
+            raise RunFolderError(
+                f"stage {stage.name!r} reads {missing[0]}, which is not in {self.path}; run the stages before it"
+            )
         present = [name for name in stage.placed(stage.optional) if (self.path / name).exists()]
         content = {
             "format": FORMAT,
@@ -243,11 +256,6 @@ class Run:
             raise refused from error
 
     def _execute(self, stage: Stage) -> bool:
-        missing = [name for name in self._needed(stage) if not (self.path / name).exists()]
-        if missing:
-            raise RunFolderError(
-                f"stage {stage.name!r} reads {missing[0]}, which is not in {self.path}; run the stages before it"
-            )
         if self.is_done(stage):
             return False
         if self.rank:
@@ -258,9 +266,8 @@ class Run:
         fingerprint = self.fingerprint(stage)
         if self._adopt(stage, fingerprint):
             return False
-        self.stage = stage
         started = time.monotonic()
-        self._prepare_work(fingerprint)
+        self.prepare(stage, fingerprint)
         with self._earlier_outputs_aside(stage):
             stage.work(self)
             self._finish(stage, fingerprint, time.monotonic() - started)
@@ -339,7 +346,9 @@ class Run:
             self._record(name, state)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _prepare_work(self, fingerprint: str) -> None:
+    def prepare(self, stage: Stage, fingerprint: str) -> None:
+        """Makes a stage the one that is executed, with a folder for its work that holds nothing of another one's."""
+        self.stage = stage
         folder, marker = self.work_folder, self.work_folder / "fingerprint"
         if folder.exists() and not (marker.exists() and marker.read_bytes() == fingerprint.encode()):
             shutil.rmtree(folder)

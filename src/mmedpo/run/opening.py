@@ -11,16 +11,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmedpo.config import RunSettings, dump_settings, stored_settings
+from mmedpo.config.groups import ON_NO_DISK, remote
 from mmedpo.errors import ConfigError, RunFolderError, shown
 from mmedpo.progress import Reporter, Silent
 from mmedpo.run.disk import unusable
 from mmedpo.run.folder import EARLIER, Run
-from mmedpo.run.layout import HOLDER, MANIFEST, RESOLVED, WORK
+from mmedpo.run.layout import CALLS, HOLDER, LOCK, MANIFEST, RESOLVED, WORK
 from mmedpo.run.manifest import new_manifest, read_manifest
 from mmedpo.run.processes import forget_leftovers, launch
 from mmedpo.storage.files import links_in, remove_partial
 from mmedpo.storage.tables import write_text
 
+_IN_PLACE = (CALLS, f"{CALLS}-wal", f"{CALLS}-shm")
+"""Files whose bytes are changed where they lie; all others are replaced whole, or hold nothing."""
 PATIENCE = 60.0
 """Seconds a process waits for its sibling, process 0, to open the run."""
 
@@ -29,12 +32,14 @@ def run_folder(runs: Path, name: str) -> Path:
     """The folder of a run by its name: one that lies in `runs` itself.
 
     Raises:
-        ConfigError: the name is empty, names another place, or holds a control character.
+        ConfigError: the name is empty, names another place, or holds a control character; or `runs` is no folder.
     """
     if not name.strip() or name in (".", "..") or any(char in "/\\" or ord(char) < 32 for char in name):
         raise ConfigError(
             f"--name {shown(name)} is no name of a folder inside {runs}; give one without slashes (--runs says where)"
         )
+    if remote(runs):
+        raise ConfigError(f"--runs {shown(str(runs))} {ON_NO_DISK}")
     return runs / name
 
 
@@ -50,18 +55,33 @@ def open_run(
     Raises:
         RunFolderError: no such run, no permission, in use by another process, another version.
     """
-    from filelock import FileLock, Timeout
-
     if settings is None:
         _require_manifest(path)
+    with locked(path):
+        try:
+            yield _opened(path, settings, reporter or Silent(), tuple(donors))
+        finally:
+            with suppress(OSError):
+                (path / HOLDER).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Holds the lock of a run folder, which is made where it is not there.
+
+    Raises:
+        RunFolderError: no permission, no run folder, or in use by another process for so many seconds.
+    """
+    from filelock import FileLock, Timeout
+
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         _refuse_foreign(path)
         _refuse_links(path)
-        lock = FileLock(path / ".lock")
-        lock.acquire(timeout=0)
+        lock = FileLock(path / LOCK)
+        lock.acquire(timeout=patience)
     except (FileExistsError, NotADirectoryError) as error:
         raise RunFolderError(f"{path} is a file, not a folder; choose another run name") from error
     except Timeout:
@@ -69,10 +89,8 @@ def open_run(
     except OSError as error:
         raise unusable(error, path) from error
     try:
-        yield _opened(path, settings, reporter or Silent(), tuple(donors))
+        yield
     finally:
-        with suppress(OSError):
-            (path / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -154,6 +172,9 @@ def _refuse_links(path: Path) -> None:
         raise RunFolderError(f"{found} is neither a file nor a folder (a pipe, a device); remove it")
     if found is not None:
         raise RunFolderError(f"{found} is a symbolic link; put the file it stands for in its place, or remove it")
+    for file in (path / name for name in _IN_PLACE):
+        if file.exists() and file.stat().st_nlink > 1:
+            raise RunFolderError(f"{file} is one file with another (a hard link); put a copy in its place")
 
 
 def _holder(path: Path) -> str:

@@ -46,7 +46,9 @@ def launch() -> Launch:
         return Launch(0, 1, "")
     if rank >= size:
         raise ConfigError(f"RANK={rank} with WORLD_SIZE={size}: ranks count from 0; unset both, or use torchrun")
-    return Launch(rank, size, f"{address}:{port}/{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{size}")
+    # After a restart the processes meet anew: nobody takes what their killed process 0 left behind for a sign of life.
+    again = f"{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return Launch(rank, size, f"{address}:{port}/{again}/{size}")
 
 
 def forget_leftovers() -> None:

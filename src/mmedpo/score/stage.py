@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeGuard
@@ -16,6 +16,7 @@ from mmedpo.run import ItemWork, Run, Stage, picked, run_async
 from mmedpo.run.layout import CURATED, DEBATES, PAIRS, WEIGHTS
 from mmedpo.score.debate import Agent, Asked, AskedAgent, Case, Interrupted, case_of, hold_debate, scored
 from mmedpo.score.weights import WeightReport, weigh_pairs
+from mmedpo.storage.held import Held
 
 CHUNK = 500
 
@@ -39,7 +40,7 @@ def stage(settings: RunSettings) -> Stage:
     )
 
 
-def score(run: Run) -> list[PreferencePair]:
+def score(run: Run) -> Sequence[PreferencePair]:
     """Debates every unscored text pair, keeps the tool's confidence of visual pairs, and derives weights.
 
     Of imported pairs, `score.rescore` says which are debated; the file's own scores stay in `curated.parquet`.
@@ -48,10 +49,9 @@ def score(run: Run) -> list[PreferencePair]:
     `score.unscored` is `mu`.
     """
     settings = run.settings.score
-    pairs = run.read(CURATED, PreferencePair)
-    turns: list[Turn] = []
+    pairs, turns = Held(PreferencePair, run.stored(CURATED, PreferencePair)), Held(Turn)
     if run.settings.debates:
-        pairs, turns = _debate(run, pairs)
+        pairs = Held(PreferencePair, _settled(pairs, _debate(run, pairs), turns))
     weighed = weigh_pairs(
         pairs,
         mode=settings.weights,
@@ -69,17 +69,34 @@ def score(run: Run) -> list[PreferencePair]:
     run.write(PAIRS, PreferencePair, weighed.pairs)
     run.write_drops(weighed.drops)
     run.message(f"{len(weighed.pairs)} pairs weighted by mode {settings.weights!r}, {len(weighed.drops)} unscored")
-    return list(weighed.pairs)
+    return weighed.pairs
 
 
-def _debate(run: Run, pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[Turn]]:
+def _debate(run: Run, pairs: Iterable[PreferencePair]) -> Iterable[Debated]:
     every = run.settings.score.rescore == "all"
-    chosen = [pair for pair in pairs if pair.kind == "text" and (every or pair.score is None)]
+    wanted = (pair for pair in pairs if pair.kind == "text" and (every or pair.score is None))
+    chosen = Held(PreferencePair, wanted)
     if run.settings.used_endpoints("score"):
         run_async(_check_estimate(run, chosen))
-    debated = run.stream("debating", chosen, CHUNK, partial(debating, run), Debated)
-    results = {item.pair.pair_id: item.pair for item in debated}
-    return [results.get(pair.pair_id, pair) for pair in pairs], [turn for item in debated for turn in item.turns]
+    return run.stream("debating", chosen, CHUNK, partial(debating, run), Debated)
+
+
+def _settled(
+    pairs: Iterable[PreferencePair], debated: Iterable[Debated], turns: Held[Turn]
+) -> Iterator[PreferencePair]:
+    """The pairs, each as its debate left it; notes what was said.
+
+    Debates are those of some of the pairs, in their order.
+    """
+    left = iter(debated)
+    ahead = next(left, None)
+    for pair in pairs:
+        if ahead is not None and ahead.pair.pair_id == pair.pair_id:
+            turns.extend(ahead.turns)
+            yield ahead.pair
+            ahead = next(left, None)
+        else:
+            yield pair
 
 
 @asynccontextmanager
@@ -109,21 +126,21 @@ async def _estimates(
     chat: Chat, agents: Sequence[Agent], pairs: Sequence[PreferencePair], settings: ScoreSettings
 ) -> list[Estimate]:
     """What is still to be asked: every debate is held as far as the cache and the rules carry it."""
-    rounds, stopped = settings.rounds, list[tuple[Case, Asked]]()
+    stopped: list[tuple[int, Asked]] = []
     with chat.cache_only():
-        for pair in pairs:
+        for place, pair in enumerate(pairs):
             try:
-                await hold_debate(agents, case_of(pair), rounds, settings.agreement)
+                await hold_debate(agents, case_of(pair), settings.rounds, settings.agreement)
             except Interrupted as stop:
-                stopped.append((case_of(pair), stop.asked))
+                stopped.append((place, stop.asked))
     return [
         estimate(
             agent.line,
-            [
+            (
                 ahead
-                for case, asked in stopped
-                if (ahead := _ahead(agent, index, case, asked, settings.rounds)) is not None
-            ],
+                for place, asked in stopped
+                if (ahead := _ahead(agent, index, case_of(pairs[place]), asked, settings.rounds)) is not None
+            ),
             LONGEST_TURN,
             len(pairs) - len(stopped),
         )

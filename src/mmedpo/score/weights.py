@@ -8,9 +8,11 @@ were debated, text pairs whose scores came with a file, visual pairs with their 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -19,6 +21,10 @@ from mmedpo.errors import ScoringError
 from mmedpo.records import Drop, PreferencePair
 from mmedpo.registry import lookup
 from mmedpo.score.weightings import Scores, Weighting
+from mmedpo.storage.held import Held
+
+_Origin: TypeAlias = tuple[str, str]
+"""Kind of a pair, and what gave its score."""
 
 DEFAULTS = ScoreSettings()
 """mu, sigma and bounds of the paper; the configuration is the one place they are written."""
@@ -46,9 +52,9 @@ class WeightReport:
 class WeighedPairs:
     """Pairs with their weights, what was left out, and one report per source."""
 
-    pairs: tuple[PreferencePair, ...]
+    pairs: Held[PreferencePair]
     """Weighted pairs in the order given."""
-    drops: tuple[Drop, ...]
+    drops: Held[Drop]
     """Unscored pairs that were left out, reason `unscored`."""
     reports: dict[str, WeightReport]
     """By source (see `_sources`); scored pairs only."""
@@ -134,41 +140,46 @@ def weigh_pairs(
     if unscored not in get_args(Unscored):
         raise ScoringError(f"unscored is {unscored!r}; allowed: {', '.join(get_args(Unscored))}")
     reports: dict[str, WeightReport] = {}
-    weight: dict[int, float] = {}
-    for source, at in _sources(pairs).items():
-        scores = [s for i in at if (s := pairs[i].score) is not None]
+    weights: dict[_Origin, Iterator[float]] = {}
+    for origin, (source, scores) in _sources(pairs).items():
         reports[source] = clinical_weights(scores, mode, mu, sigma, lower, upper)
-        weight.update(zip(at, reports[source].weights, strict=True))
-    kept: list[PreferencePair] = []
-    drops: list[Drop] = []
-    for i, pair in enumerate(pairs):
+        weights[origin] = iter(reports[source].weights)
+    kept, drops = Held(PreferencePair), Held(Drop)
+    for pair in pairs:
+        weight = None if pair.score is None else next(weights[_origin(pair)])
         if pair.kind == "answer":
             # Nothing is rejected, so no error has a relevance.
-            kept.append(pair.model_copy(update={"weight": 1.0}))
-        elif i in weight:
-            kept.append(pair.model_copy(update={"weight": weight[i]}))
-        elif mode == UNWEIGHTED or unscored == "mu":
-            kept.append(pair.model_copy(update={"weight": 1.0 if mode == UNWEIGHTED else mu}))
-        else:
+            weight = 1.0
+        elif weight is None and (mode == UNWEIGHTED or unscored == "mu"):
+            weight = 1.0 if mode == UNWEIGHTED else mu
+        if weight is None:
             detail = pair.unscored_reason or "no reason recorded"
             drops.append(Drop(stage="score", item=pair.pair_id, reason="unscored", detail=detail))
-    return WeighedPairs(tuple(kept), tuple(drops), reports)
+        else:
+            kept.append(pair.model_copy(update={"weight": weight}))
+    return WeighedPairs(kept, drops, reports)
 
 
-def _sources(pairs: Sequence[PreferencePair]) -> dict[str, list[int]]:
-    """Source to the positions of its scored pairs. Scores of two origins have two scales, so they are never mixed.
+def _origin(pair: PreferencePair) -> _Origin:
+    return pair.kind, pair.score_source or "unknown"
+
+
+def _sources(pairs: Iterable[PreferencePair]) -> dict[_Origin, tuple[str, Sequence[float]]]:
+    """Name and scores, in the order of the pairs, of every source: those of two origins have two scales, never mixed.
 
     The name is the kind of pair alone, `text` or `visual`, where all its scores have one origin; else the
     origin stands beside it: `text (debate)` and `text (imported)`.
     """
-    scored = [(i, pair.kind, pair.score_source) for i, pair in enumerate(pairs) if pair.score is not None]
-    origins: dict[str, set[str]] = {}
-    for _, kind, origin in scored:
-        origins.setdefault(kind, set()).add(origin)
-    found: dict[str, list[int]] = {}
-    for i, kind, origin in scored:
-        found.setdefault(kind if len(origins[kind]) == 1 else f"{kind} ({origin or 'unknown'})", []).append(i)
-    return found
+    origins: dict[str, set[str]] = defaultdict(set)
+    scores: dict[_Origin, array[float]] = defaultdict(lambda: array("d"))
+    for pair in pairs:
+        if pair.score is not None:
+            origins[pair.kind].add(pair.score_source)
+            scores[_origin(pair)].append(pair.score)
+    return {
+        (kind, origin): (kind if len(origins[kind]) == 1 else f"{kind} ({origin})", found)
+        for (kind, origin), found in scores.items()
+    }
 
 
 def _check(scale: _Scale) -> None:

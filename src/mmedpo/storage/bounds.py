@@ -14,6 +14,8 @@ MOST_ROWS = 5_000_000
 """Rows of a file. The largest public tables of this field have about two million; a row costs about a kilobyte."""
 LONGEST_ROW = 64 * MEGABYTE
 """Bytes of one row. A few radiographs of full size, spelled as base64, and their conversation fit."""
+MOST_PARTS = 10_000
+"""Images, turns or parts of a turn in one row: more than the slices of any volume."""
 LONGEST_TEXT = MEGABYTE
 """Characters of one question, answer or report: three hundred printed pages."""
 MOST_DECODED = 128 * MEGABYTE

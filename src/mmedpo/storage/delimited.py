@@ -20,7 +20,7 @@ def delimited_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[
     A row with more cells than the header is a faulty one: its cells no longer stand under their names.
 
     Args:
-        path: the file; `.tsv` is separated by tabs, of other suffixes the header tells.
+        path: the file; what separates its cells is told by its header.
         error: raised, with one clear line, when the file as a whole cannot be read.
         what: what the rows are.
     """
@@ -30,7 +30,7 @@ def delimited_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[
         with open_text(path, error) as handle:
             rows = csv.reader(handle, delimiter=_delimiter(path))
             header = next((row for row in rows if row and not (len(row) <= 2 and row[0].startswith("sep="))), [])
-            names = [name.strip() for name in header]
+            names = [name.strip("\ufeff \t") for name in header]
             check_names(names, path, error, what)
             columns, number = tuple(filter(None, names)), 0
             for cells in rows:
@@ -48,18 +48,20 @@ def delimited_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[
     except UnicodeError as problem:
         raise error(not_text(path, problem)) from None
     except csv.Error as problem:
-        raise error(f"{path} is not a readable table ({brief(str(problem), 100)}); save it again") from None
+        lone = "new-line" in str(problem)
+        why = "its lines end in a lone carriage return" if lone else brief(str(problem), 100)
+        raise error(f"{path} is not a readable table ({why}); save it again as 'CSV UTF-8'") from None
 
 
 def _delimiter(path: Path) -> str:
-    """What separates the header's names: a tab by the suffix, else whatever occurs most in its first line."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
+    """What separates the header's names: whatever occurs most in the first line; a tab where the suffix says so."""
     with path.open("rb") as handle:
         head = handle.read(1 << 16)
     line = head.replace(b"\0", b"").split(b"\n")[0].decode("latin-1")
     if line.lstrip("\ufeff\xef\xbb\xbf\xff\xfe").startswith("sep="):
         return line.strip()[-1]
+    if path.suffix.lower() == ".tsv" and "\t" in line:
+        return "\t"
     counts = {delimiter: line.count(delimiter) for delimiter in _DELIMITERS}
     return max(_DELIMITERS, key=lambda delimiter: counts[delimiter])
 

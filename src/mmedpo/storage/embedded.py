@@ -18,7 +18,8 @@ from tempfile import mkdtemp
 from urllib.parse import unquote
 
 from mmedpo.errors import DataError, shown
-from mmedpo.storage.bounds import LONGEST_ROW
+from mmedpo.storage.bounds import LONGEST_ROW, MOST_PARTS
+from mmedpo.storage.cells import parted, spelled
 from mmedpo.storage.tables import write_bytes
 
 _KINDS = {
@@ -40,6 +41,10 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _NAMED = ("path", "url", "image_url", "image", "file", "file_name", "file_path", "source", "data")
 """Keys under which an object names its image, or holds another object that does."""
 _DEEPEST = 3
+_BETWEEN = (";", "|", "\n", ",")
+"""What may stand between the names of several images in one cell."""
+_IMAGE_FILE = re.compile(r"[^\0]+\.(?:png|jpe?g|tiff?|dcm|dicom|bmp|gif|webp)(?:#frame=\d+)?", re.IGNORECASE)
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class BadImage(Exception):
@@ -56,15 +61,21 @@ def image_of(value: object) -> str | bytes:
 
 
 def images_of(value: object) -> list[str | bytes]:
-    """As `image_of`, for a cell that may hold several, also as a list for every turn; None and empty texts are none.
+    """As `image_of`, for a cell that may hold several, also as a list for every turn or spelled as a text.
+
+    None and empty texts are none.
 
     Raises:
         BadImage: one of them is no image.
     """
     if value is None or value == "":
         return []
+    if isinstance(value, str):
+        value = _several(value)
     if not isinstance(value, list):
         return [image_of(value)]
+    if sum(len(item) if isinstance(item, list) else 1 for item in value) > MOST_PARTS:
+        raise BadImage(f"more than {MOST_PARTS:,} images in one row")
     return [image_of(one) for item in value for one in (item if isinstance(item, list) else [item])]
 
 
@@ -122,6 +133,15 @@ class EmbeddedImages:
         return relative
 
 
+def _several(text: str) -> object:
+    """The list of images that a text spells, in JSON, in Python or as names of image files; any other as it is."""
+    listed = spelled(text) if text.lstrip()[:1] == "[" else None
+    if isinstance(listed, list):
+        return listed
+    names = parted(text, _BETWEEN) if len(text) < 64 * _LONGEST_NAME else []
+    return names if len(names) > 1 and all(_IMAGE_FILE.fullmatch(name) for name in names) else text
+
+
 def _image_of(value: object, deepest: int) -> str | bytes:
     if isinstance(value, (bytes, bytearray)):
         return _content(bytes(value))
@@ -166,19 +186,19 @@ def _told(text: str) -> str | bytes:
 def _looks_encoded(text: str) -> bool:
     """True for base64 whose first bytes are those of an image."""
     try:
-        start = base64.b64decode(text[: _SHORTEST_BASE64 - _SHORTEST_BASE64 % 4], validate=True)
+        start = base64.b64decode(text[:_SHORTEST_BASE64].translate(_URL_SAFE), validate=True)
     except (binascii.Error, ValueError):
         return False
     magic = next((magic for magic in _KINDS if start.startswith(magic)), b"")
     # Two bytes may be chance; of three and more the text is base64, whole or damaged.
-    return len(magic) > 2 or (bool(magic) and bool(_BASE64.fullmatch(text)))
+    return len(magic) > 2 or (bool(magic) and bool(_BASE64.fullmatch(text.translate(_URL_SAFE))))
 
 
 def _decoded(text: str) -> bytes:
     if len(text) > LONGEST_ROW:
         raise BadImage(f"base64 of {len(text):,} characters, allowed are {LONGEST_ROW:,}")
     try:
-        plain = "".join(text.split()).rstrip("=")
+        plain = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
         return _content(base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True))
     except (binascii.Error, ValueError):
         raise BadImage(f"damaged base64 ({len(text):,} characters)") from None

@@ -24,6 +24,10 @@ LINES = (".jsonl", ".ndjson")
 _CHUNK = 1 << 16
 _OF_NUMBERS = "+-.0123456789Ee"
 """Before one of these at the end of what is read, a number may go on in what is not."""
+_OF_A_ROW = frozenset(
+    ["image", "images", "question", "query", "prompt", "instruction", "answer", "response", "chosen", "messages"]
+)
+"""Keys that no wrapper of rows has beside them."""
 _BLANK = re.compile(r"[ \t\r\n]*")
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 
@@ -105,10 +109,10 @@ def _lines(handle: TextIO) -> Iterator[_Row]:
 
 def _parsed(line: str) -> _Row:
     if _NOT_UTF8.search(line):
-        return _Row(None, "not UTF-8")
+        return _Row(None, "not UTF-8: save the file as that")
     decoder = _Decoder()
     try:
-        return decoder.row(decoder.decode(line))
+        return decoder.row(decoder.decode(line.lstrip("\ufeff")))  # a mark stands where files were put together
     except json.JSONDecodeError as problem:
         return _Row(None, f"not JSON ({problem.msg} at character {problem.pos})")
     except (ValueError, RecursionError) as problem:
@@ -150,13 +154,16 @@ def _objects(handle: TextIO, lines: bool) -> Iterator[_Row]:
 
 
 def _unwrapped(value: Mapping[str, Any]) -> Iterator[_Row]:
-    """The rows a single object wraps: every list of objects that is named as a split, or the only one; else itself."""
+    """The rows a single object wraps: every list of objects that is named as a split, or the only one; else itself.
+
+    A single row may hold a list of objects too, such as boxes: what stands beside them tells.
+    """
     listed = {key: rows for key, rows in value.items() if _are_rows(rows)}
     named = {key: rows for key, rows in listed.items() if split_named(key)}
     if named and len(named) == len(listed):
         for key, rows in named.items():
             yield from (_Row(row, "", key) for row in rows)
-    elif len(listed) == 1:
+    elif len(listed) == 1 and _OF_A_ROW.isdisjoint(key.casefold() for key in value.keys() - listed.keys()):
         yield from (_Row(row) for row in next(iter(listed.values())))
     else:
         yield _Row(value)

@@ -16,24 +16,52 @@ _SPELLED = {
 _HELD_FIRST = ("test", "validation", "train")
 _WORD = re.compile(
     r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"  # at a word's beginning, also in camelCase
-    r"(?i:train(?:ing|val)?|validat(?:ion|e)|valid|val|dev|eval|test(?:ing)?|held[_-]?out|holdout)"
-    r"(?![a-z])"
+    r"(?P<split>(?i:train(?:ing|val)?|validat(?:ion|e)|valid|val|dev|eval|test(?:ing)?|held[_-]?out|holdout))"
+    r"(?:[Ss]et|SET)?(?![a-z])"  # also "testset"
 )
 
 
+_LONGEST_TOLD = 80
+"""Characters of a value that tells a split."""
 _COLUMNS = ("split", "splits", "subset", "partition", "set", "fold", "data_split", "dataset_split", "phase")
-_WITH_SPLIT = ("phrase_type",)
-"""Columns whose values hold more than the split: VQA-RAD's `test_freeform`."""
+_WITH_SPLIT = re.compile(
+    r"phrase_type|(?:.*[^a-z])?(?:splits?|subset|partition|phase|usage|data_?set|source)(?![a-z]).*"
+)
+"""Columns whose values may hold more than the split: VQA-RAD's `test_freeform`, `official/test`."""
+_SURE = frozenset(
+    ["train", "training", "test", "testing", "validation", "val", "dev", "holdout", "held-out", "held_out"]
+)
+"""Names of splits that in any column are one; "valid" may be what somebody says of a row."""
+_TEXTS = frozenset(["question", "answer", "prompt", "query", "response", "chosen", "rejected", "caption", "report"])
+"""Columns of what is asked and said."""
+_FLAG = re.compile(r"(?:(is|in|for)_)?([a-z_-]+)")
+_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def split_told(cells: Mapping[Any, Any]) -> str:
-    """The split that a row tells in a column nobody mapped; empty where none does."""
-    for key, value in cells.items():
-        name = key.strip().casefold() if isinstance(key, str) and isinstance(value, str) else ""
-        told = split_named(value) if name in _COLUMNS else split_in(value) if name in _WITH_SPLIT else ""
-        if told:
-            return told
-    return ""
+    """The split that a row tells in a column nobody mapped; empty where none does.
+
+    By the column's name (`subset: VQA_RAD_test`), by a value that is nothing but the name of a split (`mode: test`),
+    or by a flag (`is_test: true`, `train: false`).
+    """
+    told = {split for key, value in cells.items() if isinstance(key, str) and (split := _told(key, value))}
+    return next((split for split in _HELD_FIRST if split in told), "")
+
+
+def _told(key: str, value: object) -> str:
+    name = key.strip().casefold()
+    if name in _TEXTS:
+        return ""
+    flag = _FLAG.fullmatch(name)
+    split = split_named(flag[2]) if flag and flag[2] in _SURE else ""
+    if flag and split and (isinstance(value, bool) or flag[1] or str(value).casefold() in ("true", "false")):
+        said = str(value).strip().casefold()
+        return split if said in _TRUE else "test" if split == "train" and said in _FALSE else ""
+    if not isinstance(value, str) or len(value) > _LONGEST_TOLD:
+        return ""
+    if name in _COLUMNS or value.strip().casefold() in _SURE:
+        return split_named(value) or (split_in(value) if _WITH_SPLIT.fullmatch(name) else "")
+    return split_in(value) if _WITH_SPLIT.fullmatch(name) else ""
 
 
 def official_name(split: str) -> str:
@@ -57,5 +85,5 @@ def split_in(text: str) -> str:
 
     Of several the held-out one is meant: a model must not train on what might be its test.
     """
-    told = {_SPELLED[found.group().casefold()] for found in _WORD.finditer(text)}
+    told = {_SPELLED[found["split"].casefold()] for found in _WORD.finditer(text)}
     return next((split for split in _HELD_FIRST if split in told), "")

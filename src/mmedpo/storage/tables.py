@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,22 +33,38 @@ def write_table(path: Path, record_type: type[R], records: Iterable[R]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    every = records if isinstance(records, Sequence) else list(records)
-    fields = record_type.model_fields
-    idle = {name for name in record_type.sparse if all(getattr(row, name) == fields[name].default for row in every)}
-    schema = _schema(record_type, idle)
+    # What is sparse is known after a pass of its own.
+    every = records if isinstance(records, Sequence) or not record_type.sparse else list(records)
+    schema = _schema(record_type, _idle(record_type, every))
+    left = iter(every)
+    batches = iter(lambda: [record.model_dump(mode="json") for record in islice(left, _BATCH)], [])
     # The file is opened here: Arrow would spell its name in UTF-8, whatever the system's encoding is.
     with atomic_path(path) as partial, partial.open("wb") as handle, pq.ParquetWriter(handle, schema) as writer:
-        for first in range(0, max(1, len(every)), _GROUP):
-            group = (every[start : start + _BATCH] for start in range(first, min(first + _GROUP, len(every)), _BATCH))
-            dumped = ([record.model_dump(mode="json") for record in records] for records in group)
-            tables = [pa.Table.from_pylist(rows, schema=schema) for rows in dumped]
+        for number in count():
+            tables = [pa.Table.from_pylist(rows, schema=schema) for rows in islice(batches, _GROUP // _BATCH)]
+            if number and not tables:
+                break
             # In one piece, so that the bytes of the file do not depend on the size of a batch.
             writer.write_table(pa.concat_tables([schema.empty_table(), *tables]).combine_chunks())
 
 
+def _idle(record_type: type[R], records: Iterable[R]) -> set[str]:
+    """The sparse fields that no record fills."""
+    idle = set(record_type.sparse)
+    for record in records if idle else ():
+        idle = {name for name in idle if getattr(record, name) == record_type.model_fields[name].default}
+        if not idle:
+            break
+    return idle
+
+
 def read_table(path: Path, record_type: type[R]) -> list[R]:
-    """Reads the records that `write_table` wrote.
+    """Reads the records that `write_table` wrote; see `stored`."""
+    return list(stored(path, record_type))
+
+
+def stored(path: Path, record_type: type[R]) -> Iterator[R]:
+    """The records that `write_table` wrote, read as they are asked for.
 
     Raises:
         RunFolderError: the file is missing or damaged, expands to more memory than tables take (whoever made the
@@ -61,7 +78,7 @@ def read_table(path: Path, record_type: type[R]) -> list[R]:
         raise RunFolderError(f"{path} was written by another version (columns differ: {difference}); use a new run")
     try:
         rows = columnar_rows(path, RunFolderError, record_type.__name__, own=True, fix="delete it and run again")
-        return [record_type.model_validate(row.value) for row in rows]
+        yield from (record_type.model_validate(row.value) for row in rows)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

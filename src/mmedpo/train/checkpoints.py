@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from mmedpo.errors import TrainingError
@@ -57,6 +58,7 @@ class MarkComplete(TrainerCallback):
     """Marks a checkpoint once everything in it has been written."""
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called by the trainer after the last file of a checkpoint."""
+        """Called by the trainer after the last file that this process writes of a checkpoint."""
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()

@@ -12,8 +12,19 @@ from mmedpo.config import Form, Tokens
 from mmedpo.engine import Branch
 from mmedpo.train.groups import BranchPair, TokenWeights
 
-Side = Literal["chosen", "rejected", "wrong", "wrong_shown"]
-"""Branches of a visual pair: (y_w, x), (y_w, x*), (y_l, x), (y_l, x*). Other pairs have no more than the first two."""
+Side = Literal[
+    "chosen",
+    "rejected",
+    "wrong",
+    "wrong_shown",
+    "inherent",
+    "factual",
+    "factual_wrong",
+    "counterfactual",
+    "counterfactual_wrong",
+]
+"""Branches of a visual pair: (y_w, x), (y_w, x*), (y_l, x), (y_l, x*); `inherent`, (y_i, x), is drawn in every step;
+the others are both answers under both composites. Other pairs have no more than the first two."""
 
 
 class Signs(NamedTuple):
@@ -32,12 +43,18 @@ FORMS: dict[Form, Signs] = {
     "mirrored": Signs(("wrong_shown",), ("wrong",)),
     "causal": Signs(("chosen", "wrong_shown"), ("rejected", "wrong")),
     "consistent": Signs(("chosen", "rejected"), ("wrong", "wrong_shown")),
+    "inherent": Signs(("chosen",), ("inherent",)),
+    "own": Signs(("rejected",), ("chosen",)),
+    "composite": Signs(("factual", "counterfactual_wrong"), ("counterfactual", "factual_wrong")),
 }
 """`given`: the pair as it stands (text: DPO; visual: MMedPO, CoPO, mDPO's crop). `joint`: wrong answer and noised image
 in one pair. `reversed`: under the noised image the wrong answer is the better one (FiRe-MPO, SymMPO). `mirrored`: the
 wrong answer fits the noised image better than the clean one (with `given`: S-VCO's symmetric pair). `causal`: the
 preference under x over that under x* (CoMedPO). `consistent`: the preference under x and the reversed one under x*
-are equally strong (SymMPO's consistency, with loss `square`)."""
+are equally strong (SymMPO's consistency, with loss `square`). `inherent`: over the likeliest words behind the true
+ones under x*, scored under x (POVID's second stage); they are drawn from the policy in every step. `own`: the answer
+that was sampled, for terms that look at one side (policy gradient). `composite`: `causal` under CoMedPO's composites
+(`mmedpo.train.composites`)."""
 
 
 class View(NamedTuple):

@@ -15,6 +15,7 @@ from mmedpo.imaging.pictures import views_of
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import PairKind, PreferencePair
 from mmedpo.seeds import derive_seed
+from mmedpo.train.composites import PREFIX, composites
 
 MINIMUM_PAIRS = 4
 """Fewer pairs than this are refused: nothing trains on next to nothing."""
@@ -49,6 +50,20 @@ class BranchPair:
     """1 for the tokens of the right and of the wrong answer that differ, 0 for the others; None as above."""
     other: Branch | None = None
     """(y_w, x'), x' another image of the step; None where there is none, or none is asked for."""
+    inherent: Branch | None = None
+    """(y_i, x), y_i the likeliest words behind those of y_w under x*; (y_w, x) until a step draws them; None where none
+    are asked for."""
+
+    factual: Branch | None = None
+    """(y_w, x_c), x_c a composite; None where none are asked for."""
+    factual_wrong: Branch | None = None
+    """(y_l, x_c)"""
+    counterfactual: Branch | None = None
+    """(y_w, x_c*)"""
+    counterfactual_wrong: Branch | None = None
+    """(y_l, x_c*)"""
+    rewards: TokenWeights = ()
+    """Of the tokens of y_l, where a term asks for them (`mmedpo.train.rewards`); empty: none."""
 
     def token_weights(self, branch: Branch, *, edited: bool) -> TokenWeights:
         """Weights of the answer tokens of one of the pair's branches; with `edited`, 0 for those that do not differ."""
@@ -71,6 +86,10 @@ class Wanted(NamedTuple):
     """The wrong answer under both images of a visual pair."""
     edited: bool = False
     """Which tokens of right and wrong answer differ."""
+    inherent: bool = False
+    """What the model says of a visual pair from language alone."""
+    composites: Path | None = None
+    """Folder of CoMedPO's composites of visual pairs on one image; None: they are not wanted."""
 
 
 class Kept(NamedTuple):
@@ -169,20 +188,37 @@ class _Builder:
         if edited_token_weight != 1.0 and record.kind == "text":
             weights = edited_tokens(chosen.response, rejected.response, edited_token_weight)
             found = replace(found, chosen_weights=weights[0], rejected_weights=weights[1])
-        if record.kind == "visual" and wrong is not None and any(wanted):
+        if record.kind == "visual" and wanted.inherent:
+            found = replace(found, inherent=chosen)
+        if record.kind == "visual" and wrong is not None and (wanted.wrong or wanted.edited):
             on_clean, on_shown = self.branch(clean, wrong), self.branch(shown, wrong)
             if on_clean.response == chosen.response:
                 return found  # a judge preferred another answer than the truth, and the truth to none
             found = replace(found, wrong=on_clean, wrong_shown=on_shown)
+            if wanted.composites is not None and len(clean) == 1:
+                found = self._composed(found, wanted.composites, wrong)
         other = rejected if record.kind == "text" else found.wrong
         if wanted.edited and other is not None:
             found = replace(found, edited=edited_tokens(chosen.response, other.response, 1.0, kept=0.0))
         return found
 
-    def branch(self, views: Sequence[Path], answer: str) -> Branch:
-        """One answer under the images of one side."""
-        record = self.record
-        return build_branch(self.vlm, views, record.question, answer, max_length=self.max_length, owner=record.pair_id)
+    def branch(self, views: Sequence[Path], answer: str, before: str = "") -> Branch:
+        """One answer under the images of one side; `before` stands before the question."""
+        record, asked = self.record, before + self.record.question
+        return build_branch(self.vlm, views, asked, answer, max_length=self.max_length, owner=record.pair_id)
+
+    def _composed(self, pair: BranchPair, folder: Path, wrong: str) -> BranchPair:
+        """The pair with both answers under both composites."""
+        (clean,), (background,) = self.views
+        right = self.record.chosen
+        shown, null = composites(clean, background, self.record.image.sha256[:16], folder)
+        return replace(
+            pair,
+            factual=self.branch((shown,), right, PREFIX),
+            factual_wrong=self.branch((shown,), wrong, PREFIX),
+            counterfactual=self.branch((null,), right, PREFIX),
+            counterfactual_wrong=self.branch((null,), wrong, PREFIX),
+        )
 
 
 def edited_tokens(

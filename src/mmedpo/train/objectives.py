@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,8 @@ class _Term(NamedTuple):
     view: View
     uses: frozenset[Use]
     weighted: bool
+    settings: TermSettings
+    """When it counts."""
 
     @property
     def compares(self) -> bool:
@@ -81,8 +84,17 @@ class Objective:
 
     def __init__(self, terms: Sequence[TermSettings], beta: float) -> None:
         self._terms = [_term(term, beta) for term in terms]
-        self.views = list(dict.fromkeys(term.view for term in self._terms))
+        self._beta = beta
+
+    @property
+    def views(self) -> list[View]:
         """What the terms look at, each once."""
+        return list(dict.fromkeys(term.view for term in self._terms))
+
+    def at(self, progress: float) -> Objective:
+        """The terms that count at a share of the optimizer steps; the same object where all do."""
+        now = [term.settings for term in self._terms if term.settings.counts(progress)]
+        return self if len(now) == len(self._terms) else Objective(now, self._beta)
 
     def sum(self, values: Mapping[View, PairValues]) -> Tensor:
         """Sum of the pairs' losses, a scalar; divide by the number of pairs of the optimizer step.
@@ -130,10 +142,17 @@ class Objective:
                     f"{len(pairs)} pairs: it needs {_needed(term)} in {kinds} pairs; remove it, or make such pairs"
                 )
 
+    def wanted(self, folder: Path | None = None) -> Wanted:
+        """What the terms look at beside the two sides of a pair; composites are written into `folder`."""
+        forms = {view.form for view in self.views}
+        edited = any(view.tokens == "edited" for view in self.views)
+        composed = folder if "composite" in forms else None
+        return Wanted(bool(forms - {"given", "inherent", "own"}), edited, "inherent" in forms, composed)
+
     @property
-    def wanted(self) -> Wanted:
-        """What the terms look at beside the two sides of a pair."""
-        return Wanted(any(view.form != "given" for view in self.views), any(v.tokens == "edited" for v in self.views))
+    def draws(self) -> bool:
+        """Whether any term looks at what the policy says in the step itself."""
+        return any(view.form == "inherent" for view in self.views)
 
     @property
     def refers(self) -> bool:
@@ -151,6 +170,11 @@ class Objective:
         return any("distributions" in term.uses for term in self._terms)
 
     @property
+    def rewards(self) -> bool:
+        """Whether any term needs a reward for every token of an own answer."""
+        return any("rewards" in term.uses for term in self._terms)
+
+    @property
     def contrasts(self) -> bool:
         """Whether any term looks at another image of the step."""
         return any("other-image" in term.uses for term in self._terms)
@@ -164,6 +188,8 @@ class Objective:
 def _needed(term: _Term) -> str:
     if "other-image" in term.uses:
         return "an answer that rests on a finding"
+    if term.view.form == "inherent":
+        return "a noised image"
     if term.view.form != "given" or term.view.tokens == "edited":
         return "the wrong answer of the same question (curate.kinds=[text, visual])"
     return "a rejected side" if term.compares else "an answer"
@@ -190,4 +216,5 @@ def _term(settings: TermSettings, beta: float) -> _Term:
         View(settings.form, settings.tokens),
         uses_of(loss),
         not loss.regulariser if settings.weighted is None else settings.weighted,
+        settings,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +29,12 @@ from mmedpo.train.groups import BranchPair, Group, branches_of, families
 from mmedpo.train.losses import PairValues
 from mmedpo.train.objectives import Objective
 from mmedpo.train.sampler import GroupIndex, StepLoader, StepSampler
+from mmedpo.train.splitting import prepare_splitting
 from mmedpo.train.values import pair_values
 from mmedpo.train.watch import Watch
+
+SPLIT = (DistributedType.FSDP, DistributedType.DEEPSPEED)
+"""Where no process holds the whole model."""
 
 
 class Batch(NamedTuple):
@@ -62,7 +67,10 @@ class PreferenceTrainer(Trainer):
         self.reference = reference
         self.settings = settings
         self.message = message
-        self.objective: Objective = Objective(settings.objective, settings.beta)
+        self.every: Objective = Objective(settings.objective, settings.beta)
+        """All terms."""
+        self.objective: Objective = self.every.at(0.0)
+        """Those that count in this step."""
         self._halved = False
         self._earlier: list[Batch] = []
         self._noted = torch.zeros(6, dtype=torch.float64)
@@ -71,6 +79,7 @@ class PreferenceTrainer(Trainer):
             watch.trainer = self
             # It comes first: what it logs at a step must be in that step's checkpoint.
             callbacks.insert(0, watch)
+        prepare_splitting(engine.vlm.base)
         super().__init__(
             model=engine.vlm.model,
             args=arguments,
@@ -105,6 +114,7 @@ class PreferenceTrainer(Trainer):
     ) -> tuple[list[dict[str, Tensor]], Tensor]:
         """The batches of one optimizer step, and over how many pairs of all processes its loss is the mean."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.objective = self.every.at(self.state.global_step / max(self.state.max_steps, 1))
         counted = torch.tensor(sum(self._batch(sample).counted for sample in samples), device=device)
         return samples, self.accelerator.reduce(counted, reduction="sum")
 
@@ -159,11 +169,11 @@ class PreferenceTrainer(Trainer):
 
     def _descend(self, model: Any, batch: Batch, total: int) -> Tensor:
         """Adds the batch's gradient of (sum of losses) / total; gradients are exchanged in the last pass."""
-        units = families(batch.pairs)
+        units = families(self._drawn(batch.pairs))
         asked = [self._asked(unit) for unit in units]
         bins = [[pair for number in part for pair in units[number]] for part in self.engine.bins(asked)]
-        if not bins and self.args.world_size > 1:
-            bins = [[]]  # every process takes part in every exchange, also one that has nothing to say
+        # Every process takes part in every exchange, also one that has nothing to say.
+        bins = [[]] * (self._passes(len(bins)) - len(bins)) + bins
         # The processes' gradients are averaged, the loss is a mean over all their pairs.
         scale = self.args.world_size / total if total else 0.0
         loss = torch.zeros((), device=self.args.device)
@@ -177,6 +187,29 @@ class PreferenceTrainer(Trainer):
                 self.accelerator.backward(part, **extra)
             loss += part.detach()
         return loss
+
+    def _passes(self, own: int) -> int:
+        """How many passes a batch takes: of split weights as many as on the process with the most, for each pass
+        gathers them; of whole ones only the last is waited for."""
+        if self.args.world_size == 1:
+            return own
+        if self.accelerator.distributed_type not in SPLIT:
+            return max(own, 1)
+        every = self.accelerator.gather(torch.tensor([own], device=self.args.device))
+        return max(int(every.max()), 1)
+
+    def _drawn(self, pairs: list[BranchPair]) -> list[BranchPair]:
+        """The pairs with what the policy says now of the noised image, where a term looks at it."""
+        if self.settings.method == "sft" or not self.objective.draws:
+            return pairs
+        shown = [pair.rejected for pair in pairs if pair.inherent is not None and pair.rejected is not None]
+        said = self.engine.likeliest(list(dict.fromkeys(shown)))
+        return [
+            replace(pair, inherent=replace(pair.chosen, response=said[pair.rejected]))
+            if pair.inherent is not None and pair.rejected is not None
+            else pair
+            for pair in pairs
+        ]
 
     def _asked(self, pairs: Sequence[BranchPair]) -> list[Branch]:
         if self.settings.method == "sft":
@@ -192,14 +225,23 @@ class PreferenceTrainer(Trainer):
             measured = torch.tensor([loss.item(), 0.0, 0.0, 0.0, len(policy.values), 0.0])
         else:
             frozen = self._frozen(branches) if self.objective.spreads else None
+            reference = {**self.reference, **self._late(pairs)}
             values = {
-                view: pair_values(pairs, branches, policy, self.reference, view, frozen)
-                for view in self.objective.views
+                view: pair_values(pairs, branches, policy, reference, view, frozen) for view in self.objective.views
             }
             loss = self.objective.sum(values)
             measured = torch.tensor([loss.item(), *self._rewards(values.get(View()))])
         self._noted += measured
         return loss
+
+    def _late(self, pairs: Sequence[BranchPair]) -> Mapping[Branch, Tensor]:
+        """log pi_0 of answers that were drawn in this step."""
+        drawn = [pair.inherent for pair in pairs if pair.inherent is not None] if self.objective.draws else []
+        unknown = [branch for branch in dict.fromkeys(drawn) if branch not in self.reference]
+        if not unknown:
+            return {}
+        said = self._frozen(unknown)
+        return dict(zip(unknown, torch.split(said.values.cpu(), said.tokens.tolist()), strict=True))
 
     @torch.no_grad()
     def _frozen(self, branches: Sequence[Branch]) -> TokenLogprobs:
@@ -220,7 +262,10 @@ class PreferenceTrainer(Trainer):
     def _nothing(self, model: Any) -> Tensor:
         """A loss of 0 that reaches every trained weight."""
         shortest = min((pair.chosen for group in self.groups for pair in group), key=lambda b: len(b.prompt))
-        return self.engine.logprobs([shortest], model).values.sum() * 0.0
+        loss = self.engine.logprobs([shortest], model).values.sum() * 0.0
+        if self.settings.method == "preference" and self.objective.spreads:
+            self._frozen([shortest])
+        return loss
 
     @contextmanager
     def _held_back(self, model: Any) -> Iterator[None]:

@@ -32,6 +32,8 @@ from mmedpo.train.contrast import Contrast, contrast_of
 from mmedpo.train.groups import Group, Kept, branches_of, families, group_pairs
 from mmedpo.train.looks import collapse
 from mmedpo.train.objectives import Objective
+from mmedpo.train.rewards import rewarded
+from mmedpo.train.splitting import check_launch, check_splitting
 from mmedpo.train.trainer import (
     PreferenceTrainer,
     training_arguments,
@@ -61,6 +63,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
         TrainingCollapsed: the policy degenerated; the log is kept, no adapter is written.
     """
     settings = run.settings.train
+    check_launch()
     state = PartialState(cpu=run.settings.model.device == "cpu")
     state.wait_for_everyone()
     pairs = run.read(PAIRS, PreferencePair)
@@ -72,14 +75,20 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     objective = Objective(settings.objective, settings.beta)
     groups = _groups(run, vlm, pairs, objective)
     contrast = _contrast(run, vlm, pairs, groups, objective) if preference else None
-    engine = _engine(run, vlm, state.process_index)
+    engine = _engine(run, vlm)
     every = [pair for group in groups for pair in group]
-    engine.features.preload(
-        [view for branch in branches_of(every) for view in branch.views], run.track("image features")
+    engine.features.preload_together(
+        [view for branch in branches_of(every) for view in branch.views],
+        state.process_index,
+        state.num_processes,
+        state.wait_for_everyone,
+        run.track("image features"),
     )
+    check_splitting(engine.features.place, vlm.trained, preference and objective.draws)
     compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
     reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
     groups = _weighed(run, engine, groups, state)
+    groups = rewarded(engine, groups) if preference and objective.rewards else groups
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
     _settle(run, engine, groups)
@@ -102,7 +111,7 @@ def _groups(
         max_length=settings.max_length,
         kept=Kept.of(settings, run.settings.seed),
         edited_token_weight=settings.edited_token_weight,
-        wanted=objective.wanted,
+        wanted=objective.wanted(run.work_folder / "composites"),
     )
 
 
@@ -166,11 +175,11 @@ def _one_pair_per_example(pairs: Sequence[PreferencePair]) -> list[PreferencePai
     return list(first.values())
 
 
-def _engine(run: Run, vlm: VisionLanguageModel, rank: int) -> Engine:
+def _engine(run: Run, vlm: VisionLanguageModel) -> Engine:
     features = FeatureStore(
         vlm,
         read_image_file,
-        folder=run.work_folder / "features" / str(rank),
+        folder=run.work_folder / "features",
         place=run.settings.engine.features,
         identity=_weights(run),
     )

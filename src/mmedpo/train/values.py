@@ -12,6 +12,8 @@ from mmedpo.train.forms import Compared, View, preferred, sides
 from mmedpo.train.groups import BranchPair
 from mmedpo.train.losses import PairValues
 
+CLIP = 0.2
+"""epsilon of PPO."""
 NOTHING = Compared((), ())
 """A side that a pair does not have, or that was not asked for."""
 
@@ -62,7 +64,23 @@ def pair_values(
         forward_kl=ask.sums(chosen, forward),
         reverse_kl=ask.sums(chosen, reverse),
         contrasted=torch.tensor([other is not NOTHING for other in others], device=device),
+        gain=_gain(pairs, ask),
     )
+
+
+def _gain(pairs: Sequence[BranchPair], ask: _Asked) -> Tensor:
+    """[pairs] PPO's clipped surrogate; the reference is what the answers were sampled from."""
+    ratio = ask.advantage.exp()
+    gain = ratio.new_zeros(len(pairs))
+    for sign, bounded in ((1.0, ratio.clamp(max=1 + CLIP)), (-1.0, ratio.clamp(min=1 - CLIP))):
+        sides = [
+            Compared((pair.rejected,), (tuple(max(sign * r, 0.0) for r in pair.rewards),))
+            if pair.rewards and pair.rejected is not None
+            else NOTHING
+            for pair in pairs
+        ]
+        gain = gain + sign * torch.nan_to_num(ask.sums(sides, bounded)) if any(sides) else gain
+    return gain
 
 
 def _other(pair: BranchPair) -> Compared:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from transformers import (
     TrainerCallback,
     TrainerControl,
@@ -63,7 +64,8 @@ class Watch(TrainerCallback):
         model = self.trainer.model
         training = model.training
         model.eval()
-        # A look must not touch the random numbers that training draws from.
-        measured = dict(self.probe())
+        # A look must not touch the random numbers that training draws from. Every process takes part, for weights may
+        # be split; what is decided by it, all decide by the same numbers.
+        measured = dict(broadcast_object_list([dict(self.probe())])[0])
         model.train(training)
         state.log_history.append({**measured, "step": state.global_step})

@@ -12,7 +12,10 @@ from mmedpo.registry import register
 
 @register("chat-model", "parrot")
 class Parrot:
-    """Asked for a wrong answer it says the other colour, of blue a longer one; asked how bad one is, 40."""
+    """Asked for a wrong answer it says the other colour, of blue a longer one; asked how bad one is, 40.
+
+    Asked which of two is brief it says the first.
+    """
 
     uses: ClassVar[frozenset[str]] = frozenset()
     sends: ClassVar[bool] = False
@@ -24,7 +27,9 @@ class Parrot:
         """See `ChatModel`."""
         asked = request.messages[-1].text
         if asked.startswith("Give a wrong answer"):
-            reply: dict[str, str | int] = {"wrong": "blue" if asked.endswith("red") else "a dark red"}
+            reply: dict[str, str | float] = {"wrong": "blue" if asked.endswith("red") else "a dark red"}
+        elif asked.startswith("Which is brief"):
+            reply = {"a": 1.0, "b": 0.5}
         else:
             reply = {"percent": 40}
         return ChatReply(json.dumps(reply), f"{self.model}@1", "stop", Usage(10, 5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from mmedpo.records import Record
@@ -28,7 +28,7 @@ class Counting:
         self.jobs.append(job.label)
         return LocalExecutor().map(run, job, items)
 
-    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> list[R]:
+    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
         """See `Executor`."""
         self.jobs.append(job.label)
         return LocalExecutor().stream(run, job, items)

@@ -43,7 +43,7 @@ class OpenAIEndpoint:
     what was meant for a trusted host to another one.
     """
 
-    uses = EVERY - {"recording"}
+    uses = EVERY - {"recording", "device", "dtype"}
     needs = frozenset({"base_url"})
     sends = True
     batches = True

@@ -17,7 +17,7 @@ from mmedpo.registry import register
 class Replay:
     """Answers from a recording: batch results, or what `mmedpo calls RUN --record FILE` wrote."""
 
-    uses = EVERY
+    uses = EVERY - {"device", "dtype"}
     needs = frozenset({"recording"})
     sends = False
 

@@ -11,13 +11,10 @@ from typing import Any, ClassVar
 from mmedpo.chat.answering import chat_images
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import ChatImage, ChatRequest
-from mmedpo.chat.structured import REPAIRS, Exchange
+from mmedpo.chat.structured import Exchange, growth, most_calls
 from mmedpo.config import EndpointSettings
 from mmedpo.curate.validators import validate_sides
 from mmedpo.records import Candidate, Example, Verdict
-
-ADVICE_TOKENS = 80
-"""Most tokens of what a model is told about a reply that is not taken."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,12 @@ class AskedJudge(ABC):
     @property
     def most_calls(self) -> int:
         """The most calls one question to the model can take."""
-        return 1 + REPAIRS + self.retries
+        return most_calls(self.retries)
 
     @property
     def growth(self) -> int:
         """Tokens by which a further turn can lengthen what the model reads: its reply, and what it is told of it."""
-        return self.line.settings.max_tokens + ADVICE_TOKENS
+        return growth(self.line)
 
     def images(self, example: Example) -> tuple[ChatImage, ...]:
         """The images of the question, where the endpoint is shown images."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from mmedpo.curate.perturb import perturb, vocabulary_of, written
+from mmedpo.curate.targeting import Truths, target, truths_of
 from mmedpo.records import Candidate, Example, Verdict
 from mmedpo.registry import register
 
@@ -18,8 +19,6 @@ class InjectedJudge:
 
     reads_candidates: ClassVar[bool] = False
     """The model is not sampled for it."""
-    only_asked: ClassVar[bool] = False
-    """Whether the error must be of the kind the question asks for."""
     vocabulary: frozenset[str] | None = None
     """Words that are preferred (`perturb.vocabulary_of` the training examples); None for all."""
     name: str = "injected"
@@ -31,17 +30,31 @@ class InjectedJudge:
 
     def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
         """Settles one question; see `Judge`."""
-        kind = example.error_type if self.only_asked else None
-        return written(perturb(example, seed, self.vocabulary, kind), example, self.name)
+        return written(perturb(example, seed, self.vocabulary), example, self.name)
 
 
 @register("judge", "targeted")
 @dataclass(frozen=True)
-class TargetedJudge(InjectedJudge):
-    """The same, but only errors of the kind the question asks for (a side for a side, a zone for a zone).
+class TargetedJudge:
+    """Only errors of a kind the question asks for (a side for a side), plausible on such an image; see `targeting`.
 
     Targeted pairs of arXiv 2601.17918 (METHOD section 4). Where the truth offers none, the question is a counted drop.
     """
 
-    only_asked: ClassVar[bool] = True
+    reads_candidates: ClassVar[bool] = False
+    """The model is not sampled for it."""
+    vocabulary: frozenset[str] | None = None
+    """As `InjectedJudge.vocabulary`."""
+    truths: Truths = field(default_factory=dict)
+    """Whole answers of other questions."""
     name: str = "targeted"
+    """Name recorded in the verdicts."""
+
+    def prepare(self, examples: Iterable[Example]) -> Self:
+        """The same judge, which knows the words and the answers of these examples' ground truths."""
+        seen = list(examples)
+        return replace(self, vocabulary=vocabulary_of(seen), truths=truths_of(seen))
+
+    def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
+        """Settles one question; see `Judge`."""
+        return written(target(example, seed, self.vocabulary, self.truths), example, self.name)

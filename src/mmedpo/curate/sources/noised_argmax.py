@@ -32,8 +32,6 @@ class NoisedArgmax:
 
     def candidates(self, sampling: Sampling, examples: Sequence[Example]) -> list[Candidate]:
         """See `Source`."""
-        import torch
-
         from mmedpo.engine import build_branch
         from mmedpo.models.generation import read_answer
 
@@ -49,17 +47,7 @@ class NoisedArgmax:
             )
             for example in examples
         ]
-        distinct = list(dict.fromkeys(branches))
-        likeliest: dict[object, list[int]] = {}
-        for part in engine.bins([[branch] for branch in distinct]):
-            batch = [distinct[number] for number in part]
-            with torch.no_grad():
-                found = engine.logprobs(batch)
-            assert found.logits is not None
-            tokens = found.logits.argmax(-1)[found.node].cpu()
-            likeliest.update(
-                zip(batch, (own.tolist() for own in torch.split(tokens, found.tokens.tolist())), strict=True)
-            )
+        likeliest = engine.likeliest(list(dict.fromkeys(branches)))
         answers = [read_answer(engine.vlm, likeliest[branch]) for branch in branches]
         return [
             Candidate(

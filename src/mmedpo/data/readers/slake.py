@@ -4,7 +4,8 @@
 
 The archive unpacks into a folder of its own (`Slake1.0/`), and copies on the hub hold JSON Lines: both are read.
 `detection.json` boxes organs and findings, `[{"Lung Left": [x, y, width, height]}, ...]`. Only findings are
-lesions: their boxes ground the image. `mask.png` marks organs too, and becomes the lesion mask only where
+lesions: their boxes ground the image, those of organs are kept apart. `mask.png` marks both by value, and
+`mask.txt` beside the questions says which value is what; without it a mask becomes the lesion mask only where
 nothing but findings was boxed.
 """
 
@@ -12,16 +13,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from mmedpo.clinical.lexicon import find_terms
+from mmedpo.clinical.labels import apart, names_organ
 from mmedpo.config import Settings
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, find_base, find_entry
 from mmedpo.errors import DataError, ImageError
+from mmedpo.imaging.pictures import VALUES
 from mmedpo.records import Box, ErrorType
 from mmedpo.registry import register
 from mmedpo.storage.paths import safe_join
@@ -51,14 +54,9 @@ _ERROR_TYPES: dict[str, ErrorType] = {
     "color": "attribute",
     "shape": "attribute",
 }
-_ORGANS = re.compile(
-    r"\b(lung|liver|heart|kidney|spleen|bladder|brain|brainstem|stem|eye|lobe|spinal|cord|trachea|larynx|esophagus|"
-    r"stomach|colon|rectum|duodenum|bowel|intestine|mandible|temporal|pituitary|parotid|face|ventricle|gallbladder|"
-    r"pancreas|aorta|femoral|head|bone|muscle|optic|chiasm)\b",
-    re.IGNORECASE,
-)
-_MORE = re.compile(r"\b(?:enlarged|nodulus|stone)\b", re.IGNORECASE)
-"""Words of findings in its labels that stand in no answer alone."""
+_LEGEND = "mask.txt"
+_LEGEND_LINE = re.compile(r"\s*(\d{1,5})\s*[:\uff1a]\s*(\S.*?)\s*")
+_LEGEND_BYTES = 1 << 16
 
 
 class SlakeSettings(Settings):
@@ -89,7 +87,7 @@ class Slake:
         """
         base = find_base(root, _FILES["train"])
         folder = find_entry(root / base, _FOLDERS, folder=True).relative_to(root).as_posix()
-        parsed = Parsed()
+        parsed, legend = Parsed(), _legend(root / base)
         languages = set(self.own.languages)
         other = 0
         for split, names in _FILES.items():
@@ -102,7 +100,7 @@ class Slake:
                 if row.fault:
                     parsed.drop(where, "not-a-record", f"{where}: {row.fault}")
                 else:
-                    _add(parsed, root, folder, row.value, split, where)
+                    _add(parsed, root, folder, row.value, split, where, legend)
         if other:
             chosen = ", ".join(sorted(languages))
             parsed.notes.append(f"{other} questions in another language than {chosen} were not read")
@@ -125,11 +123,10 @@ def detection_boxes(raw: object) -> list[Box]:
     return boxes
 
 
-def is_finding(label: str) -> bool:
-    """True for a boxed finding ("Lung Cancer"), False for a boxed organ ("Left Lung")."""
-    plain = label.replace("_", " ")
-    named = any(match.term.kind == "finding" for match in find_terms(plain))
-    return named or bool(_MORE.search(plain)) or not _ORGANS.search(plain)
+def read_legend(text: str) -> dict[int, str]:
+    """What each value of the masks marks, from `mask.txt` (a line each, `value: name`). Pure."""
+    found = (_LEGEND_LINE.fullmatch(line) for line in text.splitlines())
+    return {int(line[1]): line[2] for line in found if line}
 
 
 def _language(row: dict[str, Any]) -> str:
@@ -138,7 +135,7 @@ def _language(row: dict[str, Any]) -> str:
     return told or ("zh" if _CHINESE.search(as_text(row.get("question")) or "") else "en")
 
 
-def _add(parsed: Parsed, root: Path, folder: str, row: Any, split: str, where: str) -> None:
+def _add(parsed: Parsed, root: Path, folder: str, row: Any, split: str, where: str, legend: Mapping[int, str]) -> None:
     if not isinstance(row, dict):
         parsed.drop(where, "not-a-record", f"{where} is a {type(row).__name__}, expected is an object")
         return
@@ -151,7 +148,7 @@ def _add(parsed: Parsed, root: Path, folder: str, row: Any, split: str, where: s
     answer_type = (
         closed_or_open(answer) if told not in ("closed", "open") else ("closed" if told == "closed" else "open")
     )
-    boxes, mask = _grounding(root, folder, image)
+    marked = _grounding(root, folder, image, legend)
     parsed.add(
         Question(
             example_id=f"slake-{qid}",
@@ -162,25 +159,48 @@ def _add(parsed: Parsed, root: Path, folder: str, row: Any, split: str, where: s
             split=split,
             error_type=_ERROR_TYPES.get((as_text(row.get("content_type")) or "").casefold(), "other"),
             choices=yes_no_choices(answer_type, answer),
-            boxes=boxes,
-            annotated=bool(boxes),
-            mask_path=mask,
+            boxes=marked.boxes,
+            annotated=bool(marked.boxes),
+            mask_path=marked.mask_path,
+            organs=marked.organs,
+            organ_mask_path=marked.organ_mask_path,
             tags=_tags(row),
         )
     )
 
 
-def _grounding(root: Path, folder: str, image: str) -> tuple[tuple[Box, ...], str | None]:
-    """(lesion boxes, lesion mask) of an image; both empty where nothing but organs, or nothing, was boxed."""
+class _Marked(NamedTuple):
+    """What an image's folder says of lesions and of organs."""
+
+    boxes: tuple[Box, ...] = ()
+    mask_path: str | None = None
+    organs: tuple[Box, ...] = ()
+    organ_mask_path: str | None = None
+
+
+def _grounding(root: Path, folder: str, image: str, legend: Mapping[int, str]) -> _Marked:
+    """Boxes and masks of an image, findings apart from organs."""
     parent = f"{folder}/{image.rsplit('/', 1)[0]}" if "/" in image else folder
     try:
-        every = detection_boxes(json.loads(safe_join(root, f"{parent}/detection.json").read_bytes()))
+        boxes = detection_boxes(json.loads(safe_join(root, f"{parent}/detection.json").read_bytes()))
         mask = f"{parent}/mask.png"
         masked = safe_join(root, mask).is_file()
     except (ImageError, OSError, ValueError, RecursionError):
-        return (), None
-    lesions = tuple(box for box in every if is_finding(box.label))
-    return lesions, mask if lesions and len(lesions) == len(every) and masked else None
+        return _Marked()
+    lesions, organs = apart(boxes)
+    if not masked:
+        return _Marked(lesions, None, organs, None)
+    values = "+".join(str(value) for value, name in sorted(legend.items()) if not names_organ(name))
+    of_lesions = f"{mask}{VALUES}{values}" if values else None if organs else mask
+    return _Marked(lesions, of_lesions if lesions else None, organs, mask if organs else None)
+
+
+def _legend(root: Path) -> dict[int, str]:
+    try:
+        with (root / _LEGEND).open("rb") as handle:
+            return read_legend(handle.read(_LEGEND_BYTES).decode("utf-8-sig", errors="replace"))
+    except OSError:
+        return {}
 
 
 def _tags(row: dict[str, Any]) -> tuple[str, ...]:

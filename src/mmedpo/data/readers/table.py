@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import Field
 
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble, closed_or_open, yes_no_choices
-from mmedpo.data.choices import LISTS, BadChoices, choices_of, chosen, option_columns, without_letters
+from mmedpo.data.choices import LISTS, Alternatives, BadChoices, choices_of, lettered, option_columns
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress, as_text, embedded_images
 from mmedpo.data.tabular import FileSettings, TableRow, images_in, read_table_rows, table_files
 from mmedpo.errors import ConfigError, DataError, brief, shown
@@ -112,7 +112,7 @@ class _Reader:
             return
         try:
             images = self._images(cells)
-            choices = self._choices(cells)
+            choices = self._choices(row)
         except BadImage as bad:
             parsed.drop(row.where, "no-image", f"{row.where}: column {shown(self.columns['image'])} holds {bad}")
             return
@@ -120,13 +120,13 @@ class _Reader:
             parsed.drop(row.where, "bad-choices", f"{row.where}: {bad}")
             return
         if choices and answer:
-            meant = chosen(answer, choices)
+            meant = choices.meant(answer)
             if not meant:
-                detail = f"{row.where}: answer {shown(answer)} is none of {shown(list(choices))}"
+                detail = f"{row.where}: answer {shown(answer)} is none of {shown(list(choices.texts))}"
                 parsed.drop(row.where, "answer-not-among-choices", detail)
                 return
             answer = meant
-        self._add(row, number, images, answer, choices)
+        self._add(row, number, images, answer, choices.texts)
 
     def _add(self, row: TableRow, number: int, images: tuple[str, ...], answer: str, choices: tuple[str, ...]) -> None:
         cells = row.value
@@ -166,8 +166,9 @@ class _Reader:
             self.shown_before.setdefault(index, images)
         return images
 
-    def _choices(self, cells: Mapping[str, Any]) -> tuple[str, ...]:
+    def _choices(self, row: TableRow) -> Alternatives:
         """Those of the mapped column or columns; unmapped, of `choices`, `options` ..., or of columns A, B, C ..."""
+        cells = row.value
         name = self.columns["choices"]
         if "choices" not in self.table.columns:
             spelled = (key for key in cells if isinstance(key, str) and key.strip().casefold() in LISTS)
@@ -176,12 +177,13 @@ class _Reader:
             return choices_of(cells[name])
         several = [part.strip() for part in name.split(",")]
         if "choices" not in self.table.columns:
-            key = tuple(cells)
+            key = row.columns or tuple(cells)
             if key not in self.options:
                 self.options[key] = option_columns([column for column in key if isinstance(column, str)])
             several = self.options[key]
-        held = [text for column in several if (text := as_text(cells.get(column)))]
-        return without_letters(held) if len(held) > 1 else ()
+        said = [as_text(cells.get(column)) for column in several]
+        held = {chr(ord("A") + place): text for place, text in enumerate(said) if text}
+        return lettered("".join(held), list(held.values())) if len(held) > 1 else Alternatives()
 
     def check(self, root: Path) -> None:
         """Refuses a mapping that the table does not fulfil, and a table without the columns that are needed."""

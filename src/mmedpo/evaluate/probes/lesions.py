@@ -21,13 +21,15 @@ def about_a_lesion(example: Example) -> bool:
 
 
 def lesion_of(root: Path, example: Example) -> Mask:
-    """[height, width] of the image: the annotated mask, or the boxes where there is none.
+    """[height, width] of the image: the annotated mask, or the boxes where it marks nothing.
 
     Raises:
         ImageError: as `read_mask`.
     """
     if example.mask_path is not None:
-        return read_mask(root, example.mask_path)
+        lesion = read_mask(root, example.mask_path)
+        if lesion.any() or not example.boxes:
+            return lesion
     lesion = np.zeros((example.image.height, example.image.width), dtype=bool)
     for box in example.boxes:
         rows = slice(max(math.floor(box.y0), 0), max(math.ceil(box.y1), 0))

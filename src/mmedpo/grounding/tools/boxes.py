@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from mmedpo.config.groups import Settings, UserPath
 from mmedpo.grounding.annotations import Marked, read_annotations
-from mmedpo.grounding.grounder import UNKNOWN, About, Region
+from mmedpo.grounding.grounder import UNKNOWN, About, Organ, Region
 from mmedpo.grounding.marking import lesion_mask, scaled_boxes
-from mmedpo.grounding.regions import clip_box, components, edge_margin, soft_edges
+from mmedpo.grounding.regions import clip_box, components, edge_margin, labels_of, organ_region, soft_edges
 from mmedpo.records import Box
 from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.registry import register
@@ -72,7 +72,7 @@ class BoxesGrounder:
         if not lesion.any():
             return Region(None, None, reason="no-lesion-annotated")
         kept = [box for one in scaled_boxes(row, height, width) if (box := clip_box(one, height, width)) is not None]
-        label = ", ".join(sorted({box.label for box in kept if box.label}))
+        label = labels_of(kept)
         return Region(
             heatmap=soft_edges(lesion, edge_margin(height, width)),
             confidence=None,
@@ -80,6 +80,25 @@ class BoxesGrounder:
             label=label,
             reason="annotation-gives-no-confidence",
         )
+
+    def organs(
+        self,
+        image: Pixels,
+        organ_boxes: Sequence[Box] = (),
+        organ_mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Organ | None:
+        """See `OrganMapper.organs`: the boxes of organs in the file; those of the example are not looked at.
+
+        Raises:
+            GroundingError: boxes drawn on a picture of another shape.
+        """
+        row = self._row(about.path)
+        if row is None or not row.organs:
+            return None
+        height, width = image.shape[:2]
+        heat = organ_region(scaled_boxes(row, height, width, row.organs), None, height, width)
+        return None if heat is None else Organ(heat, labels_of(row.organs))
 
     def _row(self, path: str) -> Marked | None:
         name = PurePosixPath(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mmedpo.config.groups import Settings
-from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs, resize_map
+from mmedpo.grounding.grounder import UNKNOWN, About, Organ, Region, needs, resize_map
 from mmedpo.grounding.logistic import sigmoid
 from mmedpo.grounding.regions import HALF_HEAT, components, heat_of
 from mmedpo.records import Box
@@ -61,6 +61,19 @@ class ChestProbe:
         """To chest radiographs, PA, AP or of unknown projection; the pixels decide whether it is a frontal film."""
         wanted = {"modality": ("xray", ""), "organ": ("chest",), "view": ("pa", "ap", "frontal", "")}
         return needs(wanted, modality, organ, view)
+
+    def organs(
+        self,
+        image: Pixels,
+        organ_boxes: Sequence[Box] = (),
+        organ_mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Organ | None:
+        """The lungs by registration, see `OrganMapper.organs`; None for a picture unlike a frontal chest film."""
+        from mmedpo.grounding.chest.model import lung_fields
+
+        fields = lung_fields(self.coefficients, image)
+        return None if fields is None else Organ(resize_map(fields, *image.shape[:2]), "lung")
 
     def ground(
         self,

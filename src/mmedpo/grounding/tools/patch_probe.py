@@ -38,7 +38,7 @@ from pydantic import (
 from mmedpo.config.groups import Settings
 from mmedpo.errors import GroundingError
 from mmedpo.grounding.features import FEATURES, GRID, patch_features
-from mmedpo.grounding.grounder import UNKNOWN, About, Region, resize_map
+from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs, resize_map
 from mmedpo.grounding.logistic import fit_logistic, fit_platt, group_folds, sigmoid
 from mmedpo.grounding.regions import boxes_mask, components
 from mmedpo.records import Box
@@ -82,6 +82,10 @@ class Coefficients(BaseModel):
     """Which probe this is, e.g. `chest-xray`."""
     label: str
     """Finding the boxes of the fitting images named."""
+    modalities: tuple[str, ...] = ()
+    """What the fitting images were, e.g. `xray`; images of which the data say otherwise are skipped. Empty: any."""
+    organs: tuple[str, ...] = ()
+    """As `modalities`, e.g. `chest`."""
     inputs: tuple[str, ...] = INPUTS
     """Names of the inputs; must be those this version computes."""
     penalty: FiniteFloat
@@ -147,8 +151,9 @@ class PatchProbe:
         return shipped(settings.probe)
 
     def applies(self, modality: str, organ: str, view: str) -> str:
-        """To every image: what it was fitted on is the user's choice."""
-        return ""
+        """To what the fitting images were, where the coefficients say it; else to every image."""
+        fitted = {"modality": self.coefficients.modalities, "organ": self.coefficients.organs}
+        return needs({name: (*told, "") for name, told in fitted.items() if told}, modality, organ, view)
 
     def ground(
         self,

@@ -15,7 +15,7 @@ import numpy as np
 
 from mmedpo.config.groups import Settings, UserPath
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs, resize_map
+from mmedpo.grounding.grounder import UNKNOWN, About, Organ, Region, needs, resize_map
 from mmedpo.grounding.regions import HALF_HEAT, components
 from mmedpo.records import Box
 from mmedpo.records.shapes import Heatmap, Mask, Pixels
@@ -85,6 +85,17 @@ class XrvGrounder:
         """To frontal chest radiographs, which it was trained on."""
         wanted = {"modality": ("xray",), "organ": ("chest",), "view": ("pa", "ap", "frontal", "")}
         return needs(wanted, modality, organ, view)
+
+    def organs(
+        self,
+        image: Pixels,
+        organ_boxes: Sequence[Box] = (),
+        organ_mask: Mask | None = None,
+        about: About = UNKNOWN,
+    ) -> Organ | None:
+        """The lung fields, see `OrganMapper.organs`; None for a picture unlike a frontal chest film."""
+        lungs = _lung_fields(image)
+        return None if lungs is None else Organ(lungs, "lung")
 
     def ground(
         self,

@@ -104,7 +104,7 @@ def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: R
     place = "in memory" if feature_bytes <= MEMORY_SHARE * free else "on disk, or computed anew"
     diagnosis.fact("image features", f"{_size(feature_bytes)} ({place})")
     _tell_disk(memory, feature_bytes if place != "in memory" else 0, cases, work, diagnosis)
-    diagnosis.fact("calls", _calls(settings, work, _asked(settings, cases)))
+    diagnosis.fact("calls", _calls(settings, work, _asked(settings, cases), _asked(settings, cases, headline=True)))
     before = _finetuning(settings, vlm.context_length)
     if before is not None:
         _plan_finetuning(before, cases, diagnosis, reporter, device=device, here=here, measured=measured)
@@ -226,14 +226,22 @@ def _tell_disk(memory: Memory, features: int, cases: Cases, work: Workload, diag
         diagnosis.error(f"the run takes {_size(needed)} of disk, {_size(free)} are free; make room or use --runs")
 
 
-def _asked(settings: RunSettings, cases: Cases) -> int:
-    """Questions that each model is evaluated on."""
+def _asked(settings: RunSettings, cases: Cases, *, headline: bool = False) -> int:
+    """Questions that each model is evaluated on, or those of the first split alone."""
     splits, types = settings.evaluate.splits, settings.evaluate.answer_types
+    splits = splits[:1] if headline else splits
     return sum(example.split in splits and example.answer_type in types for example in cases.everything)
 
 
-def _calls(settings: RunSettings, work: Workload, asked: int) -> str:
-    """Calls of language models, by what asks them; `asked`: questions that are evaluated."""
+def _calls(settings: RunSettings, work: Workload, asked: int, headline: int) -> str:
+    """Calls of language models, by what asks them.
+
+    Args:
+        settings: of the run.
+        work: the training.
+        asked: questions that are evaluated.
+        headline: those of the first split.
+    """
     parts = []
     if settings.judging:
         parts.append(f"judge {settings.judging[0]}: at least {work.questions:,}")
@@ -245,8 +253,11 @@ def _calls(settings: RunSettings, work: Workload, asked: int) -> str:
     if speaking:
         least = work.questions * len(speaking)
         parts.append(f"agents: {least:,} to {least * settings.score.rounds:,}")
-    times = f", each of {settings.rounds} rounds" if settings.rounds > 1 and parts else ""
-    return ("; ".join(parts) + times + " (`mmedpo curate RUN --estimate` for money)") if parts else "none"
+    told = "; ".join(parts) + (f", each of {settings.rounds} rounds" if settings.rounds > 1 and parts else "")
+    if settings.evaluate.judges:
+        judged = 2 * headline * len(settings.evaluate.judges)
+        told += f"{'; ' if told else ''}judges of answers: {judged:,}, fewer where two answers are alike"
+    return f"{told} (`mmedpo curate RUN --estimate` for money)" if told else "none"
 
 
 def _tell_time(

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmedpo.errors import MMedPOError
 from mmedpo.grounding.library import apart, heatmap_of
@@ -75,6 +76,8 @@ class Groundings(Part):
     samples: tuple[GroundingSample, ...]
     note: str = ""
     calibrations: tuple[ToolCalibration, ...] = ()
+    uncalibrated: tuple[str, ...] = ()
+    """Why the confidence of a tool was not held against lesions."""
     """Of the tools whose images annotators have looked at."""
 
 
@@ -106,11 +109,34 @@ def groundings(run: Run, stored: Stored) -> Groundings | None:
     of_image = apart(stored.examples.values())
     noised = {pair.images[pair.noised_image].sha256: pair for pair in stored.curated if pair.kind == "visual"}
     samples = (_grounding(run, item, of_image.get(item.image_sha256), noised.get(item.image_sha256)) for item in drawn)
-    return Groundings(samples=tuple(samples), note=note, calibrations=tool_calibrations(stored))
+    return Groundings(
+        samples=tuple(samples),
+        note=note,
+        calibrations=tool_calibrations(stored),
+        uncalibrated=without_calibration(stored),
+    )
 
 
 def tool_calibrations(stored: Stored) -> tuple[ToolCalibration, ...]:
     """Confidence against annotated lesions, of every tool with enough annotated images of both kinds."""
+    found = []
+    for tool, (confidences, lesions) in _held_against(stored).items():
+        if not _says_nothing(confidences, lesions):
+            bins = (ConfidenceBin(confidence=c, share=s, images=n) for c, s, n in calibration(confidences, lesions))
+            error = calibration_error(confidences, lesions)
+            found.append(ToolCalibration(tool=tool, error=error, images=len(lesions), bins=tuple(bins)))
+    return tuple(found)
+
+
+def without_calibration(stored: Stored) -> tuple[str, ...]:
+    """Why the confidence of the other tools could not be held against lesions, one sentence each."""
+    every = _held_against(stored)
+    told = {tool: _says_nothing(*pairs) for tool, pairs in every.items()}
+    return tuple(f"Calibration of {tool} not measured: {reason}." for tool, reason in told.items() if reason)
+
+
+def _held_against(stored: Stored) -> dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Tool -> its confidence, and whether there is a lesion, of every image that annotators looked at."""
     annotated = {
         image: bool(example.boxes or example.mask_path)
         for image, example in apart(stored.examples.values()).items()
@@ -120,15 +146,21 @@ def tool_calibrations(stored: Stored) -> tuple[ToolCalibration, ...]:
     for item in stored.groundings:
         if item.confidence is not None and item.image_sha256 in annotated:
             sure[item.tool].append((item.confidence, annotated[item.image_sha256]))
-    found = []
-    for tool, pairs in sure.items():
-        confidences, lesions = np.array([c for c, _ in pairs]), np.array([lesion for _, lesion in pairs])
-        # One value for all images says nothing of a single one: annotations themselves are always sure.
-        if min(lesions.sum(), (~lesions).sum()) >= FEWEST_EACH and np.ptp(confidences) > 0:
-            bins = (ConfidenceBin(confidence=c, share=s, images=n) for c, s, n in calibration(confidences, lesions))
-            error = calibration_error(confidences, lesions)
-            found.append(ToolCalibration(tool=tool, error=error, images=len(pairs), bins=tuple(bins)))
-    return tuple(found)
+    return {
+        tool: (np.array([c for c, _ in own]), np.array([lesion for _, lesion in own])) for tool, own in sure.items()
+    }
+
+
+def _says_nothing(confidences: NDArray[np.float64], lesions: NDArray[np.bool_]) -> str:
+    """Why nothing can be said of a tool's confidence; empty where something can."""
+    with_lesion, without = int(lesions.sum()), int((~lesions).sum())
+    if min(with_lesion, without) < FEWEST_EACH:
+        return (
+            f"of its images that annotators looked at, {count(with_lesion)} have a lesion and {count(without)} have "
+            f"none, and at least {FEWEST_EACH} of each are needed"
+        )
+    # One value for all images says nothing of a single one: annotations themselves are always sure.
+    return "" if np.ptp(confidences) > 0 else "it is always as sure"
 
 
 def _grounding(run: Run, item: Grounding, example: Example | None, noised: PreferencePair | None) -> GroundingSample:

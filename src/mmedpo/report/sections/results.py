@@ -29,6 +29,15 @@ class Arm(Part):
     note: str = ""
 
 
+class ProtocolRow(Part):
+    """The same answers to one split under another protocol."""
+
+    split: str
+    protocol: str
+    values: Mapping[str, str]
+    """Metric in words -> every model's mean in order, as printed."""
+
+
 class Results(Part):
     """Metrics, arms and their differences."""
 
@@ -43,6 +52,8 @@ class Results(Part):
     interval_method: str = ""
     """E.g. `paired bootstrap over images, 10,000 resamples`."""
     notes: tuple[str, ...] = ()
+    protocols: tuple[ProtocolRow, ...] = ()
+    """For comparison with published numbers."""
 
     @model_validator(mode="after")
     def _known_keys(self) -> Self:
@@ -84,6 +95,7 @@ class ResultsSection(Section[Results]):
                 (what, items, [(item, svg(bar)) for item, bar in zip(items, bars, strict=True)])
                 for what, items, bars in tables
             ],
+            "labels": [label for label in LABELS.values() if any(label in row.values for row in part.protocols)],
             "multiplicity": multiplicity_note(part.comparisons, part.level),
             "tone": tone,
         }
@@ -134,8 +146,9 @@ def results(evaluation: Evaluation) -> Results:
             *(note for scores in evaluation.splits for note in _answer_rates(scores)),
             *(note for scores in evaluation.splits for note in _corpus_bleu(scores)),
             *(note for scores in evaluation.splits for note in _findings(scores)),
-            *(note for scores in evaluation.splits for note in _other_protocols(scores)),
+            *_not_asked(evaluation),
         ),
+        protocols=tuple(row for scores in evaluation.splits for row in _other_protocols(scores)),
     )
 
 
@@ -231,6 +244,16 @@ def _corpus_bleu(scores: SplitScores) -> list[str]:
     return [f"{scores.split}, corpus BLEU-4 of reports as sacrebleu computes it, {order}: {values}."]
 
 
+def _not_asked(evaluation: Evaluation) -> list[str]:
+    """Which metrics of reports nobody asked for; said where there are reports."""
+    if evaluation.external or not any(scores.corpus_bleu for scores in evaluation.splits):
+        return []
+    return [
+        "RadGraph-F1, CheXbert-F1, RaTEScore, GREEN and CRIMSON of reports: not computed; evaluate.radeval.metrics "
+        "names none, and `mmedpo metrics install radeval` prepares them."
+    ]
+
+
 def _findings(scores: SplitScores) -> list[str]:
     """What reports say of findings, read by rules: the hallucinated and the missed ones."""
     shown = [
@@ -242,18 +265,17 @@ def _findings(scores: SplitScores) -> list[str]:
     return [f"{scores.split}, findings in reports, read by rules, {order}, %: {', '.join(shown)}."] if shown else []
 
 
-def _other_protocols(scores: SplitScores) -> list[str]:
-    notes = []
+def _other_protocols(scores: SplitScores) -> list[ProtocolRow]:
+    rows = []
     for protocol, summaries in scores.other_protocols.items():
-        shown = [
-            f"{LABELS[name]} {' → '.join(_hundred(summary, name) for summary in summaries.values())}"
+        shown = {
+            LABELS[name]: " → ".join(_hundred(summary, name) for summary in summaries.values())
             for name in METRICS
             if all(name in summary.metrics for summary in summaries.values())
-        ]
+        }
         if summaries and shown:
-            order = " → ".join(summaries)
-            notes.append(f"{scores.split} under protocol {protocol}, {order}, %: {', '.join(shown)}.")
-    return notes
+            rows.append(ProtocolRow(split=scores.split, protocol=protocol, values=shown))
+    return rows
 
 
 def _hundred(summary: Summary, metric: str) -> str:

@@ -8,7 +8,7 @@ items, finished chunks never done again, and no worker made where nothing is lef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -72,8 +72,8 @@ class Executor(Protocol):
         """The records of all items, chunk by chunk."""
         ...
 
-    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> list[R]:
-        """The records of all items that were not left open."""
+    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
+        """The records of all items that were not left open; gone through while the stage works, any number of times."""
         ...
 
     @staticmethod

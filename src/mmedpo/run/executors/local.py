@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmedpo.records import Record
 from mmedpo.registry import register
-from mmedpo.run.chunks import Chunks
+from mmedpo.run.chunks import Chunks, Finished
 from mmedpo.run.executors.executor import ChunkJob, ItemJob
 from mmedpo.run.waiting import run_async
 
@@ -49,38 +49,38 @@ class LocalExecutor:
             advance(done, len(items))
         return results
 
-    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> list[R]:
+    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
         """See `Executor`. No chunk waits for the one before; memory is bounded by what is in flight."""
         chunks = Chunks(run.work_folder, job.label, len(items), job.size, job.record)
-        saved = run_async(_stream(run, job, items, chunks))
-        every = (saved[start] if start in saved else chunks.read(start) for start in chunks.starts)
-        return [record for chunk in every for record in chunk]
+        return Finished(chunks, run_async(_stream(run, job, items, chunks)))
 
 
 async def _stream(run: Run, job: ItemJob[T, R], items: Sequence[T], chunks: Chunks[R]) -> dict[int, list[R]]:
-    """What this process did, by chunk; complete chunks are saved as well."""
+    """Does what is to do and saves complete chunks; gives what was done of the others, by chunk."""
     open_starts = chunks.open()
-    to_do = [index for start in open_starts for index in range(start, start + chunks.length(start))]
-    done = len(items) - len(to_do)
+    done = len(items) - sum(chunks.length(start) for start in open_starts)
     advance = run.track(job.label)
     advance(done, len(items))
-    if not to_do:
+    if not open_starts:
         return {}
-    saved: dict[int, list[R]] = {}
+    to_do = (items[index] for start in open_starts for index in range(start, start + chunks.length(start)))
+    unsaved: dict[int, list[R]] = {}
     finished: list[R | None] = []
     position = 0
     async with job.factory() as work:
-        async for record in in_order((items[index] for index in to_do), work.one, work.in_flight):
+        async for record in in_order(to_do, work.one, work.in_flight):
             finished.append(record)
             done += 1
             advance(done, len(items))
             start = open_starts[position]
             if len(finished) == chunks.length(start):
-                saved[start] = [item for item in finished if item is not None]
-                if len(saved[start]) == len(finished):
-                    chunks.save(start, saved[start])
+                records = [item for item in finished if item is not None]
+                if len(records) == len(finished):
+                    chunks.save(start, records)
+                else:
+                    unsaved[start] = records
                 finished, position = [], position + 1
-    return saved
+    return unsaved
 
 
 async def in_order(items: Iterable[T], work: Callable[[T], Coroutine[Any, Any, V]], in_flight: int) -> AsyncIterator[V]:

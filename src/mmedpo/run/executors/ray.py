@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,7 @@ class RayExecutor:
         every = (saved[start] if start in saved else chunks.read(start) for start in chunks.starts)
         return [record for chunk in every for record in chunk]
 
-    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> list[R]:
+    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
         """See `Executor`. It waits and hardly computes, so the driver does it, alone."""
         return LocalExecutor().stream(run, job, items)
 

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-Use = Literal["reference", "rejected", "other-image", "distributions"]
+Use = Literal["reference", "rejected", "other-image", "distributions", "rewards"]
 """What a loss needs beside log pi of the preferred answer: log pi_0, the other side, another image of the step, the
-whole next-token distributions of policy and reference."""
+whole next-token distributions of policy and reference, a reward for every token of an own answer."""
 
 
 class PairValues(NamedTuple):
@@ -47,6 +47,8 @@ class PairValues(NamedTuple):
     """sum over the tokens of y_w that count of KL(pi_0 || pi) of the next token; not a number where not asked for."""
     reverse_kl: Tensor
     """The same of KL(pi || pi_0)."""
+    gain: Tensor
+    """sum over the tokens of y_l of min(r rho, r clip(rho, 0.8, 1.2)), rho = pi / pi_0; 0 without rewards."""
 
 
 class LossOptions(NamedTuple):
