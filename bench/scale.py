@@ -254,7 +254,7 @@ def draw(found: Sequence[Measured]) -> str:
         lowest = min(lowest - 13, points[-1][1] + 4)
         parts.append(label(wide - 84, lowest, stage, fill=colours[stage]))
     title = "Peak memory of each stage against rows"
-    drawn = drawing(wide, high, title, "A thousand times the rows take little more.", parts)
+    drawn = drawing(wide, high, title, "A million rows take a few times the memory of a thousand.", parts)
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)  # a file of its own
 
 

@@ -565,12 +565,12 @@ class _Watched(Sequence[PreferenceRow]):
             yield self[place]
             if place == self.count - 1:
                 gc.collect()
-                self.most = sum(isinstance(one, PreferenceRow) for one in gc.get_objects())
+                self.most = sum(type(one) is PreferenceRow for one in gc.get_objects())
 
 
 def test_no_row_is_held_while_a_table_is_checked() -> None:
     gc.collect()
-    before = sum(isinstance(one, PreferenceRow) for one in gc.get_objects())
+    before = sum(type(one) is PreferenceRow for one in gc.get_objects())
     rows = _Watched(200)
     found = lint_rows(rows, Evidence(), SETTINGS).findings
     assert {"empty-side", "leaked-prompt-rejected", "blanks", "constant-weight"} <= {one.check for one in found}

@@ -32,7 +32,7 @@ class Counting:
         number = int(case.pair_id.removeprefix("e").split("/")[0])
         if number == PAIRS_IN_ALL - 1:
             gc.collect()  # what nobody holds may wait for it
-            ALIVE.append(sum(isinstance(one, PreferencePair) for one in gc.get_objects()))
+            ALIVE.append(sum(type(one) is PreferencePair for one in gc.get_objects()))
         return abstain("nothing to say") if number % 7 == 0 else rescore(number % 10 / 10)
 
     def respond(self, case: Case, history: Sequence[Turn]) -> Opinion:
@@ -42,7 +42,7 @@ class Counting:
 def test_no_pair_is_held_while_many_are_debated_and_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmedpo.score.stage.CHUNK", 20)
     gc.collect()
-    before = sum(isinstance(one, PreferencePair) for one in gc.get_objects())
+    before = sum(type(one) is PreferencePair for one in gc.get_objects())
     given = (pair(number) for number in range(PAIRS_IN_ALL))
     with open_run(tmp_path / "r", RunSettings(score={"agents": ["counting-pairs"]})) as run:
         # Every third has a score of its own already.
