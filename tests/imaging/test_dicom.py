@@ -183,6 +183,14 @@ def test_deidentifying_refuses_burned_in_text_and_no_salt() -> None:
         deidentify(b"\0" * 128 + b"DICM" + b"junk" * 10, "salt")
 
 
+def test_pixels_of_a_type_that_does_not_exist_are_refused_in_one_line() -> None:
+    content = dicom_bytes(dicom_dataset(RAMP))
+    pixels = content.index(bytes.fromhex("e07f1000"))
+    damaged = content[: pixels + 4] + b"O\0" + b"\0" * 8
+    with pytest.raises(ImageError, match=r"^is no readable DICOM file \([^\n]{1,120}\); if a viewer shows it"):
+        deidentify(damaged, "salt")
+
+
 class TestRealFiles:
     """pydicom's own sample files."""
 

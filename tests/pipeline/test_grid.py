@@ -22,7 +22,8 @@ def test_every_arm_of_a_shipped_table_is_a_recipe_that_loads(name: str) -> None:
     told = set()
     for recipe in table.arms.values():
         overrides = [*table.settings, *table.quick().settings, *QUICK_PHANTOM]
-        asked = read_recipe(recipe)["curate"].get("judge", "").partition(":")[2] if recipe in ASKING else ""
+        asks = recipe.removesuffix("-after-sft") in ASKING
+        asked = read_recipe(recipe)["curate"].get("judge", "").partition(":")[2] if asks else ""
         if asked:
             server = {"base_url": "http://127.0.0.1:1/v1", "model": "m", "temperature": 0.7}
             overrides.append(f"chat.endpoints={json.dumps({asked: server})}")

@@ -51,6 +51,7 @@ def pairs(
         torch.tensor([other is not None] * n),
         torch.tensor([0.5] * n, dtype=torch.float64, requires_grad=True),
         torch.tensor([0.25] * n, dtype=torch.float64, requires_grad=True),
+        torch.tensor([0.0] * n, dtype=torch.float64, requires_grad=True),
     )
 
 

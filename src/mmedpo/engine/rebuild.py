@@ -6,8 +6,8 @@ pieces of an attention joined: likewise. These are left out when they are to be 
 backward pass asks for them, by the same operations on the same numbers: results are the same to the last bit,
 and no matrix product is done twice. What is not recognised is kept as it is.
 
-Source: "Hooks for saved tensors" of torch's notes on autograd; Chen et al. 2016 (arXiv:1604.06174), who drop the results
-of operations that cost little.
+Source: "Hooks for saved tensors" of torch's notes on autograd; Chen et al. 2016 (arXiv:1604.06174), who drop the
+results of operations that cost little.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Copied(torch.autograd.Function):
         """Of the parts."""
         (gradient,) = gradients
         if ctx.shared > 1:
-            gradient = gradient.unflatten(1, (-1, ctx.shared)).sum(2)
+            gradient = gradient.reshape(len(gradient), -1, ctx.shared, *gradient.shape[2:]).sum(2)
         return None, None, *torch.split(gradient, ctx.sizes, dim=ctx.dim)
 
 

@@ -130,10 +130,12 @@ def deidentify(content: bytes, salt: str, *, own_identity: bool = False) -> Copy
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         source = open_dicom(content, MAX_PIXELS * BYTES_PER_PIXEL)
-        layout = layout_of(source, None)  # refuses what is cut off or holds no picture
         try:
+            layout = layout_of(source, None)  # refuses what is cut off or holds no picture
             copy = _copy(source, salt, hashlib.sha256(content).hexdigest(), own_identity)
             kept = layout_of(open_dicom(copy.content, len(copy.content)), None)
+        except ImageError:
+            raise
         except Exception as error:
             raise ImageError(unreadable(error)) from error
     if kept._replace(data=layout.data, vr=layout.vr) != layout:

@@ -30,6 +30,7 @@ from mmedpo.run.layout import (
     WEIGHTS,
     predictions_of,
 )
+from mmedpo.run.slots import round_folder
 from mmedpo.storage.files import hash_path
 
 TABLES = (
@@ -58,7 +59,9 @@ def stage(settings: RunSettings) -> Stage:
     """What the report is made from: all settings, all tables that are there, and the code that draws it."""
     content = {"settings": settings.model_dump(mode="json"), "code": _code()}
     answers = tuple(predictions_of(model) for model in (*settings.evaluate.answers, BASE, TUNED))
-    return Stage("report", write_report, content, optional=(*TABLES, *answers), writes=(REPORT,))
+    rounds = range(1, settings.rounds + 1) if settings.rounds > 1 else ()
+    of_rounds = tuple(f"{round_folder(number)}/{name}" for number in rounds for name in (TRAINING, PAIRS))
+    return Stage("report", write_report, content, optional=(*TABLES, *answers, *of_rounds), writes=(REPORT,))
 
 
 def _code() -> str:
