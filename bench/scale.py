@@ -31,7 +31,9 @@ from mmedpo.storage.tables import write_text
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT, FIGURE = REPOSITORY / "bench" / "SCALE.md", REPOSITORY / "docs" / "images" / "scale.svg"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-LARGEST = {"score": 100_000}
+FULL = 100_000
+"""Rows from which on what is held for a while is as large as it gets."""
+LARGEST = {"score": FULL}
 """Sizes up to which a stage is measured unless `--all` is given, where a million rows would take hours."""
 STAGES = {
     "import": "what `mmedpo import` does beside looking at images: another program's JSON Lines to the canonical table",
@@ -221,9 +223,12 @@ def page(found: Sequence[Measured]) -> str:
         small, large = sorted((one for one in found if one.stage == stage), key=lambda one: one.rows)[-2:]
         each = max(0.0, (large.megabytes - small.megabytes) * 2**20 / (large.rows - small.rows))
         minutes, ahead = large.seconds / large.rows * 1e6 / 60, large.megabytes + each * (1e6 - large.rows) / 2**20
-        told = "run" if large.rows >= 1e6 else f"{minutes:,.0f} min, {ahead:,.0f} MB, extrapolated"
+        # Of fewer rows the buffers are not full, and memory grows with them.
+        grown = large.rows >= FULL
+        reckoned = f"{minutes:,.0f} min{f', {ahead:,.0f} MB' if grown else ''}, reckoned"
         cells = [of.get((stage, rows), "not run") for rows in sizes]
-        lines.append(f"| {stage} | {' | '.join(cells)} | {each:,.0f} | {told} |")
+        each_row = f"{each:,.0f}" if grown else ""
+        lines.append(f"| {stage} | {' | '.join(cells)} | {each_row} | {'run' if large.rows >= 1e6 else reckoned} |")
     machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}."
     return "\n".join([*lines, "", "![Memory against rows](../docs/images/scale.svg)", "", machine, ""])
 
@@ -254,7 +259,7 @@ def draw(found: Sequence[Measured]) -> str:
         lowest = min(lowest - 13, points[-1][1] + 4)
         parts.append(label(wide - 84, lowest, stage, fill=colours[stage]))
     title = "Peak memory of each stage against rows"
-    drawn = drawing(wide, high, title, "A thousand times the rows take little more.", parts)
+    drawn = drawing(wide, high, title, "A million rows take a few times the memory of a thousand.", parts)
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)  # a file of its own
 
 
