@@ -114,6 +114,7 @@ def test_released_file_leaks_into_the_official_test(released, capsys) -> None:
     assert "test-leak" in report.checked
 
 
+@pytest.mark.long
 def test_cleaned_copy_of_the_released_file_trains(released, tmp_path: Path, small_vlm_folder: Path, capsys) -> None:
     file, root = released
     cleaned = tmp_path / "cleaned.json"

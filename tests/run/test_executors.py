@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmedpo.config import RunSettings
@@ -55,6 +55,7 @@ def items_of(run: Run, stage_work: Callable[[Run], list[Drop]]) -> list[str]:
     return [drop.item for drop in found]
 
 
+@settings(max_examples=30)
 @given(count=st.integers(0, 25), size=st.integers(1, 9))
 def test_every_item_once_and_in_order(tmp_path_factory: pytest.TempPathFactory, count: int, size: int) -> None:
     with open_run(tmp_path_factory.mktemp("x") / "r", RunSettings()) as run:

@@ -28,6 +28,7 @@ def final_scores(cases: list[Case]) -> list[float | None]:
     return [debate(agents(), case).score for case in cases]
 
 
+@pytest.mark.long
 def test_released_pairs_keep_their_scores(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = released_cases(shared_data)
     assert len(cases) == 1797
