@@ -22,7 +22,6 @@ ALIVE: list[int] = []
 """Pairs that existed at once, whenever the last one was debated."""
 
 
-@register("agent", "counting-pairs")
 class Counting:
     """Scores by the number of the case, and has nothing to say of every seventh."""
 
@@ -39,7 +38,9 @@ class Counting:
         return agree()
 
 
+@pytest.mark.usefixtures("table")
 def test_no_pair_is_held_while_many_are_debated_and_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register("agent", Counting.name)(Counting)
     monkeypatch.setattr("mmedpo.score.stage.CHUNK", 20)
     gc.collect()
     before = sum(type(one) is PreferencePair for one in gc.get_objects())
