@@ -22,25 +22,12 @@ from mmedpo.clinical.question_types import question_types
 from mmedpo.curate.perturb import Perturbation, vocabulary_of
 from mmedpo.curate.targeting import target, truths_of
 from mmedpo.data.dataset import DatasetSettings
-from mmedpo.data.readers.vqa_rad import VqaRad
+from mmedpo.data.readers.vqa_rad import ERROR_TYPES, VqaRad
 from mmedpo.storage.tables import write_text
 
 ANNOTATIONS = ("VQA_RAD_Dataset_Public.json", "VQA_RAD Dataset Public.json")
 GOLD = Path(__file__).parents[1] / "tests" / "clinical" / "gold"
-VQA_RAD = {
-    "PRES": "presence",
-    "PRSE": "presence",
-    "ABN": "abnormality",
-    "MODALITY": "modality",
-    "PLANE": "plane",
-    "ORGAN": "organ",
-    "COUNT": "count",
-    "SIZE": "size",
-    "ATTRIB": "attribute",
-    "ATRIB": "attribute",
-    "COLOR": "attribute",
-    "POS": "position",
-}
+VQA_RAD = {**ERROR_TYPES, "POS": "position"}
 SLAKE = {
     "abnormality": "abnormality",
     "modality": "modality",

@@ -30,7 +30,7 @@ def value_of(tags: Any, keyword: str) -> Any:
     try:
         return tags[keyword].value
     except Exception:
-        return getattr(tags.get_item(keyword), "value", None)
+        return _as_it_lies(tags, keyword)
 
 
 def numbers(tags: Any, keyword: str, little: bool = True, *, keep: bool = False) -> list[float]:
@@ -62,8 +62,13 @@ def text(tags: Any, keyword: str) -> str:
 
 def raw_bytes(tags: Any, keyword: str) -> bytes:
     """The bytes of a tag as they lie in the file, whatever type it claims; empty where it is absent."""
-    value = tags.get_item(keyword).value if keyword in tags else None
+    value = _as_it_lies(tags, keyword) if keyword in tags else None
     return value if isinstance(value, bytes) else b""
+
+
+def _as_it_lies(tags: Any, keyword: str) -> Any:
+    """What a tag holds, unread: the library reads an empty one again otherwise, and stumbles over its type again."""
+    return getattr(tags.get_item(keyword, keep_deferred=True), "value", None)
 
 
 def items(tags: Any, keyword: str) -> list[Any]:

@@ -37,7 +37,7 @@ IMAGE_FOLDERS = ("VQA_RAD Image Folder", "images")
 
 _REQUIRED = ("qid", "phrase_type", "image_name", "question", "answer", "answer_type")
 
-_ERROR_TYPES: dict[str, ErrorType] = {
+ERROR_TYPES: dict[str, ErrorType] = {
     "PRES": "presence",
     "PRSE": "presence",  # spelled so once in the release, as is ATRIB
     "ABN": "abnormality",
@@ -50,6 +50,7 @@ _ERROR_TYPES: dict[str, ErrorType] = {
     "ATRIB": "attribute",
     "COLOR": "attribute",
 }
+"""What the annotators' `question_type` asks for; positions are told apart by the question."""
 _ID = re.compile(r"[\w.-]{1,80}")
 """Ids become file names further on."""
 _CASE = re.compile(r"[?&]id=([^&#\s]+)")
@@ -142,7 +143,7 @@ def error_type_of(question_type: str, question: str, answer: str) -> ErrorType:
     if first == "POS":
         told = question if answer.casefold() in ("yes", "no") else answer
         return "side" if _SIDE.search(told) else "zone"
-    return _ERROR_TYPES.get(first, "other")
+    return ERROR_TYPES.get(first, "other")
 
 
 def merged_cases(rows: Sequence[Row]) -> list[str | None]:
