@@ -182,6 +182,12 @@ def _refuse_idle_curation(settings: RunSettings) -> None:
     elif curate.temperature and not lookup("source", curate.source).draws:
         one = "set curate.temperature=0 and curate.candidates=1"
         raise ConfigError(f"curate.source={curate.source!r} gives one answer by rule; {one}")
+    if getattr(lookup("source", curate.source), "asks_itself", False) and getattr(judge, "needs_truth", True):
+        blind = [name for name in names("judge") if not getattr(lookup("judge", name), "needs_truth", True)]
+        raise ConfigError(
+            f"curate.source={curate.source!r} asks questions that have no ground truth, but the judge {curate.judge!r} "
+            f"compares with one; set curate.judge to one of {', '.join(blind)}"
+        )
     if settings.model.server and curate.source != default_of(curate, "source"):
         raise ConfigError(
             f"curate.source={curate.source!r} works on the model itself, which model.server has answer elsewhere; "

@@ -24,11 +24,11 @@ def text_pair(example: Example, verdict: Verdict) -> PreferencePair:
         kind="text",
         image=example.image,
         other_images=example.other_images,
-        question=example.question,
+        question=verdict.question or example.question,
         chosen=verdict.chosen or example.answer,
         rejected=verdict.rejected,
         error_type=verdict.error_type,
-        origin=verdict.outcome,
+        origin="self-asked" if verdict.question else verdict.outcome,
         unscored_reason="not debated yet",
     )
 

@@ -17,11 +17,13 @@ from mmedpo.config import RunSettings, speaker
 from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
 from mmedpo.curate.pairs import answer_pair, text_pair, visual_pair
+from mmedpo.curate.self_asked import self_asked
 from mmedpo.curate.served import ask_server
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.library import by_image
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.records import Candidate, Drop, Example, Grounding, NoisedView, PreferencePair, Verdict
+from mmedpo.registry import lookup
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled
 from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, GROUNDINGS, HEATMAPS, IMAGES, VERDICTS
 from mmedpo.seeds import derive_seed
@@ -109,12 +111,17 @@ def _sample(run: Run, examples: Sequence[Example]) -> list[Candidate]:
 
 
 def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate]) -> list[Verdict]:
+    """A verdict on every training question, or on what the model asked in its place."""
     of_example: dict[str, list[Candidate]] = {example.example_id: [] for example in examples}
     for candidate in candidates:
         of_example[candidate.example_id].append(candidate)
+    asked, refused = examples, []
+    if getattr(lookup("source", run.settings.curate.source), "asks_itself", False):
+        asked, refused = self_asked(examples, of_example, run.settings.curate.judge)
     if run.settings.judging:
-        run_async(_check_estimate(run, examples, of_example))
-    return list(run.stream("judging", examples, VERDICT_CHUNK, partial(judging, run, examples, of_example), Verdict))
+        run_async(_check_estimate(run, asked, of_example))
+    work = partial(judging, run, examples, of_example)
+    return [*run.stream("judging", asked, VERDICT_CHUNK, work, Verdict), *refused]
 
 
 @asynccontextmanager
@@ -133,7 +140,11 @@ async def judging(
 
         async def settle(example: Example) -> Verdict:
             seed = derive_seed(run.settings.seed, "judge", example.example_id)
-            return await settled(judge.judge(example, of_example[example.example_id], seed))
+            candidates = of_example[example.example_id]
+            verdict = await settled(judge.judge(example, candidates, seed))
+            # Noted here, so that no judge need know of questions of the model's own.
+            own = next((candidate.question for candidate in candidates), "")
+            return verdict.model_copy(update={"question": own}) if own else verdict
 
         async with chat.items(settle) as work:
             yield work

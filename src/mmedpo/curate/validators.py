@@ -107,7 +107,8 @@ def validate_answer(example: Example, candidate: Candidate) -> Drop | None:
     if not candidate.finished:
         return _drop(example, "unfinished", f"sample {candidate.index} has no end-of-sequence token")
     checks = (empty_side, leaked_prompt, too_long, degenerate)
-    return next((drop for check in checks if (drop := check(example, candidate.text))), None)
+    alone = example.model_copy(update={"answer": candidate.text})  # a question of the model's own has no truth
+    return next((drop for check in checks if (drop := check(alone, candidate.text))), None)
 
 
 def validate_sides(example: Example, chosen: str, rejected: str) -> Drop | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias
@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 from mmedpo.config import DatasetSettings, DataSettings, own_settings
 from mmedpo.errors import DataError
 from mmedpo.records import Drop, Example
-from mmedpo.registry import lookup
+from mmedpo.registry import lookup, optional
 from mmedpo.storage.embedded import EmbeddedImages
 
 __all__ = [
@@ -90,6 +90,11 @@ class Dataset(Protocol):
             DataError: the folder or its annotation file is missing or not this dataset's, or too little is usable.
             ConfigError: a setting is unknown to this dataset.
         """
+        ...
+
+    @optional
+    def severity(self, example: Example) -> Mapping[tuple[str, ...], float]:
+        """The words of a wrong answer to a question -> how grave it truly is, where the dataset knows; no agent does."""
         ...
 
 

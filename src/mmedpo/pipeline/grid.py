@@ -42,6 +42,9 @@ class Table(BaseModel):
     """The same for arms that ask a language model of the user's: run where `chat.endpoints` are given."""
     settings: tuple[str, ...] = ()
     """Overrides for every arm."""
+    panels: dict[str, tuple[str, ...]] = {}
+    """Name -> overrides of the first arm's recipe that change its debates: these runs end with their scores, which are
+    held against the true severity where the dataset knows it."""
     caveats: tuple[str, ...] = ()
     """What a reader must know of the table."""
 
@@ -67,7 +70,8 @@ class Table(BaseModel):
     def runs(self) -> int:
         """How many runs the table takes."""
         grid = {(recipe, rate) for recipe in self.arms.values() for rate in self.learning_rates}
-        return len(grid) + (len(self.seeds) - (self.selection_seed in self.seeds)) * len(set(self.arms.values()))
+        panels = len(self.panels) * len(self.seeds)
+        return panels + len(grid) + (len(self.seeds) - (self.selection_seed in self.seeds)) * len(set(self.arms.values()))
 
 
 QUICK = ("data.max_train_examples=240", "evaluate.bootstrap_samples=2000", "train.epochs=1")
@@ -88,11 +92,15 @@ class Job:
     recipe: str
     seed: int
     rate: float
+    overrides: tuple[str, ...] = ()
+    """Further settings of this run."""
+    part: str = ""
+    """Behind the name of its folder, where other runs have the same recipe, seed and rate."""
 
     @property
     def name(self) -> str:
         """Name of its run folder."""
-        return f"{self.recipe}-seed{self.seed}-lr{self.rate:g}"
+        return f"{self.recipe}-seed{self.seed}-lr{self.rate:g}{self.part}"
 
 
 @dataclass(frozen=True)
@@ -151,8 +159,20 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
         )
     gone = "training collapsed with seed {}; the arm is not in the tables"
     notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
-    write_study(study.name, plan.description, study.command, folders, chosen, [*plan.caveats, *notes], out)
+    panels = _panels(runner, first, plan)
+    write_study(study.name, plan.description, study.command, folders, chosen, [*plan.caveats, *notes], out, panels)
     return out / f"{study.name}.md"
+
+
+def _panels(runner: _Runner, first: tuple[str, str], plan: Table) -> dict[str, list[Path]]:
+    """Folders of every panel's runs, one per seed; what was curated is the first arm's."""
+    rate = plan.learning_rates[0]
+    jobs = {
+        name: [Job(*first, seed, rate, overrides, f"-panel-{number}") for seed in plan.seeds]
+        for number, (name, overrides) in enumerate(plan.panels.items(), start=1)
+    }
+    runner.all([job for of_panel in jobs.values() for job in of_panel], until="score")
+    return {name: [runner.folder / job.name for job in of_panel] for name, of_panel in jobs.items()}
 
 
 def study(table: str, dataset: str, quick: bool, overrides: Sequence[str]) -> Study:
@@ -262,7 +282,7 @@ class _Runner:
         command += ["--donors", str(self.folder)]
         if until is not None:
             command += ["--until", until]
-        for override in (*self.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
+        for override in (*self.overrides, *job.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
             command += ["--set", override]
         threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
         log = self.folder / f"{job.name}.log"

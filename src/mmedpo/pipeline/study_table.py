@@ -13,6 +13,7 @@ from mmedpo.evaluate.metrics import meteor_label
 from mmedpo.evaluate.probes import Probe, probes_of
 from mmedpo.evaluate.statistics import Interval
 from mmedpo.evaluate.study import SeedRows, headline_interval, study_cells, study_contrasts, study_probe
+from mmedpo.pipeline.panels import panel, panel_section
 from mmedpo.records import Cell, Contrast, ItemScore, ProbeCell
 from mmedpo.records.evaluation import LABELS, METRICS
 from mmedpo.run import BASE, TUNED
@@ -35,8 +36,12 @@ def write_study(
     chosen: Chosen,
     notes: Sequence[str],
     out: Path,
+    panels: Mapping[str, Sequence[Path]] = {},
 ) -> None:
-    """Compares the stored scores and probes of all arms and seeds, and writes `NAME.md` and `NAME.json`."""
+    """Compares the stored scores and probes of all arms and seeds, and writes `NAME.md` and `NAME.json`.
+
+    `panels`: run folders of panels of agents that are compared by their scores alone.
+    """
     first = next(iter(folders.values()))
     settings = stored_settings(first[0] / RESOLVED)
     cells: list[Cell] = []
@@ -66,8 +71,12 @@ def write_study(
         if found:
             probes[probe_name] = found
             parts.append(_probe_table(probe, found, headline_interval(probe, rows[0], samples)))
+    debated = [panel(title, paths, samples) for title, paths in panels.items()]
+    if debated:
+        parts.append(panel_section(debated))
     content = {
         "name": name,
+        "panels": [one.model_dump() for one in debated],
         "cells": [cell.model_dump() for cell in cells],
         "contrasts": [item.model_dump() for item in contrasts],
         "probes": {probe_name: [cell.model_dump() for cell in found] for probe_name, found in probes.items()},

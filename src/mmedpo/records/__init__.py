@@ -6,6 +6,7 @@ defined here; arrays and the conventions of coordinates are in `mmedpo.records.s
 """
 
 from mmedpo.records.core import (
+    ASK,
     IMAGE_PLACE,
     AnswerType,
     Box,
@@ -69,6 +70,7 @@ from mmedpo.records.study import (
 )
 
 __all__ = [
+    "ASK",
     "IMAGE_PLACE",
     "MAP_SIDE",
     "AnswerType",

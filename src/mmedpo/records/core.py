@@ -31,6 +31,8 @@ NoiseRegion = Literal["lesion", "organ", "global"]
 
 IMAGE_PLACE = "<image>"
 """Where an image stands in a question, if several stand between its words."""
+ASK = "Ask a question about this image."
+"""What a model is told that is to ask itself (STLLaVA-Med)."""
 
 
 def question_text(text: str, images: int) -> str:
@@ -234,7 +236,8 @@ class PreferencePair(Record):
     error_type: ErrorType = "other"
     """What the rejected answer gets wrong."""
     origin: str = ""
-    """Where the rejected side comes from: `picked`, `injected`, `imported`, a grounder's name."""
+    """Where the rejected side comes from: `picked`, `injected`, `imported`, a grounder's name; `self-asked`: both sides
+    are answers to a question of the model's own, and neither is a ground truth."""
     score: float | None = None
     """Raw clinical relevance in [0, 1]; None while unscored."""
     score_source: str = ""

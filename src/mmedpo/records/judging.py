@@ -12,6 +12,8 @@ from mmedpo.records.core import ErrorType, PreferencePair, Record
 class Candidate(Record):
     """One answer of the target model, sampled as a possible dispreferred response."""
 
+    sparse = frozenset({"question"})
+
     example_id: str
     """The question it answers."""
     index: int
@@ -24,10 +26,14 @@ class Candidate(Record):
     """Sampling temperature."""
     finished: bool = True
     """False when the length limit cut it before the end-of-sequence token."""
+    question: str = ""
+    """What it answers where the model asked that itself, on the example's images; empty: the example's question."""
 
 
 class Verdict(Record):
     """How the judge settled one question: a picked candidate, a written answer, or none."""
+
+    sparse = frozenset({"question"})
 
     example_id: str
     """The question it is about."""
@@ -39,6 +45,8 @@ class Verdict(Record):
     """The dispreferred answer; empty when dropped."""
     chosen: str = ""
     """The preferred answer, where it is a candidate as well (self-rewarding, critic); empty: the ground truth."""
+    question: str = ""
+    """What was judged where the model asked it itself: it has no ground truth, and `chosen` is what the judge prefers."""
     candidate_index: int | None = None
     """Index of the picked candidate; None when written or dropped."""
     error_type: ErrorType = "other"

@@ -16,7 +16,7 @@ from mmedpo.models.descent import OneCycle
 from mmedpo.models.hub import load_model, open_parts
 from mmedpo.models.saving import save_model
 from mmedpo.progress import Advance
-from mmedpo.records import Example
+from mmedpo.records import ASK, Example
 from mmedpo.run import Run
 from mmedpo.run.layout import EXAMPLES, FINETUNED
 from mmedpo.seeds import derive_seed
@@ -40,15 +40,16 @@ def finetune(run: Run) -> None:
     examples = [example for example in run.read(EXAMPLES, Example) if example.split == "train"]
     of_image: dict[str, list[Branch]] = {}
     for example in examples:
-        of_image.setdefault(example.image.path, []).append(
+        of_image.setdefault(example.image.path, []).extend(
             build_branch(
                 vlm,
                 image_files(run.image_root, example.images),
-                example.question,
-                example.answer,
+                told,
+                wanted,
                 max_length=vlm.context_length,
                 owner=example.example_id,
             )
+            for told, wanted in lessons(example, settings)
         )
     if len(of_image) < settings.batch_images:
         raise TrainingError(
@@ -73,7 +74,18 @@ def finetune(run: Run) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     save_model(vlm, staging, run.settings.model.dtype)
     move(staging, run.file(FINETUNED))
-    run.message(f"fine-tuned on {len(examples)} questions, loss {loss:.3f} per answer token")
+    run.message(f"fine-tuned on {len(examples)} questions, loss {loss:.3f} per token learnt")
+
+
+def lessons(example: Example, settings: FinetuneSettings) -> list[tuple[str, str]]:
+    """What is learnt of one example: (what the model is told, what it is to say).
+
+    Args:
+        example: a training question.
+        settings: whether answers, questions or both are learnt.
+    """
+    answered = [(example.question, example.answer)] if settings.answers else []
+    return [*answered, *([(ASK, example.question)] if settings.questions else [])]
 
 
 def fit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mmedpo.chat.model import ChatRequest
 from mmedpo.chat.prompts import read_prompt
@@ -23,9 +23,19 @@ class Comparison(ReplyForm):
     better: Literal["A", "B"]
 
 
+class Choice(ReplyForm):
+    """Reply of one that may be unable to tell."""
+
+    reason: str
+    better: Literal["A", "B", "neither"]
+
+
 @register("judge", "critic")
 class Critic(AskedJudge):
     """`curate.judge: critic:NAME`. Only a preference that does not depend on the order makes a pair."""
+
+    form: ClassVar[type[Comparison] | type[Choice]] = Comparison
+    """Of a reply."""
 
     def first_requests(self, example: Example, candidates: Sequence[Candidate]) -> list[ChatRequest]:
         """Both orders."""
@@ -39,11 +49,13 @@ class Critic(AskedJudge):
             return self.dropped(example, "fewer-than-two-answers")
         first, second = two
         requests = self.first_requests(example, candidates)
-        said = await asyncio.gather(*(ask_form(self.line, item, Comparison, self.retries) for item in requests))
+        said = await asyncio.gather(*(ask_form(self.line, item, self.form, self.retries) for item in requests))
         straight, swapped = (exchange.value for exchange in said)
         if straight is None or swapped is None:
             reason = next(exchange.reason for exchange in said if exchange.value is None)
             return self.dropped(example, countable(reason), said)
+        if "neither" in (straight.better, swapped.better):
+            return self.dropped(example, "neither-preferred", said)
         if straight.better == swapped.better:
             return self.dropped(example, "orders-disagree", said)
         winner, loser = (first, second) if straight.better == "A" else (second, first)

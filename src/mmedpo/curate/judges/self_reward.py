@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -33,6 +34,9 @@ class Rating(ReplyForm):
 @dataclass(frozen=True)
 class SelfReward(AskedJudge):
     """`curate.judge: self-reward:NAME`; the endpoint serves the model that is tuned. Both sides are its own answers."""
+
+    needs_truth: ClassVar[bool] = False
+    """The question may be the model's own."""
 
     def __post_init__(self) -> None:
         reason = self.unfit(self.line.name, self.line.settings)

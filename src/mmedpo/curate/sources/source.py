@@ -14,6 +14,7 @@ from mmedpo.seeds import derive_seed
 
 if TYPE_CHECKING:
     from mmedpo.engine import Asked, Engine
+    from mmedpo.models.generation import Decoding
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class Sampling:
     seed: int
     """Of the run."""
 
+    @property
+    def decoding(self) -> Decoding:
+        """How the model is decoded."""
+        from mmedpo.models.generation import Decoding
+
+        return Decoding(self.settings.max_new_tokens, self.settings.temperature, self.settings.top_p)
+
     def answers(self, examples: Sequence[Example], asked: Sequence[Asked]) -> list[Candidate]:
         """K answers to every question as it is asked here, each from a seed of its own.
 
@@ -38,13 +46,10 @@ class Sampling:
             examples: whose candidates they are.
             asked: of each, what the model is shown and asked.
         """
-        from mmedpo.models.generation import Decoding
-
         settings = self.settings
         wanted = [(number, index) for number in range(len(examples)) for index in range(settings.candidates)]
         seeds = [derive_seed(self.seed, "sample", examples[number].example_id, index) for number, index in wanted]
-        decoding = Decoding(settings.max_new_tokens, settings.temperature, settings.top_p)
-        answers = self.engine.answers([asked[number] for number, _ in wanted], decoding, seeds)
+        answers = self.engine.answers([asked[number] for number, _ in wanted], self.decoding, seeds)
         return [
             Candidate(
                 example_id=examples[number].example_id,
@@ -59,7 +64,10 @@ class Sampling:
 
 
 class Source(Protocol):
-    """Registered as a class without constructor arguments, `@register("source", NAME)`."""
+    """Registered as a class without constructor arguments, `@register("source", NAME)`.
+
+    One whose questions are the model's own too says `asks_itself = True`; its candidates then say what they answer.
+    """
 
     draws: ClassVar[bool]
     """Whether it decodes answers as `curate.candidates`, `temperature` and `top_p` say; else it gives one by rule."""

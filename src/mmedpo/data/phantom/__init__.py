@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mmedpo.data.phantom.case import PhantomCase, generate_case
 from mmedpo.data.phantom.contact_sheet import contact_sheet
-from mmedpo.data.phantom.dataset import case_seed, write_phantoms
+from mmedpo.data.phantom.dataset import case_seed, severity, write_phantoms
 from mmedpo.data.phantom.priors import BALANCED_PRIORS, TRAINING_PRIORS, Priors
 from mmedpo.data.phantom.questions import Question
 from mmedpo.data.phantom.structure import Finding, Structure, sample_structure
@@ -25,5 +25,6 @@ __all__ = [
     "contact_sheet",
     "generate_case",
     "sample_structure",
+    "severity",
     "write_phantoms",
 ]

@@ -61,12 +61,18 @@ class PhantomCase:
     """Questions with their answers; the report is the last."""
 
 
+def drawn(seed: int, priors: Priors) -> tuple[Structure, tuple[Question, ...]]:
+    """What a case shows and what is asked of it; no picture is made."""
+    structure = sample_structure(np.random.default_rng([seed, _STRUCTURE]), priors)
+    return structure, ask_all(np.random.default_rng([seed, _QUESTIONS]), structure, priors)
+
+
 def generate_case(seed: int, priors: Priors, size: int = 128) -> PhantomCase:
     """Generate one case; the same arguments give the same bytes.
 
     `size` is the side of the square picture in pixels, at least 96. Raises ConfigError below that.
     """
-    structure = sample_structure(np.random.default_rng([seed, _STRUCTURE]), priors)
+    structure, questions = drawn(seed, priors)
     rendering = render_structure(structure, seed, size)
     findings = tuple(
         replace(finding, box=_box(mask, finding.kind))
@@ -75,7 +81,6 @@ def generate_case(seed: int, priors: Priors, size: int = 128) -> PhantomCase:
     union = np.zeros((size, size), dtype=np.bool_)
     for mask in rendering.masks:
         union |= mask
-    questions = ask_all(np.random.default_rng([seed, _QUESTIONS]), structure, priors)
     return PhantomCase(
         seed, rendering.image, union, rendering.masks, findings, structure.modality, structure.plane, questions
     )

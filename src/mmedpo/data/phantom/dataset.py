@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mmedpo.data.phantom.case import PhantomCase, generate_case
+from mmedpo.data.phantom.case import PhantomCase, drawn, generate_case
 from mmedpo.data.phantom.priors import Priors
+from mmedpo.data.phantom.severity import Said, severities
 from mmedpo.errors import DataError
 from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Example, ImageRef
@@ -50,6 +51,26 @@ def write_phantoms(
         if progress is not None:
             progress(index + 1, count)
     return examples
+
+
+def severity(example: Example, seed: int, priors: Priors) -> Mapping[Said, float]:
+    """The words of a wrong answer to a question -> its true severity; see `mmedpo.data.phantom.severity`.
+
+    Args:
+        example: one of `write_phantoms`.
+        seed: of the dataset.
+        priors: of the split.
+
+    Raises:
+        DataError: the case was made from another seed or other priors.
+    """
+    case_id, _, number = example.example_id.rpartition("-q")
+    index = case_id.removeprefix(f"{DATASET}-{example.split}-")
+    structure, questions = drawn(case_seed(seed, example.split, int(index)), priors)
+    question = questions[int(number)]
+    if (question.question, question.answer) != (example.question, example.answer):
+        raise DataError(f"{example.example_id} was not drawn from seed {seed} of these settings; give the run's own")
+    return severities(structure, question)
 
 
 def _write_case(root: Path, split: str, index: int, case: PhantomCase) -> list[Example]:

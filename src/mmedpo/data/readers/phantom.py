@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -9,8 +10,17 @@ from pydantic import Field
 from mmedpo.config import Settings
 from mmedpo.config.groups import Seed
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress
-from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, write_phantoms
+from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, severity, write_phantoms
+from mmedpo.records import Example
 from mmedpo.registry import register
+
+PRIORS = {
+    "train": TRAINING_PRIORS,
+    "validation": BALANCED_PRIORS,
+    "test-balanced": BALANCED_PRIORS,
+    "test": TRAINING_PRIORS,
+}
+"""Of each split."""
 
 
 class PhantomSettings(Settings):
@@ -42,19 +52,19 @@ class Phantom:
 
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Generates what is not there yet; the same settings give the same bytes."""
-        plan = [
-            ("train", self.own.train_images, TRAINING_PRIORS),
-            ("validation", self.own.validation_images, BALANCED_PRIORS),
-            ("test-balanced", self.own.test_images, BALANCED_PRIORS),
-            ("test", self.own.test_images, TRAINING_PRIORS),
-        ]
-        total, done, examples = sum(count for _, count, _ in plan), 0, []
-        for split, count, priors in plan:
+        own = self.own
+        plan = dict(zip(PRIORS, (own.train_images, own.validation_images, own.test_images, own.test_images), strict=True))
+        total, done, examples = sum(plan.values()), 0, []
+        for split, count in plan.items():
 
             def advance(here: int, _: int, before: int = done) -> None:
                 if progress is not None:
                     progress(before + here, total)
 
-            examples += write_phantoms(root, split, count, self.own.seed, priors, self.own.size, advance)
+            examples += write_phantoms(root, split, count, own.seed, PRIORS[split], own.size, advance)
             done += count
         return DatasetReading(examples)
+
+    def severity(self, example: Example) -> Mapping[tuple[str, ...], float]:
+        """See `Dataset`."""
+        return severity(example, self.own.seed, PRIORS[example.split])
