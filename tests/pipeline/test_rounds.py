@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mmedpo.config import validate_settings
+from mmedpo.errors import ConfigError
 from mmedpo.models.slots import load_slot, load_start
 from mmedpo.pipeline.plan import run_stages
-from mmedpo.records import PreferencePair
+from mmedpo.records import Candidate, PreferencePair
 from mmedpo.run import TUNED, Run, open_run
+from mmedpo.storage.tables import read_table
 
 RECIPE = {
     "rounds": 2,
+    "each_round": [{}, {"curate": {"candidates": 3}}],
     "data": {"phantom": {"train_images": 4, "validation_images": 2, "test_images": 2}},
     "model": {"device": "cpu"},
     "curate": {"kinds": ["text"], "candidates": 2, "max_new_tokens": 4},
@@ -57,6 +65,54 @@ def test_the_reference_of_the_second_round_is_the_model_of_the_first(finished: R
     assert first.shape != second.shape or not torch.allclose(first, second)
 
 
+def test_a_round_works_by_settings_of_its_own(finished: Run) -> None:
+    for number, answers in ((1, 2), (2, 3)):
+        sampled = read_table(finished.path / f"rounds/{number}/candidates.parquet", Candidate)
+        assert {candidate.index for candidate in sampled} == set(range(answers))
+    assert "Round 2 has of its own: curate.candidates=3." in (finished.path / "report.html").read_text()
+
+
+@pytest.mark.long
+def test_the_reference_may_stay_the_first_model(finished: Run, tmp_path: Path) -> None:
+    """Only the second round's training is done again, and its reference is what the base says of the same answers."""
+    folder = tmp_path / "r"
+    shutil.copytree(finished.path, folder)
+    own = [{}, {"curate": {"candidates": 3}, "train": {"reference": "first"}}]
+    with open_run(folder, validate_settings({**RECIPE, "each_round": own}, "test")) as run:
+        before = dict(run.manifest.stages)
+        run_stages(run, until="rounds/2/train")
+        again = {name for name, state in run.manifest.stages.items() if state != before.get(name)}
+    assert again == {"rounds/2/train"}
+    values = [_reference(path) for path in (finished.path / "rounds/2", folder / "rounds/2", folder / "rounds/1")]
+    of_previous, of_first, of_round_one = values
+    assert of_first.keys() == of_previous.keys()
+    assert any(not torch.allclose(of_first[key], of_previous[key]) for key in of_first)
+    shared = of_first.keys() & of_round_one.keys()
+    assert shared, "the true answers are the same in both rounds"
+    assert all(torch.allclose(of_first[key], of_round_one[key], atol=1e-4) for key in shared)
+
+
+@pytest.mark.parametrize(
+    ("own", "why"),
+    [
+        ([{}], "each_round speaks of 1 rounds, but rounds=2; give one entry for each"),
+        ([{}, {"model": {"name": "x"}}], "round 2: model is the same in every round; allowed: curate, score, train"),
+        ([{}, {"train": {"betta": 1}}], "round 2: train: unknown setting 'betta'; did you mean 'beta'?"),
+        ([{}, {"train": {"tune": "full"}}], "needs train.method=preference and train.tune=lora"),
+        ([{}, {"curate": {"judge": "nobody"}}], "each_round, round 2: curate.judge: unknown judge 'nobody'"),
+    ],
+)
+def test_what_a_round_cannot_have_is_refused(own: list[dict[str, object]], why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate_settings({**RECIPE, "each_round": own}, "test")
+    assert why in str(caught.value)
+
+
+def test_the_reference_of_a_single_round_is_not_set() -> None:
+    with pytest.raises(ConfigError, match="train.reference has no effect because there is one round"):
+        validate_settings({"train": {"reference": "first"}}, "test")
+
+
 def test_the_tuned_model_is_both_adapters(finished: Run) -> None:
     """Weights of the chain: the base, plus the first adapter merged, plus the second."""
     merged = load_start(finished.slot(TUNED)).model.state_dict()
@@ -71,10 +127,16 @@ def test_the_tuned_model_is_both_adapters(finished: Run) -> None:
 
 
 def test_pairs_of_a_round_know_their_images(finished: Run) -> None:
-    from mmedpo.storage.tables import read_table
-
     for number in (1, 2):
         assert read_table(finished.path / f"rounds/{number}/pairs.parquet", PreferencePair)
+
+
+def _reference(round_folder: Path) -> dict[str, torch.Tensor]:
+    """log pi_0 of every branch of a round, by the hash of its content."""
+    with safe_open(round_folder / "reference/logprobs.safetensors", framework="pt") as file:
+        keys = json.loads(file.metadata()["mmedpo"])["branches"]
+        values = torch.split(file.get_tensor("logprobs"), file.get_tensor("tokens").tolist())
+    return dict(zip(keys, values, strict=True))
 
 
 def _plan(run: Run):

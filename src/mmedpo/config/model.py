@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mmedpo.config.groups import DEVICE, Settings
 
@@ -38,13 +38,5 @@ class FinetuneSettings(Settings):
     """Peak, AdamW, cosine."""
     batch_images: int = Field(16, ge=1, le=100_000)
     """Images (with all their questions) per step."""
-    answers: bool = True
-    """Whether it learns the true answers."""
     questions: bool = False
-    """Whether it learns to ask: the questions themselves, where it is told to ask one (STLLaVA-Med's first stage)."""
-
-    @model_validator(mode="after")
-    def _learns(self) -> Self:
-        if not (self.answers or self.questions):
-            raise ValueError("finetune.answers and finetune.questions are both false: nothing is learnt; set one to true")
-        return self
+    """Whether it learns to ask as well: the questions themselves, where it is told to ask one (STLLaVA-Med)."""

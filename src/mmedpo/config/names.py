@@ -33,6 +33,11 @@ def check_names(settings: RunSettings) -> RunSettings:
         _check_name(where, name, marker)
     try:
         _refuse_idle(settings)
+        for number in range(1, settings.rounds + 1) if settings.each_round else ():
+            own = settings.of_round(number)
+            for where, name, marker in _names(own):
+                _check_name(f"each_round, round {number}: {where}", name, marker)
+            _refuse_idle(own)
         tool_settings(settings.ground)
         data = _complete(settings.data)
     except ValueError as error:

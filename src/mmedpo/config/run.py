@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mmedpo.config.chat import ChatSettings, endpoint_of
 from mmedpo.config.curate import CurateSettings, GroundSettings, ImportSettings
@@ -12,6 +12,7 @@ from mmedpo.config.data import DataSettings
 from mmedpo.config.engine import EngineSettings
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.executor import ExecutorSettings
+from mmedpo.config.explain import explain
 from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
 from mmedpo.config.model import FinetuneSettings, ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
@@ -21,6 +22,8 @@ from mmedpo.errors import brief, shown
 
 DEBATING = {"agents", "rounds", "agreement"}
 """Settings of the score stage that only a debate reads."""
+OF_ROUND = ("curate", "score", "train")
+"""Groups that a round may have settings of its own in."""
 
 
 class RunSettings(Settings):
@@ -45,6 +48,9 @@ class RunSettings(Settings):
     rounds: int = Field(1, ge=1, le=20)
     """Times the loop curate, score, train is gone through; each round samples, and refers to, the model of the round
     before (self-rewarding and iterative DPO)."""
+    each_round: tuple[dict[str, dict[str, Any]], ...] = ()
+    """What each round has of its own, in order: groups `curate`, `score` and `train` laid over those of the recipe, as
+    `[{}, {curate: {temperature: 1.2}}, {train: {learning_rate: 1.0e-4}}]`; none: all rounds are alike."""
     engine: EngineSettings = EngineSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     executor: ExecutorSettings = ExecutorSettings()
@@ -73,6 +79,14 @@ class RunSettings(Settings):
             self._check_quantised()
         if self.rounds > 1:
             self._check_rounds()
+        else:
+            refuse_set(self.train, {"reference"}, "train", "there is one round, which begins with the first model")
+        if self.each_round and len(self.each_round) != self.rounds:
+            raise ValueError(
+                f"each_round speaks of {len(self.each_round)} rounds, but rounds={self.rounds}; give one entry for each, "
+                "{} for a round that has nothing of its own"
+            )
+        self.every_round  # noqa: B018  refuses what a round cannot be
         self._check_endpoints()
         return self
 
@@ -85,6 +99,39 @@ class RunSettings(Settings):
             raise ValueError(f"{needed} finetune=null: it trains all weights; use train.method=sft for an adapter")
         if self.rounds > 1:
             raise ValueError(f"{needed} rounds=1: the adapter of a round cannot be merged into 4 bits without loss")
+
+    def of_round(self, number: int) -> RunSettings:
+        """The settings that the stages of a round work by, counted from 1.
+
+        Raises:
+            ValueError: a group of its own is none, has an unknown setting or a bad value, or changes what all rounds share.
+        """
+        if not self.each_round:
+            return self
+        changed: dict[str, Settings] = {}
+        for name, given in self.each_round[number - 1].items():
+            where = f"each_round, round {number}: {brief(name, 40)}"
+            if name not in OF_ROUND:
+                raise ValueError(f"{where} is the same in every round; allowed: {', '.join(OF_ROUND)}")
+            group: Settings = getattr(self, name)
+            try:
+                changed[name] = type(group).model_validate({**group.model_dump(exclude_unset=True), **given})
+            except ValidationError as error:
+                raise ValueError(f"{where}: {explain(error, type(group))}") from None
+        own = self.model_copy(update={**changed, "each_round": ()})
+        for shared in ("grounds", "maps_organs", "judging", "samples"):
+            if getattr(own, shared) != getattr(self, shared):
+                raise ValueError(
+                    f"each_round, round {number}: the visual tool and the judge's endpoint are the same in every round; "
+                    "set curate.kinds, curate.noise.region and that endpoint for the whole recipe"
+                )
+        own._check_rounds()
+        return own
+
+    @property
+    def every_round(self) -> tuple[RunSettings, ...]:
+        """The settings of each round."""
+        return tuple(self.of_round(number) for number in range(1, self.rounds + 1))
 
     def _check_rounds(self) -> None:
         """A round samples a model that the round before changed, and adds an adapter to it."""

@@ -109,6 +109,9 @@ class TrainSettings(Settings):
     """Terms that are added up; the default alone is Eq. 3."""
     beta: float = Field(0.1, gt=0, le=1000)
     """Temperature of the implicit reward (the paper writes alpha)."""
+    reference: Literal["previous", "first"] = "previous"
+    """pi_0 of several rounds: the model that the round before came to (iterative DPO), or always the one before the
+    first round."""
     factors: tuple[Annotated[str, Named("factor")], ...] = ()
     """Registered names of what multiplies the weight of a question's pairs, measured with the reference: `necessity`,
     `hardness`; see `mmedpo.train.factors`."""

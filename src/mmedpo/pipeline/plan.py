@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mmedpo.config import RunSettings, TrainSettings, check_names
@@ -59,10 +60,21 @@ def _scorers(settings: RunSettings) -> list[Stage]:
 
 def _round(settings: RunSettings, number: int) -> list[Stage]:
     """Pairs, weights and training from the model of the round before; of several rounds, each has its folder."""
-    model = BASE if number == 1 else round_name(number - 1)
-    pairs = curation.stage(settings, model) if settings.preferences is None else importing.stage(settings)
-    loop = [pairs, scoring.stage(settings), training.stage(settings, model, _generation_probe)]
-    return loop if settings.rounds == 1 else in_folder(round_folder(number), loop)
+    model, own = BASE if number == 1 else round_name(number - 1), settings.of_round(number)
+    pairs = curation.stage(own, model) if own.preferences is None else importing.stage(own)
+    loop = [pairs, scoring.stage(own), training.stage(own, model, _generation_probe)]
+    if settings.rounds == 1:
+        return loop
+    return in_folder(round_folder(number), [replace(stage, work=partial(_by, own, stage.work)) for stage in loop])
+
+
+def _by(own: RunSettings, work: Callable[[Run], object], run: Run) -> object:
+    """The work of a stage by the settings of its round."""
+    of_run, run.settings = run.settings, own
+    try:
+        return work(run)
+    finally:
+        run.settings = of_run
 
 
 def _generation_probe(run: Run) -> GenerationProbe:
@@ -171,7 +183,8 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
     if trains and run.settings.train.method == "preference":
         from mmedpo.train.objectives import Objective
 
-        _check_objective(Objective(run.settings.train.objective, run.settings.train.beta), run.settings.train)
+        for own in run.settings.every_round:
+            _check_objective(Objective(own.train.objective, own.train.beta), own.train)
     if trains:
         _check_trackers(run.settings)
         _check_adapter(run.settings)
@@ -193,6 +206,11 @@ def _check_objective(objective: Objective, settings: TrainSettings) -> None:
             "train.objective asks the reference in every step, which is the model without its adapter; "
             "set train.tune=lora, or remove the term"
         )
+    if settings.reference == "first" and (objective.spreads or objective.draws or objective.rewards):
+        raise ConfigError(
+            "train.objective asks the model that the round began with in every step, or learns from what it sampled; set "
+            "train.reference=previous, or remove the term"
+        )
     if objective.contrasts and settings.batch_groups == 1:
         raise ConfigError(
             "train.objective compares with another image of the step, but train.batch_groups=1 gives a step one image; "
@@ -208,7 +226,8 @@ def _check_objective(objective: Objective, settings: TrainSettings) -> None:
 def _check_endpoints(run: Run, stages: Sequence[Stage]) -> None:
     """Refuses at the start what would be refused after the sampling: data that may not leave, a missing key."""
     ahead = {stage.name.rpartition("/")[2] for stage in stages if not run.is_done(stage)}
-    spoken_to = dict.fromkeys(name for stage in sorted(ahead) for name in run.settings.used_endpoints(stage))
+    rounds = run.settings.every_round
+    spoken_to = dict.fromkeys(name for stage in sorted(ahead) for own in rounds for name in own.used_endpoints(stage))
     if spoken_to:
         from mmedpo.chat.opening import check_endpoints
 

@@ -82,10 +82,10 @@ def lessons(example: Example, settings: FinetuneSettings) -> list[tuple[str, str
 
     Args:
         example: a training question.
-        settings: whether answers, questions or both are learnt.
+        settings: whether it learns to ask as well.
     """
-    answered = [(example.question, example.answer)] if settings.answers else []
-    return [*answered, *([(ASK, example.question)] if settings.questions else [])]
+    asked = [(ASK, example.question)] if settings.questions else []
+    return [(example.question, example.answer), *asked]
 
 
 def fit(

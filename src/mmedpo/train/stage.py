@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmedpo.config import RunSettings
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.run import Run, Stage, picked
+from mmedpo.run import BASE, Run, Stage, picked
 from mmedpo.run.layout import EXAMPLES, FINETUNED, IMAGES, PAIRS, REFERENCE, TRAINING
 
 if TYPE_CHECKING:
@@ -49,5 +49,5 @@ def stage(settings: RunSettings, model: str, probe_of: Callable[[Run], Generatio
         writes=(TRAINING, settings.train.result),
         # An objective without a reference computes none; which does, only its losses know.
         may_write=reference,
-        models=(model,),
+        models=(model,) if settings.train.reference == "previous" else (model, BASE),
     )

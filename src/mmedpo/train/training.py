@@ -22,8 +22,9 @@ from mmedpo.models.slots import load_start
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.records import Drop, Example, FactorValue, PreferencePair
 from mmedpo.records.looks import LOGPROB, SCORE, best_look, watch_log
-from mmedpo.run import Run
+from mmedpo.run import BASE, Run
 from mmedpo.run.layout import EXAMPLES, FACTORS, LOG, PAIRS, REFERENCE
+from mmedpo.run.slots import Slot
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import hash_path, move
 from mmedpo.storage.tables import write_text
@@ -75,7 +76,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     objective = Objective(settings.objective, settings.beta)
     groups = _groups(run, vlm, pairs, objective)
     contrast = _contrast(run, vlm, pairs, groups, objective) if preference else None
-    engine = _engine(run, vlm)
+    engine = _engine(run, vlm, run.model)
     every = [pair for group in groups for pair in group]
     engine.features.preload_together(
         [view for branch in branches_of(every) for view in branch.views],
@@ -86,7 +87,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     )
     check_splitting(engine.features.place, vlm.trained, preference and objective.draws)
     compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
-    reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
+    reference = _reference(run, _referred(run, engine), compared, state) if preference and objective.refers else {}
     groups = _weighed(run, engine, groups, state)
     groups = rewarded(engine, groups) if preference and objective.rewards else groups
     probe = _probe(run, engine, generation_probe)
@@ -175,28 +176,39 @@ def _one_pair_per_example(pairs: Sequence[PreferencePair]) -> list[PreferencePai
     return list(first.values())
 
 
-def _engine(run: Run, vlm: VisionLanguageModel) -> Engine:
+def _engine(run: Run, vlm: VisionLanguageModel, slot: Slot) -> Engine:
     features = FeatureStore(
         vlm,
         read_image_file,
-        folder=run.work_folder / "features",
+        folder=run.work_folder / f"features-{slot.name}",
         place=run.settings.engine.features,
-        identity=_weights(run),
+        identity=_weights(run, slot),
     )
     return Engine.from_settings(vlm, features, run.settings)
 
 
-def _weights(run: Run) -> str:
-    """Identity of the untuned weights and of the arithmetic they are used in."""
+def _weights(run: Run, slot: Slot) -> str:
+    """Identity of the weights of a model and of the arithmetic they are used in."""
     settings = run.settings.model
     arithmetic = settings.dtype + ("+autocast" if settings.autocast else "")
-    earlier = [hash_path(result) for result in run.model.results]
-    return "-".join((checkpoint_hash(run.model.checkpoint.name), *earlier, arithmetic))
+    earlier = [hash_path(result) for result in slot.results]
+    return "-".join((checkpoint_hash(slot.checkpoint.name), *earlier, arithmetic))
+
+
+def _reference_slot(run: Run) -> Slot:
+    """pi_0: the model that the training starts from, or that of the first round."""
+    return run.model if run.settings.train.reference == "previous" else run.slot(BASE)
+
+
+def _referred(run: Run, engine: Engine) -> Engine:
+    """The engine of pi_0: that of the policy, which is not trained yet, where they are the same model."""
+    slot = _reference_slot(run)
+    return engine if slot == run.model else _engine(run, load_start(slot), slot)
 
 
 def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: PartialState) -> Mapping[Branch, Tensor]:
     """log pi_0 of every branch: each process computes a share, and all read the shares of all."""
-    weights = _weights(run)
+    weights = _weights(run, _reference_slot(run))
     shares = [
         run.work_folder / f"reference-{rank}-of-{state.num_processes}.safetensors"
         for rank in range(state.num_processes)

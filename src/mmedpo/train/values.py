@@ -69,10 +69,13 @@ def pair_values(
 
 
 def _gain(pairs: Sequence[BranchPair], ask: _Asked) -> Tensor:
-    """[pairs] PPO's clipped surrogate; the reference is what the answers were sampled from."""
+    """[pairs] PPO's clipped surrogate less its value at the reference, which is what the answers were sampled from.
+
+    Without that a step's loss told the rewards of the pairs it happened to hold, whatever was learnt.
+    """
     ratio = ask.advantage.exp()
     gain = ratio.new_zeros(len(pairs))
-    for sign, bounded in ((1.0, ratio.clamp(max=1 + CLIP)), (-1.0, ratio.clamp(min=1 - CLIP))):
+    for sign, bounded in ((1.0, ratio.clamp(max=1 + CLIP) - 1), (-1.0, ratio.clamp(min=1 - CLIP) - 1)):
         sides = [
             Compared((pair.rejected,), (tuple(max(sign * r, 0.0) for r in pair.rewards),))
             if pair.rewards and pair.rejected is not None

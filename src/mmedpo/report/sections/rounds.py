@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mmedpo.config import RunSettings
 from mmedpo.records import PreferencePair
 from mmedpo.records.looks import LOGPROB, SCORE, LogEntry, best_look, watch_log
 from mmedpo.registry import register
@@ -39,13 +40,13 @@ def rounds(run: Run) -> Training | None:
     """Curves over the finished rounds; None where there is none."""
     made: Points = []
     curves: dict[str, dict[str, Points]] = {SCORE: {"start": [], "kept": []}, LOGPROB: {"start": [], "kept": []}}
-    for number in range(1, run.settings.rounds + 1):
+    for number, own in enumerate(run.settings.every_round, start=1):
         log, pairs = (run.file(f"{round_folder(number)}/{name}") for name in (LOG, PAIRS))
         if not log.exists() or not pairs.exists():
             break
         found = run.read(f"{round_folder(number)}/{PAIRS}", PreferencePair)
         made.append((float(number), float(sum(pair.kind == "text" for pair in found))))
-        _add(curves, number, watch_log(read_json(log, list[LogEntry])), run.settings.train.watch.keep == "best")
+        _add(curves, number, watch_log(read_json(log, list[LogEntry])), own.train.watch.keep == "best")
     if not made:
         return None
     titles = {SCORE: ("Validation probe", "share right"), LOGPROB: ("Validation log π(y_w)", "per token, nats")}
@@ -63,8 +64,23 @@ def rounds(run: Run) -> Training | None:
     return Training(
         panels=tuple(panel for panel in panels if panel.series),
         x_label="round",
-        notes=("Each round samples, and refers to, the model that the round before kept; the last one is evaluated.",),
+        notes=_notes(run.settings),
     )
+
+
+def _notes(settings: RunSettings) -> tuple[str, ...]:
+    """What a round begins with, and what it has of its own."""
+    refers = {own.train.reference for own in settings.every_round}
+    begins = {
+        frozenset({"previous"}): "samples, and refers to, the model that the round before kept",
+        frozenset({"first"}): "samples the model that the round before kept, and refers to the first",
+    }.get(frozenset(refers), "samples the model that the round before kept")
+    own = [
+        f"Round {number} has of its own: {', '.join(f'{group}.{name}={value}' for name, value in given.items())}."
+        for number, groups in enumerate(settings.each_round, start=1)
+        for group, given in groups.items()
+    ]
+    return (f"Each round {begins}; the last one is evaluated.", *own)
 
 
 def _add(
