@@ -22,8 +22,10 @@ from mmedpo import load_settings, open_run
 from mmedpo.chat.estimate import Ahead, estimate
 from mmedpo.chat.line import Line
 from mmedpo.chat.prompts import read_prompt
+from mmedpo.config import EndpointSettings
 from mmedpo.curate.judges.chat import ChatJudge
 from mmedpo.curate.judges.critic import Critic
+from mmedpo.curate.judges.preference import Preference
 from mmedpo.curate.judges.self_reward import SelfReward
 from mmedpo.curate.pairs import text_pair
 from mmedpo.errors import ConfigError, Paused
@@ -279,10 +281,23 @@ def test_a_preference_for_a_place_is_no_preference(tmp_path: Path) -> None:
     assert (same.reason, server.requests) == ("fewer-than-two-answers", [])
 
 
+def test_a_preference_is_told_no_truth_and_may_be_for_neither(tmp_path: Path) -> None:
+    secret = example("what nobody tells", TRUTH.question)
+    verdict, server = settle(tmp_path, prefers("left"), secret, kind=Preference)
+    assert (verdict.chosen, verdict.rejected) == (SAMPLES[0].text, SAMPLES[1].text)
+    assert len(server.requests) == 2
+    assert secret.answer not in str(server.requests)
+    neither, _ = settle(tmp_path / "n", always(answer('{"reason": "r", "better": "neither"}')), kind=Preference)
+    assert (neither.outcome, neither.reason) == ("dropped", "neither-preferred")
+    blind = EndpointSettings(base_url=server.url, model="m")
+    assert Preference.unfit("j", blind).endswith("set chat.endpoints.j.images=true")
+    assert not Preference.unfit("j", blind.model_copy(update={"images": True}))
+
+
 @pytest.mark.parametrize(
     ("room", "name"),
     [("score", "debate_first"), ("score", "debate_respond")]
-    + [("curate", n) for n in ("judge", "self_reward", "critic")],
+    + [("curate", n) for n in ("judge", "self_reward", "critic", "preference")],
 )
 def test_every_prompt_has_a_version_and_says_what_its_fences_are(room: str, name: str) -> None:
     prompt = read_prompt(f"mmedpo.{room}", name)

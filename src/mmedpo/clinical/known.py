@@ -17,7 +17,7 @@ from mmedpo.clinical.lexicon import find_terms, words
 from mmedpo.records import ErrorType
 
 LEAST = 0.5
-"""Least conflict between two facts that makes an answer wrong: a whole aspect, not a part of one (`conflict.WEIGHTS`)."""
+"""Least conflict that makes an answer wrong: a whole aspect, not a part of one (`conflict.WEIGHTS`)."""
 _WIDE: dict[str, frozenset[str]] = {"abnormality": frozenset(), LUNG_ABNORMALITY: LUNG_FINDINGS}
 """What speaks of many findings at once, and which; empty: all."""
 _ATTRIBUTES = ("sides", "zones", "sizes", "counts", "kinds")
@@ -108,7 +108,7 @@ def _read(question: str, answer: str, error_type: ErrorType) -> Facts:
 
 
 def _merged(facts: list[FindingFact]) -> FindingFact:
-    """One finding with all that is said of it; where two sayings clash there are several, and only the name is known."""
+    """One finding with all that is said of it; where two sayings clash there are several: only the name is known."""
     first = facts[0]
     if any(_clash(a, b) for a in facts for b in facts):
         return FindingFact(first.name, "present")

@@ -94,7 +94,7 @@ class CurateSettings(Settings):
     """Which pairs to make: `text` (D_t), `visual` (D_v), `answer` (the ground truths alone: supervised data)."""
     source: Annotated[str, Named("source")] = "sampled"
     """Registered name of where the model's own answers come from, see `mmedpo.curate.sources`: `sampled` on the
-    question's own images (paper), `similar-image`, `noised-argmax`; `self-question`: answers to questions of its own."""
+    question's own images (paper), `similar-image`, `noised-argmax`; `self-question`: to questions of its own."""
     candidates: int = Field(3, ge=1, le=1000)
     """K, answers sampled from the target model per question."""
     temperature: float = Field(1.0, ge=0, le=100)

@@ -83,8 +83,8 @@ class RunSettings(Settings):
             refuse_set(self.train, {"reference"}, "train", "there is one round, which begins with the first model")
         if self.each_round and len(self.each_round) != self.rounds:
             raise ValueError(
-                f"each_round speaks of {len(self.each_round)} rounds, but rounds={self.rounds}; give one entry for each, "
-                "{} for a round that has nothing of its own"
+                f"each_round speaks of {len(self.each_round)} rounds, but rounds={self.rounds}; give one entry for each, {{}} "
+                "where a round has nothing of its own"
             )
         self.every_round  # noqa: B018  refuses what a round cannot be
         self._check_endpoints()
@@ -104,7 +104,7 @@ class RunSettings(Settings):
         """The settings that the stages of a round work by, counted from 1.
 
         Raises:
-            ValueError: a group of its own is none, has an unknown setting or a bad value, or changes what all rounds share.
+            ValueError: an unknown group or setting, a bad value, or a change of what all rounds share.
         """
         if not self.each_round:
             return self

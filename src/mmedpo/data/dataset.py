@@ -94,7 +94,7 @@ class Dataset(Protocol):
 
     @optional
     def severity(self, example: Example) -> Mapping[tuple[str, ...], float]:
-        """The words of a wrong answer to a question -> how grave it truly is, where the dataset knows; no agent does."""
+        """The words of a wrong answer -> how grave it truly is, where the dataset knows; no agent does."""
         ...
 
 

@@ -71,7 +71,9 @@ class Table(BaseModel):
         """How many runs the table takes."""
         grid = {(recipe, rate) for recipe in self.arms.values() for rate in self.learning_rates}
         panels = len(self.panels) * len(self.seeds)
-        return panels + len(grid) + (len(self.seeds) - (self.selection_seed in self.seeds)) * len(set(self.arms.values()))
+        return (
+            panels + len(grid) + (len(self.seeds) - (self.selection_seed in self.seeds)) * len(set(self.arms.values()))
+        )
 
 
 QUICK = ("data.max_train_examples=240", "evaluate.bootstrap_samples=2000", "train.epochs=1")

@@ -1,4 +1,4 @@
-"""What panels of agents are worth and what they cost: scores held against the true severity, where a dataset knows it."""
+"""What panels of agents are worth and cost: scores held against the true severity, where a dataset knows it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def panel_section(panels: Sequence[Panel]) -> str:
     graded = any(panel.found for panel in panels)
     told = (
         "Rank correlation of the panel's score with the true severity of what the rejected answer gets wrong "
-        "(`mmedpo.data.phantom.severity`, drawn by the generator; no agent sees it). 95 % intervals by resampling images."
+        "(`mmedpo.data.phantom.severity`, drawn by the generator; no agent sees it). 95 % intervals: images resampled."
         if graded
         else "The true severity of an error is known of generated data only; here is what the panels cost."
     )

@@ -208,8 +208,8 @@ def _check_objective(objective: Objective, settings: TrainSettings) -> None:
         )
     if settings.reference == "first" and (objective.spreads or objective.draws or objective.rewards):
         raise ConfigError(
-            "train.objective asks the model that the round began with in every step, or learns from what it sampled; set "
-            "train.reference=previous, or remove the term"
+            "train.objective asks the model that the round began with in every step, or learns from what it sampled; "
+            "set train.reference=previous, or remove the term"
         )
     if objective.contrasts and settings.batch_groups == 1:
         raise ConfigError(

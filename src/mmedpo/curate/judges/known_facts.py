@@ -1,4 +1,4 @@
-"""`known-facts`: rules settle answers to questions that have no truth of their own by what else is known of the image."""
+"""`known-facts`: rules settle answers to questions without a truth by what else is known of the image."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""`preference`: a language model that sees the image prefers one of two answers; nobody tells it a truth (STLLaVA-Med)."""
+"""`preference`: a language model that sees the image prefers one of two answers, told no truth (STLLaVA-Med)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from mmedpo.chat.model import ChatRequest

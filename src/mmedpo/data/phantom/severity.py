@@ -1,4 +1,4 @@
-"""How grave a wrong answer to a phantom's question is, by what the generator drew: the truth that scores are held against.
+"""How grave a wrong answer to a phantom's question is, by what the generator drew: what scores are held against.
 
 No text is interpreted. The generator writes every answer it could have given to the question had it drawn
 something else; each is graded by what it was drawn from. An answer that the generator cannot write has no true
@@ -188,7 +188,7 @@ def _possible(kinds: tuple[Kind, ...], zoned: bool) -> Iterator[Finding]:
 
 
 def _list_error(findings: tuple[Finding, ...], asked: tuple[Finding, ...], said: tuple[Finding, ...]) -> float:
-    """The gravest of: a finding that was asked for and is not said, one that is said and is not there, a wrong attribute.
+    """The gravest of: a finding that is asked for and not said, one that is said and not there, a wrong attribute.
 
     Args:
         findings: all of the image.

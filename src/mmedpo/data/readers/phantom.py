@@ -53,7 +53,9 @@ class Phantom:
     def read(self, root: Path, settings: DatasetSettings, progress: Progress | None = None) -> DatasetReading:
         """Generates what is not there yet; the same settings give the same bytes."""
         own = self.own
-        plan = dict(zip(PRIORS, (own.train_images, own.validation_images, own.test_images, own.test_images), strict=True))
+        plan = dict(
+            zip(PRIORS, (own.train_images, own.validation_images, own.test_images, own.test_images), strict=True)
+        )
         total, done, examples = sum(plan.values()), 0, []
         for split, count in plan.items():
 
