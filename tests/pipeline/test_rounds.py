@@ -95,7 +95,7 @@ def test_the_reference_may_stay_the_first_model(finished: Run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("own", "why"),
     [
-        ([{}], "each_round speaks of 1 rounds, but rounds=2; give one entry for each"),
+        ([{}], "each_round speaks of 1 rounds, but rounds=2; give one entry each"),
         ([{}, {"model": {"name": "x"}}], "round 2: model is the same in every round; allowed: curate, score, train"),
         ([{}, {"train": {"betta": 1}}], "round 2: train: unknown setting 'betta'; did you mean 'beta'?"),
         ([{}, {"train": {"tune": "full"}}], "needs train.method=preference and train.tune=lora"),

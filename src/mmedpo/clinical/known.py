@@ -112,7 +112,10 @@ def _merged(facts: list[FindingFact]) -> FindingFact:
     first = facts[0]
     if any(_clash(a, b) for a in facts for b in facts):
         return FindingFact(first.name, "present")
-    return replace(first, **{name: frozenset().union(*(getattr(f, name) for f in facts)) for name in _ATTRIBUTES})
+    sides, zones, sizes, counts, kinds = (
+        frozenset().union(*(getattr(fact, name) for fact in facts)) for name in _ATTRIBUTES
+    )
+    return FindingFact(first.name, first.status, sides, zones, sizes, counts, kinds)
 
 
 def _clash(known: FindingFact, said: FindingFact) -> Conflict | None:
@@ -142,12 +145,13 @@ def _narrower(denial: FindingFact, claim: FindingFact) -> bool:
 
 def _of_image(known: Facts, said: Facts) -> Conflict | None:
     """Another modality or plane than that of the image."""
-    for kind, field in (("modality", "modalities"), ("plane", "planes")):
-        one, other = getattr(known, field), getattr(said, field)
-        if one and other:
-            sides = (Facts("", asked=kind, **{field: one}), Facts("", asked=kind, **{field: other}))
-            if (found := conflict(*sides)).score >= LEAST:
-                return found
+    pairs = (
+        (Facts("", asked="modality", modalities=known.modalities), Facts("", modalities=said.modalities)),
+        (Facts("", asked="plane", planes=known.planes), Facts("", planes=said.planes)),
+    )
+    for true, other in pairs:
+        if (found := conflict(true, other)).score >= LEAST:
+            return found
     return None
 
 

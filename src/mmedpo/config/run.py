@@ -83,8 +83,8 @@ class RunSettings(Settings):
             refuse_set(self.train, {"reference"}, "train", "there is one round, which begins with the first model")
         if self.each_round and len(self.each_round) != self.rounds:
             raise ValueError(
-                f"each_round speaks of {len(self.each_round)} rounds, but rounds={self.rounds}; give one entry for each, {{}} "
-                "where a round has nothing of its own"
+                f"each_round speaks of {len(self.each_round)} rounds, but rounds={self.rounds}; give one entry each, "
+                "{} where a round has nothing of its own"
             )
         self.every_round  # noqa: B018  refuses what a round cannot be
         self._check_endpoints()
@@ -122,7 +122,7 @@ class RunSettings(Settings):
         for shared in ("grounds", "maps_organs", "judging", "samples"):
             if getattr(own, shared) != getattr(self, shared):
                 raise ValueError(
-                    f"each_round, round {number}: the visual tool and the judge's endpoint are the same in every round; "
+                    f"each_round, round {number}: visual tool and judge's endpoint are the same in every round; "
                     "set curate.kinds, curate.noise.region and that endpoint for the whole recipe"
                 )
         own._check_rounds()

@@ -46,7 +46,7 @@ class Verdict(Record):
     chosen: str = ""
     """The preferred answer, where it is a candidate as well (self-rewarding, critic); empty: the ground truth."""
     question: str = ""
-    """What was judged, where the model asked it itself: there is no ground truth, `chosen` is what the judge prefers."""
+    """What was judged, where the model asked it itself: it has no ground truth; `chosen` is what the judge prefers."""
     candidate_index: int | None = None
     """Index of the picked candidate; None when written or dropped."""
     error_type: ErrorType = "other"
