@@ -62,15 +62,8 @@ def write_study(
         _contrast_table(leader, settings.evaluate.splits[0], contrasts),
         *_seed_table(settings.evaluate.splits[0], cells),
     ]
-    probes: dict[str, list[ProbeCell]] = {}
-    for probe_name, probe in probes_of(settings.evaluate).items():
-        rows = _rows(first, probe_name, probe, BASE)
-        found = study_probe(
-            probe, rows, {arm: _rows(paths, probe_name, probe, TUNED) for arm, paths in folders.items()}, samples
-        )
-        if found:
-            probes[probe_name] = found
-            parts.append(_probe_table(probe, found, headline_interval(probe, rows[0], samples)))
+    probes, tables = _probed(settings, folders, samples)
+    parts += tables
     debated = [panel(title, paths, samples) for title, paths in panels.items()]
     if debated:
         parts.append(panel_section(debated))
@@ -85,6 +78,23 @@ def write_study(
     }
     write_text(out / f"{name}.json", json.dumps(content, indent=1))
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
+
+
+def _probed(
+    settings: RunSettings, folders: Mapping[str, Sequence[Path]], samples: int
+) -> tuple[dict[str, list[ProbeCell]], list[str]]:
+    """What the probes found, by name, and a table of each."""
+    first = next(iter(folders.values()))
+    probes: dict[str, list[ProbeCell]] = {}
+    tables: list[str] = []
+    for name, probe in probes_of(settings.evaluate).items():
+        rows = _rows(first, name, probe, BASE)
+        tuned = {arm: _rows(paths, name, probe, TUNED) for arm, paths in folders.items()}
+        found = study_probe(probe, rows, tuned, samples)
+        if found:
+            probes[name] = found
+            tables.append(_probe_table(probe, found, headline_interval(probe, rows[0], samples)))
+    return probes, tables
 
 
 def _scores(folder: Path, protocol: str) -> list[ItemScore]:
