@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmedpo.config.chat import endpoint_of
-from mmedpo.config.curate import GroundSettings
+from mmedpo.config.curate import CurateSettings, GroundSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.explain import explain
 from mmedpo.config.groups import IdleSetting, Named, Settings, default_of, refuse_set
@@ -167,6 +167,7 @@ def _refuse_idle_curation(settings: RunSettings) -> None:
             f"{curate.noise.kind!r} is one of the {curate.noise.region}; name a tool, or set curate.noise.kind=crop or "
             "curate.noise.region=global, or curate.kinds=[text]"
         )
+    _check_questions(curate)
     if settings.maps_organs and not any(hasattr(lookup("grounder", name), "organs") for name in settings.ground.tools):
         mappers = [name for name in names("grounder") if hasattr(lookup("grounder", name), "organs")]
         raise ConfigError(
@@ -186,6 +187,15 @@ def _refuse_idle_curation(settings: RunSettings) -> None:
         raise ConfigError(
             f"curate.source={curate.source!r} works on the model itself, which model.server has answer elsewhere; "
             "leave one of the two out"
+        )
+
+
+def _check_questions(curate: CurateSettings) -> None:
+    asked, of = curate.visual_questions, getattr(lookup("noise", curate.noise.kind), "questions", "")
+    if "visual" in curate.kinds and (asked == "side" or of) and asked != of:
+        needs = f"set curate.visual_questions={of}" if of else "set curate.noise.kind=mirror, or all or lesion"
+        raise ConfigError(
+            f"curate.visual_questions={asked!r} does not go with the noise {curate.noise.kind!r}; {needs}"
         )
 
 
