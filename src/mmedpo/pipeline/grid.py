@@ -42,6 +42,8 @@ class Table(BaseModel):
     """The same for arms that ask a language model of the user's: run where `chat.endpoints` are given."""
     settings: tuple[str, ...] = ()
     """Overrides for every arm."""
+    own: dict[str, tuple[str, ...]] = {}
+    """Further overrides of single arms, by their names in the table."""
     caveats: tuple[str, ...] = ()
     """What a reader must know of the table."""
 
@@ -130,7 +132,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
         f"{len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.learning_rates)} learning rates: "
         f"{plan.runs()} runs, {jobs} at a time; finished ones are not run again"
     )
-    runner = _Runner(folder, [*plan.settings, *study.overrides], jobs, reporter)
+    runner = _Runner(folder, study, jobs, reporter)
     first = next(iter(plan.arms.items()))
     shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
     runner.all(shared, until="score")
@@ -237,9 +239,9 @@ def choose_rate(
 class _Runner:
     """Runs jobs as processes of their own, a few at a time, sharing finished stages."""
 
-    def __init__(self, folder: Path, overrides: Sequence[str], jobs: int, reporter: Reporter) -> None:
+    def __init__(self, folder: Path, study: Study, jobs: int, reporter: Reporter) -> None:
         self.folder = folder
-        self.overrides = overrides
+        self.study = study
         self.jobs = jobs
         self.reporter = reporter
 
@@ -262,7 +264,9 @@ class _Runner:
         command += ["--donors", str(self.folder)]
         if until is not None:
             command += ["--until", until]
-        for override in (*self.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
+        plan = self.study.plan
+        given = (*plan.settings, *plan.own.get(job.arm, ()), *self.study.overrides)
+        for override in (*given, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
             command += ["--set", override]
         threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
         log = self.folder / f"{job.name}.log"
