@@ -1,7 +1,7 @@
 """Every visual tool on ten pictures, drawn, and its speed on one core.
 
-    python bench/tool_sheet.py sheet OUT.png [FOLDER] [ROW ...]   image, heat and noised view of each tool, a column a picture
-    python bench/tool_sheet.py speed [ROW ...]            a table: films of 1024 x 1024 pixels per second and core
+    python bench/tool_sheet.py sheet OUT.png [FOLDER] [ROW ...]   image, heat, noised view of each tool; a column a film
+    python bench/tool_sheet.py speed [ROW ...]                    a table: 1024 x 1024 films per second and core
 
 FOLDER holds films and an `annotations.json`; without it the pictures are generated. Networks have random weights of
 their true shape (one seed): what they mark shows that a map is whole and noise goes where it is, nothing about lesions.
