@@ -14,6 +14,7 @@ import torch
 from grounding.films import film
 from grounding.segmenters import saved
 from mmedpo.errors import GroundingError
+from mmedpo.grounding.networks.clip import ClipPatches
 from mmedpo.grounding.networks.segmentation import NamedClass, PromptedClass, open_refiner
 from mmedpo.grounding.tools.seg import SegGrounder, SegSettings
 from mmedpo.records import Box
@@ -34,14 +35,18 @@ def test_a_saved_model_refines_a_box_and_nothing_outside_it(kind: str, tmp_path:
         mask[40:80, 70:110] = False
         assert not mask.any()
     if kind == "segformer":
-        tool = SegGrounder.from_settings(SegSettings(folder=folder, text="Mass"))
+        tool = SegGrounder.from_settings(SegSettings(folder=folder, text="Mass", modalities=("ct", "mri")))
+        assert tool.applies("ct", "chest", "") == ""
+        assert tool.applies("fundus", "eye", "") == "modality is fundus, the tool is for ct or mri"
         assert tool.ground(film(0)).reason == "no-box-to-refine"
         region = tool.ground(film(0), [BOX])
         assert region.confidence is None
         assert region.reason in ("outline-gives-no-confidence", "nothing-in-the-box")
 
 
-def test_the_folder_is_whole_and_knows_the_class_or_the_error_says_what_it_lacks(tmp_path: Path) -> None:
+def test_the_folder_is_whole_and_knows_the_class_or_the_error_says_what_it_lacks(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = saved("segformer", tmp_path)
     for text, said in (
         ("dragon", "has no class 'dragon'; allowed: background, lung, Mass"),
@@ -57,6 +62,11 @@ def test_the_folder_is_whole_and_knows_the_class_or_the_error_says_what_it_lacks
     with pytest.raises(GroundingError, match=r"lacks decode_head\.classifier\.bias \(2 such weights\)"):
         open_refiner(folder, "mass")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(GroundingError, match="holds a SegformerModel; allowed: a CLIP- or SigLIP-like model"):
+        ClipPatches.load(folder, ["mass"])
+    assert "LOAD REPORT" not in "".join(capfd.readouterr()), "the error is all that is said"
+    with pytest.raises(GroundingError, match=r"model\.safetensors is a file; give the folder"):
+        open_refiner(folder / "model.safetensors", "mass")
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(GroundingError, match=r"holds no preprocessor_config\.json"):
         open_refiner(folder, "mass")

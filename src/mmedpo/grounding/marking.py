@@ -133,7 +133,10 @@ def _segmentation(content: bytes, name: str) -> Mask:
             raise
         except Exception as error:
             # pydicom fails on damaged files in whatever way it happens to; all of it means "unreadable".
-            raise GroundingError(f"mask {name!r} is not a readable segmentation ({type(error).__name__})") from error
+            raise GroundingError(
+                f"mask {name!r} is not a readable segmentation ({type(error).__name__}); "
+                "give a DICOM-SEG object of one image, or a picture"
+            ) from error
     return np.asarray((pixels > 0).any(axis=0))
 
 

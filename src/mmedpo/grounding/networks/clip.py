@@ -40,9 +40,9 @@ class ClipPatches:
         from transformers import AutoModel, AutoTokenizer
 
         model = from_folder(AutoModel, folder, "CLIP or SigLIP model")
-        tokenizer = whole(lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True), folder)
         if not hasattr(model, "get_text_features") or not hasattr(model, "vision_model"):
             raise GroundingError(f"{folder} holds a {type(model).__name__}; allowed: a CLIP- or SigLIP-like model")
+        tokenizer = whole(lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True), folder)
         longest = int(getattr(model.config.text_config, "max_position_embeddings", 64))
         tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
         known = {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}

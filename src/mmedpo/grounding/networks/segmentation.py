@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmedpo.errors import GroundingError, brief, listed, shown
 from mmedpo.grounding.networks.sam import BoxRefiner
-from mmedpo.grounding.networks.weights import from_folder, whole
+from mmedpo.grounding.networks.weights import checked_folder, from_folder, whole
 from mmedpo.grounding.regions import boxes_mask
 from mmedpo.records import Box
 from mmedpo.records.shapes import Mask, Pixels
@@ -157,8 +157,7 @@ class PromptedClass:
 def _model_type(folder: Path) -> str:
     from transformers import PretrainedConfig
 
-    if not folder.is_dir():
-        raise GroundingError(f"model folder {folder} does not exist; give a downloaded segmentation model")
+    checked_folder(folder, "segmentation model")
     if not (folder / "config.json").is_file():
         raise GroundingError(f"{folder} holds no config.json; give the whole folder of a model of transformers")
     told, _ = whole(lambda: PretrainedConfig.get_config_dict(folder, local_files_only=True), folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,17 @@ def whole(read: Callable[[], T], folder: Path, what: str = "model of transformer
         raise GroundingError(f"{folder} cannot be loaded as a {what} ({why}); give its whole folder") from error
 
 
+def checked_folder(folder: Path, what: str) -> None:
+    """Refuses what is no folder.
+
+    Raises:
+        GroundingError: nothing there, or a file.
+    """
+    if not folder.is_dir():
+        fault = "is a file" if folder.exists() else "does not exist"
+        raise GroundingError(f"model folder {folder} {fault}; give the folder of a downloaded {what}")
+
+
 def from_folder(kind: Any, folder: Path, what: str) -> Any:
     """A model of `transformers` with every weight from the folder: what is missing is never drawn at random.
 
@@ -44,16 +56,32 @@ def from_folder(kind: Any, folder: Path, what: str) -> Any:
     Raises:
         GroundingError: no such folder, another kind of model in it, or a weight that the file does not have.
     """
-    if not folder.is_dir():
-        raise GroundingError(f"model folder {folder} does not exist; give a downloaded {what}")
+    checked_folder(folder, what)
     told = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
-    model, loaded = whole(lambda: kind.from_pretrained(folder, **told, output_loading_info=True), folder, what)
+    with _silent():  # its table of what it did not find is told in one line below
+        model, loaded = whole(lambda: kind.from_pretrained(folder, **told, output_loading_info=True), folder, what)
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise GroundingError(
             f"{folder} lacks {brief(missing[0], 80)} ({len(missing)} such weights); it holds no whole {what}"
         )
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the words and bars of transformers on the terminal."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def normalisation(
@@ -78,6 +106,8 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     Raises:
         GroundingError: missing, unreadable, or holding anything that would have to be executed.
     """
+    if not path.is_file():
+        raise GroundingError(f"{what} {path} cannot be read as tensors: there is no such file; give the weights")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

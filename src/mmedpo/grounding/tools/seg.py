@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from mmedpo.config.groups import Settings, UserPath
-from mmedpo.grounding.grounder import UNKNOWN, About, Region
+from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs
 from mmedpo.grounding.regions import clip_box, components, edge_margin, soft_edges
 from mmedpo.records import Box
 from mmedpo.records.shapes import Mask, Pixels
@@ -29,6 +29,8 @@ class SegSettings(Settings):
     text: str = Field("", max_length=200)
     """What is looked for in the boxes: a class by the model's name for it, or a phrase for a prompted model; none for
     SAM-type models."""
+    modalities: tuple[str, ...] = ()
+    """What the model was trained on, e.g. `[ct, mri]`; empty: every modality."""
 
 
 @register("grounder", "seg")
@@ -38,8 +40,8 @@ class SegGrounder:
     name = "seg"
     settings = SegSettings
 
-    def __init__(self, refiner: Refiner) -> None:
-        self._refiner = refiner
+    def __init__(self, refiner: Refiner, modalities: tuple[str, ...] = ()) -> None:
+        self._refiner, self._modalities = refiner, modalities
 
     @classmethod
     def from_settings(cls, settings: SegSettings) -> SegGrounder:
@@ -50,11 +52,11 @@ class SegGrounder:
         """
         from mmedpo.grounding.networks.segmentation import open_refiner
 
-        return cls(open_refiner(settings.folder, settings.text))
+        return cls(open_refiner(settings.folder, settings.text), settings.modalities)
 
     def applies(self, modality: str, organ: str, view: str) -> str:
-        """To every image that has a box."""
-        return ""
+        """To images that have a box, of the modalities the user says the model knows."""
+        return needs({"modality": self._modalities}, modality, organ, view) if self._modalities else ""
 
     def ground(
         self,

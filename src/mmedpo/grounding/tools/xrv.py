@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TEMPLATE, NETWORK = "chest template", "anatomy network"
 """Who says where the lungs are (`Region.anatomy`)."""
 LEAST_LUNGS = 0.02
-"""Share of a picture below which what the network calls lungs is none; of a frontal film they fill a quarter."""
+"""Share of a picture below which what the network calls lungs is taken for none."""
 FILES = ("model.safetensors", "model.pt", "pytorch_model.bin")
 
 
