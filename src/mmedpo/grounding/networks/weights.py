@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,17 +72,18 @@ def from_folder(kind: Any, folder: Path, what: str) -> Any:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Without the words and bars of transformers on the terminal."""
-    from transformers.utils import logging
+    from transformers.utils import logging as module
 
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    spoken: Any = module  # it has no types
+    before, bars = spoken.get_verbosity(), spoken.is_progress_bar_enabled()
+    spoken.set_verbosity(logging.CRITICAL)
+    spoken.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        spoken.set_verbosity(before)
         if bars:
-            logging.enable_progress_bar()
+            spoken.enable_progress_bar()
 
 
 def normalisation(
