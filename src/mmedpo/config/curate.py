@@ -26,7 +26,8 @@ class GroundSettings(Settings):
     """The visual tool T, or several in order of preference."""
 
     tool: Annotated[str | tuple[str, ...], Named("grounder", also=("none",))] = "patch-probe"
-    """Registered name, or several: the first that applies to an image marks it. `none`: text pairs only."""
+    """Registered name, or several: the first that applies to an image marks it. `none`: text pairs only.
+    The default's own probe knows generated images alone: for others a recipe names its tool."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of each tool by its name, e.g. `options: {patch-probe: {probe: phantom}}`; see docs/tools.md."""
     assume: AssumeSettings = AssumeSettings()

@@ -18,7 +18,7 @@ from mmedpo.config.explain import explain
 from mmedpo.config.groups import IdleSetting, Named, Settings, default_of, refuse_set
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, shown
 from mmedpo.registry import Kind, lookup, names, suggestion
 
 
@@ -99,6 +99,28 @@ def tool_settings(ground: GroundSettings) -> dict[str, Settings | None]:
         except ValidationError as error:
             raise ConfigError(explain(error, declared or Settings, f"ground.options.{name}")) from None
     return told
+
+
+def refuse_demonstration(settings: RunSettings) -> None:
+    """Refuses a visual tool that knows generated images alone where images of patients are to be marked.
+
+    A class whose tool is one unless a setting says otherwise names that setting: `generated = "probe"`.
+
+    Raises:
+        ConfigError: such a tool, and other data.
+    """
+    data = settings.data.dataset
+    if not settings.grounds or settings.evaluate.answers or getattr(lookup("dataset", data), "generated", False):
+        return
+    for name, own in tool_settings(settings.ground).items():
+        field = getattr(lookup("grounder", name), "generated", "") if name != "none" else ""
+        if own is not None and field and getattr(own, field) == default_of(own, field):
+            others = ", ".join(other for other in names("grounder") if other != name)
+            raise ConfigError(
+                f"ground.tool is {name!r} with {field} {getattr(own, field)!r}, which knows generated images alone, "
+                f"but data.dataset is {shown(data)}; set ground.tool to one for your images ({others}: docs/tools.md), "
+                f"ground.options.{name}.{field} to a fit of yours, or curate.kinds=[text]"
+            )
 
 
 def _names(group: Settings, prefix: str = "") -> Iterator[tuple[str, str, Named]]:

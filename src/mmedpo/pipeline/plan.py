@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mmedpo.config import RunSettings, TrainSettings, check_names
+from mmedpo.config import RunSettings, TrainSettings, check_names, refuse_demonstration
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
 from mmedpo.errors import ConfigError, TrainingCollapsed, shown
@@ -167,6 +167,8 @@ def _report_collapse(run: Run, report: Stage, training: Stage) -> None:
 def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
     """Refuses before anything is computed a name that stands for nothing, and a term that its loss cannot use."""
     check_names(run.settings)
+    if any(stage.name == "ground" and not run.is_done(stage) for stage in stages):
+        refuse_demonstration(run.settings)
     trains = any(stage.name.rpartition("/")[2] == "train" and not run.is_done(stage) for stage in stages)
     if trains and run.settings.train.method == "preference":
         from mmedpo.train.objectives import Objective
