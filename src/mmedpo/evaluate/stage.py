@@ -10,6 +10,7 @@ from mmedpo.chat.identity import asked_models
 from mmedpo.config import RunSettings
 from mmedpo.errors import TooFewImages
 from mmedpo.evaluate.asked import compared, evaluated_examples
+from mmedpo.evaluate.blind import blind_shares
 from mmedpo.evaluate.comparison import (
     compare,
     compare_at_equal_length,
@@ -28,9 +29,20 @@ from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.evaluate.served import ask_server
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Drop, Evaluation, Example, ExternalScore, ItemScore, JudgedAnswers, Prediction, ProbeSummary
+from mmedpo.records import (
+    BlindPair,
+    BlindPairs,
+    Drop,
+    Evaluation,
+    Example,
+    ExternalScore,
+    ItemScore,
+    JudgedAnswers,
+    Prediction,
+    ProbeSummary,
+)
 from mmedpo.run import Run, Stage, picked
-from mmedpo.run.layout import EVALUATION, EXAMPLES, JUDGED, RADEVAL, SCORES, measured_by, predictions_of
+from mmedpo.run.layout import BLIND, EVALUATION, EXAMPLES, JUDGED, RADEVAL, SCORES, measured_by, predictions_of
 from mmedpo.storage.files import hash_input
 from mmedpo.storage.tables import write_text
 
@@ -67,8 +79,14 @@ def stage(settings: RunSettings) -> Stage:
     tables += [measured_by(name, model) for name in measured(settings) for model in models]
     tables += [JUDGED] if settings.evaluate.judges else []
     tables += [RADEVAL] if settings.evaluate.radeval.metrics else []
-    writes = (SCORES, EVALUATION)
-    return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=writes)
+    return Stage(
+        "evaluate",
+        evaluate,
+        picked(settings, "evaluate"),
+        reads=(EXAMPLES, *tables),
+        writes=(SCORES, EVALUATION),
+        optional=() if settings.evaluate.answers else (BLIND,),
+    )
 
 
 def answers_stage(settings: RunSettings, model: str) -> Stage:
@@ -182,7 +200,8 @@ def evaluate(run: Run) -> Evaluation:
     notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
     notes += too_few(items, models, settings.protocol, splits)
     probes, headlines, left_out = _summaries(run, headline)
-    notes += left_out
+    blind, alone = _blind(run)
+    notes += [*left_out, *alone]
     scores = [
         split_scores(
             [i for i in items if i.split == split], models, settings.protocol, split, reports_in(examples, split), texts
@@ -201,6 +220,7 @@ def evaluate(run: Run) -> Evaluation:
         external=external_metrics(_external(run), models, headline, clusters_of(examples), samples),
         probes=tuple(probes),
         looks=looks_score(headlines, list(measured(run.settings)), models, samples),
+        blind=blind,
         bootstrap_samples=samples,
         notes=tuple(notes),
     )
@@ -213,6 +233,17 @@ def evaluate(run: Run) -> Evaluation:
 def _judged(run: Run) -> list[JudgedAnswers]:
     """What language models said of the answers; a table that another recipe left in the folder is not this one's."""
     return run.read(JUDGED, JudgedAnswers) if run.settings.evaluate.judges else []
+
+
+def _blind(run: Run) -> tuple[BlindPairs | None, list[str]]:
+    """How the trained pairs look without their images, or a note on why that cannot be said."""
+    if run.settings.evaluate.answers or not run.file(BLIND).exists():
+        return None, []
+    clusters = clusters_of(run.read(EXAMPLES, Example))
+    try:
+        return blind_shares(run.read(BLIND, BlindPair), clusters, run.settings.evaluate.bootstrap_samples), []
+    except TooFewImages:
+        return None, ["the pairs stand on one image: how they look without it has no interval and is left out"]
 
 
 def _external(run: Run) -> list[ExternalScore]:
