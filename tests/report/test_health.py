@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mmedpo.records import Box, Example, Grounding
+from mmedpo.records import BlindPairs, BlindShare, Box, Evaluation, Example, Grounding
 from mmedpo.report.sections.curation import lengths
 from mmedpo.report.sections.groundings import tool_calibrations, without_calibration
 from mmedpo.report.stored import read_stored
 from mmedpo.run import Run
+from mmedpo.storage.json_file import read_json
 from report.finished_run import example, full_run, page, text_pair
 
 
@@ -83,3 +84,16 @@ def test_why_a_confidence_was_not_held_against_lesions_is_said(tmp_path: Path) -
 def test_a_tool_that_is_always_as_sure_or_images_of_one_kind_say_nothing(tmp_path: Path) -> None:
     assert calibrated(tmp_path / "a", [1.0] * 30, [True] * 15 + [False] * 15) == []
     assert calibrated(tmp_path / "b", [n / 30 for n in range(30)], [True] * 21 + [False] * 9) == []
+
+
+def test_the_model_without_the_images_is_told_with_its_interval_and_what_it_means(tmp_path: Path) -> None:
+    run = full_run(tmp_path / "run")
+    assert "Blind:" not in page(run)
+    told = read_json(run.file("evaluation.json"), Evaluation)
+    shares = BlindShare(share=0.68, low=0.64, high=0.71), BlindShare(share=0.5, low=0.46, high=0.54)
+    blind = BlindPairs(pairs=4, images=3, summed=shares[0], per_token=shares[1])
+    run.file("evaluation.json").write_text(told.model_copy(update={"blind": blind}).model_dump_json())
+    text = " ".join(page(run).split())
+    assert "4 of 4 text pairs on 3 images" in text
+    assert "68 % 64–71" in text
+    assert "50 %: without the image it cannot tell the two apart." in text
