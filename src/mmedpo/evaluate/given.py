@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from mmedpo.errors import shown
 from mmedpo.records import Example, Prediction
 from mmedpo.registry import optional
+from mmedpo.storage.raw import RawRow
 
 
 class BadAnswer(Exception):
@@ -75,6 +76,15 @@ class AnswerFormat(Protocol):
     @optional
     def rows(self, whole: Mapping[str, Any]) -> Sequence[Any] | None:
         """The rows of a file that is one object with several lists; None where the object is no such file."""
+        ...
+
+    @optional
+    def read(self, path: Path) -> Sequence[RawRow]:
+        """The rows of a file that no reader of tables knows; told by its suffix, the attribute `suffix`.
+
+        Raises:
+            EvaluationError: it cannot be read.
+        """
         ...
 
     @optional
