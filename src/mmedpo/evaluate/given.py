@@ -121,9 +121,14 @@ def answer_of(row: Mapping[str, Any], column: str) -> str:
 
 
 def told(row: Mapping[str, Any], *columns: str) -> str:
-    """The first of these columns that holds a text or a number; empty where none does."""
+    """The first of these columns that holds a text or a number; empty where none does.
+
+    A number that pandas made a float because another row has none is the whole number that it was.
+    """
     for column in columns:
         value = row.get(column)
+        if isinstance(value, float):
+            value = (int(value) if value.is_integer() else value) if math.isfinite(value) else None
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
     return ""
