@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import BlindPairs, BlindShare, Box, Evaluation, Example, Grounding
 from mmedpo.report.sections.curation import lengths
 from mmedpo.report.sections.groundings import tool_calibrations, without_calibration
 from mmedpo.report.stored import read_stored
 from mmedpo.run import Run
 from mmedpo.storage.json_file import read_json
+from mmedpo.storage.tables import write_bytes
 from report.finished_run import example, full_run, page, text_pair
 
 
@@ -57,7 +60,7 @@ def calibrated(tmp_path: Path, confidences: list[float], lesions: list[bool]) ->
     run = annotated(tmp_path, confidences, lesions)
     return [
         (row.confidence or 0.0, row.share or 0.0, row.images)
-        for tool in tool_calibrations(read_stored(run))
+        for tool in tool_calibrations(read_stored(run), run.image_root)
         for row in tool.bins
     ]
 
@@ -67,9 +70,29 @@ def test_confidence_is_held_against_annotated_lesions(tmp_path: Path) -> None:
     assert bins == [(pytest.approx(0.1), pytest.approx(0.1), 10), (pytest.approx(0.9), pytest.approx(0.9), 10)]
 
 
+def test_a_mask_that_marks_nothing_is_an_image_without_a_lesion(tmp_path: Path) -> None:
+    """As generated images have them: every image has a mask, and some masks are black."""
+    run = annotated(tmp_path, [0.9] * 10 + [0.1] * 10, [False] * 20)
+    for name, value in (("black", 0), ("white", 255)):
+        write_bytes(run.image_root / f"{name}.png", png_bytes(np.full((8, 8), value, dtype=np.uint8)))
+    rows = [
+        item.model_copy(update={"mask_path": "white.png" if int(item.example_id[1:]) < 110 else "black.png"})
+        if item.annotated
+        else item
+        for item in run.read("examples.parquet", Example)
+    ]
+    run.write("examples.parquet", Example, rows)
+    (tool,) = [tool for tool in tool_calibrations(read_stored(run), run.image_root) if tool.tool == "probe"]
+    assert [(row.confidence, row.share, row.images) for row in tool.bins] == [(0.1, 0.0, 10), (0.9, 1.0, 10)]
+
+
 def test_why_a_confidence_was_not_held_against_lesions_is_said(tmp_path: Path) -> None:
     def told(run: Run) -> list[str]:
-        return [line for line in without_calibration(read_stored(run)) if line.startswith("Calibration of probe ")]
+        return [
+            line
+            for line in without_calibration(read_stored(run), run.image_root)
+            if line.startswith("Calibration of probe ")
+        ]
 
     assert told(annotated(tmp_path / "a", [n / 30 for n in range(30)], [True] * 21 + [False] * 9)) == [
         "Calibration of probe not measured: of its images that annotators looked at, 21 have a lesion and 9 have none, "

@@ -200,8 +200,7 @@ def evaluate(run: Run) -> Evaluation:
     notes = [f"{split}: no question of evaluate.answer_types" for split in settings.splits if split not in asked]
     notes += too_few(items, models, settings.protocol, splits)
     probes, headlines, left_out = _summaries(run, headline)
-    blind, alone = _blind(run)
-    notes += [*left_out, *alone]
+    notes += left_out
     scores = [
         split_scores(
             [i for i in items if i.split == split], models, settings.protocol, split, reports_in(examples, split), texts
@@ -220,7 +219,7 @@ def evaluate(run: Run) -> Evaluation:
         external=external_metrics(_external(run), models, headline, clusters_of(examples), samples),
         probes=tuple(probes),
         looks=looks_score(headlines, list(measured(run.settings)), models, samples),
-        blind=blind,
+        blind=_blind(run),
         bootstrap_samples=samples,
         notes=tuple(notes),
     )
@@ -235,15 +234,16 @@ def _judged(run: Run) -> list[JudgedAnswers]:
     return run.read(JUDGED, JudgedAnswers) if run.settings.evaluate.judges else []
 
 
-def _blind(run: Run) -> tuple[BlindPairs | None, list[str]]:
-    """How the trained pairs look without their images, or a note on why that cannot be said."""
+def _blind(run: Run) -> BlindPairs | None:
+    """How the trained pairs look without their images; None, and a message, where that has no interval."""
     if run.settings.evaluate.answers or not run.file(BLIND).exists():
-        return None, []
+        return None
     clusters = clusters_of(run.read(EXAMPLES, Example))
     try:
-        return blind_shares(run.read(BLIND, BlindPair), clusters, run.settings.evaluate.bootstrap_samples), []
+        return blind_shares(run.read(BLIND, BlindPair), clusters, run.settings.evaluate.bootstrap_samples)
     except TooFewImages:
-        return None, ["the pairs stand on one image: how they look without it has no interval and is left out"]
+        run.message("all text pairs stand on one image: how they look without it has no interval and is left out")
+        return None
 
 
 def _external(run: Run) -> list[ExternalScore]:

@@ -89,8 +89,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     reference = _reference(run, engine, compared, state) if preference and objective.refers else {}
     groups = _weighed(run, engine, groups, state)
     groups = rewarded(engine, groups) if preference and objective.rewards else groups
-    if state.is_main_process:
-        _look_blindly(run, engine, every_pair)
+    _look_blindly(run, engine, every_pair, state)
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
     _settle(run, engine, groups)
@@ -128,8 +127,10 @@ def _weighed(run: Run, engine: Engine, groups: Sequence[Group], state: PartialSt
     return weighed
 
 
-def _look_blindly(run: Run, engine: Engine, pairs: Sequence[PreferencePair]) -> None:
-    """What the untuned model makes of the text pairs without their images; cheaper than one epoch."""
+def _look_blindly(run: Run, engine: Engine, pairs: Sequence[PreferencePair], state: PartialState) -> None:
+    """What the untuned model makes of the text pairs without their images; process 0 alone, for it is little."""
+    if not state.is_main_process:
+        return
     cache = ReferenceCache(run.work_folder / "blind.safetensors", _weights(run))
     advance = run.track("pairs without their images")
     found = blind_pairs(engine, pairs, run.settings.train.max_length, cache, advance)
