@@ -182,9 +182,8 @@ def evaluate(run: Run) -> Evaluation:
     Args:
         run: reads `examples.parquet`, `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
     """
-    settings = run.settings.evaluate
+    settings, models = run.settings.evaluate, compared(run.settings)
     examples = evaluated_examples(run)
-    models = compared(run.settings)
     predictions = [answer for model in models for answer in run.read(predictions_of(model), Prediction)]
     items = [
         item
