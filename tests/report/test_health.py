@@ -117,6 +117,6 @@ def test_the_model_without_the_images_is_told_with_its_interval_and_what_it_mean
     blind = BlindPairs(pairs=4, images=3, summed=shares[0], per_token=shares[1])
     run.file("evaluation.json").write_text(told.model_copy(update={"blind": blind}).model_dump_json())
     text = " ".join(page(run).split())
-    assert "4 of 4 text pairs on 3 images" in text
-    assert "68 % 64–71" in text
+    assert "whole answers 4 4 3 68 % 64–71" in text
+    assert "per token 4 4 3 50 % 46–54" in text
     assert "50 %: without the image it cannot tell the two apart." in text

@@ -16,6 +16,7 @@ from mmedpo.report.svg import (
     CHARACTER,
     COLOURS,
     DASHES,
+    DIGIT,
     MUTED,
     Scale,
     drawing,
@@ -202,7 +203,7 @@ def lines(
         return drawing(width, 40, title, MISSING, [label(0.0, 24.0, f"{title}: {MISSING}", opacity=0.8)])
     y_marks = ticks(min(y for _, y in drawn), max(y for _, y in drawn), 4)
     texts = [tick_text(mark, y_marks) for mark in y_marks]
-    left = 10 + CHARACTER * max(len(text) for text in texts)
+    left = 10 + DIGIT * max(len(text) for text in texts)
     xs = [x for line in series for x, _ in line.points] + [marker.x for marker in markers] + list(x_range or ())
     first, last = min(xs), max(xs)
     if first == last:
@@ -369,7 +370,7 @@ def histogram(
     edges = equal_bins(min(kept), max(kept), bins) if isinstance(bins, int) else [float(edge) for edge in bins]
     counts = bin_counts(kept, edges)
     y_marks = [mark for mark in ticks(0, max(counts), 3) if mark == round(mark)]
-    left = 10 + CHARACTER * max(len(tick_text(mark, y_marks)) for mark in y_marks)
+    left = 10 + DIGIT * max(len(tick_text(mark, y_marks)) for mark in y_marks)
     inside = [marker.x for marker in markers]
     across = Scale(min([edges[0], *inside]), max([edges[-1], *inside]), left, width - 10)
     rows, row_count = _markers(markers, across.lo, across.hi, left, width - 10)
