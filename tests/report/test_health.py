@@ -83,7 +83,8 @@ def test_a_mask_that_marks_nothing_is_an_image_without_a_lesion(tmp_path: Path) 
     ]
     run.write("examples.parquet", Example, rows)
     (tool,) = [tool for tool in tool_calibrations(read_stored(run), run.image_root) if tool.tool == "probe"]
-    assert [(row.confidence, row.share, row.images) for row in tool.bins] == [(0.1, 0.0, 10), (0.9, 1.0, 10)]
+    found = [(row.confidence, row.share, row.images) for row in tool.bins]
+    assert found == [(pytest.approx(0.1), 0.0, 10), (pytest.approx(0.9), 1.0, 10)]
 
 
 def test_why_a_confidence_was_not_held_against_lesions_is_said(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -46,9 +47,10 @@ def serve(metric: str) -> None:
 
 def _without_gpu() -> None:
     """CheXbert goes to the processor where there is no GPU, as its evaluator means to; RadEval 2.2.1 asks for one."""
-    if not importlib.import_module("torch").cuda.is_available():
-        scorer = importlib.import_module("radeval.metrics.f1chexbert.f1chexbert").F1CheXbert
-        scorer.__init__.__kwdefaults__["device"] = "cpu"
+    with suppress(ImportError):  # of what is missing, RadEval itself says so
+        if not importlib.import_module("torch").cuda.is_available():
+            scorer = importlib.import_module("radeval.metrics.f1chexbert.f1chexbert").F1CheXbert
+            scorer.__init__.__kwdefaults__["device"] = "cpu"
 
 
 def _finite(value: Any) -> float | None:
