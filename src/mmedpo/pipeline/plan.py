@@ -45,9 +45,9 @@ def plan(settings: RunSettings) -> list[Stage]:
         last = _round(settings, number)
         stages += last
     stages += [evaluation.predict_stage(settings, model) for model in (BASE, TUNED)]
-    stages += [*_scorers(settings), evaluation.stage(settings)]
-    # The report shows the pairs and the training of the last round.
-    stages.append(replace(report.stage(settings), places=last[-1].places))
+    stages += _scorers(settings)
+    # Of several rounds, what is said of pairs and training is that of the last.
+    stages += [replace(stage(settings), places=last[-1].places) for stage in (evaluation.stage, report.stage)]
     return stages
 
 

@@ -26,6 +26,8 @@ from mmedpo.records.core import (
 )
 from mmedpo.records.evaluation import (
     AtEqualLength,
+    BlindPairs,
+    BlindShare,
     Difference,
     Evaluation,
     ExternalMetric,
@@ -38,6 +40,7 @@ from mmedpo.records.evaluation import (
     Summary,
 )
 from mmedpo.records.judging import (
+    BlindPair,
     Candidate,
     Debated,
     FactorValue,
@@ -73,6 +76,9 @@ __all__ = [
     "MAP_SIDE",
     "AnswerType",
     "AtEqualLength",
+    "BlindPair",
+    "BlindPairs",
+    "BlindShare",
     "Box",
     "Candidate",
     "Cell",
