@@ -18,21 +18,51 @@ if TYPE_CHECKING:
     from mmedpo.progress import Reporter
     from mmedpo.records import Drop, Example, PreferenceRow
 
+
+def readable(text: str) -> Path:
+    """A file or folder that is read, also `s3://BUCKET/FOLDER` and `file://PATH`."""
+    from mmedpo.config.groups import input_path
+    from mmedpo.errors import ConfigError
+    from mmedpo.storage.remote import located
+
+    try:
+        return located(input_path(Path(text)))
+    except ValueError as problem:
+        raise ConfigError(str(problem)) from None
+
+
+FileArgument = Annotated[
+    Path,
+    typer.Argument(
+        parser=readable,
+        metavar="FILE",
+        help="Preference file of any known format: .json, .jsonl, .csv, .xlsx, .parquet or .arrow; also s3://BUCKET/FILE.",
+    ),
+]
 FormatOption = Annotated[
     str, typer.Option("--format", help="mmedpo-json, benchmark-json, trl, ms-swift, llama-factory, rlhf-v, mmedpo.")
 ]
 ImagesOption = Annotated[
-    Path | None, typer.Option("--images", help="Folder the images are relative to; default: the file's own folder.")
+    Path | None,
+    typer.Option(
+        "--images",
+        parser=readable,
+        metavar="PATH",
+        help="Folder the images are relative to; default: the file's own folder.",
+    ),
 ]
 DatasetOption = Annotated[
     str, typer.Option("--dataset", help="Dataset the rows were made from, to join them by image.")
 ]
-RootOption = Annotated[Path | None, typer.Option("--root", help="Folder of that dataset as downloaded.")]
+RootOption = Annotated[
+    Path | None,
+    typer.Option("--root", parser=readable, metavar="PATH", help="Folder of that dataset as downloaded."),
+]
 SplitOption = Annotated[str, typer.Option("--split", help="Split scheme of that dataset, e.g. official.")]
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(help="Preference file: .json, .jsonl, .csv, .parquet or .arrow.")],
+    file: FileArgument,
     out: Annotated[Path, typer.Argument(help="The table to write (.parquet); its card (.md) is written beside it.")],
     images: ImagesOption = None,
     format_name: FormatOption = "",
@@ -83,7 +113,7 @@ def import_file(
 
 
 def export_file(
-    file: Annotated[Path, typer.Argument(help="Preference file of any known format.")],
+    file: FileArgument,
     out: Annotated[Path, typer.Argument(help="File to write; its suffix must fit the format.")],
     to: Annotated[str, typer.Option("--to", help="Target format, as in --format of `import`.")],
     images: ImagesOption = None,
@@ -143,7 +173,7 @@ def read_dataset(name: str, root: Path | None, split: str, reporter: Reporter) -
     if root is None:
         raise ConfigError(f"--dataset {name} needs --root: its folder as downloaded")
     dataset = make_dataset(DataSettings(dataset=name))
-    reading = dataset.read(root.expanduser(), DatasetSettings(split=split), reporter.track(f"reading {name}"))
+    reading = dataset.read(root, DatasetSettings(split=split), reporter.track(f"reading {name}"))
     for note in reading.notes:
         reporter.message(note)
     return reading.examples, {name: getattr(dataset, "licence", "not stated")}
