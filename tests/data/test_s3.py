@@ -1,4 +1,4 @@
-"""Datasets and preference files on S3, read from a server that the test starts: the same as from a disk, or one line."""
+"""Datasets and preference files on S3, from a server that the test starts: the same as from a disk, or one line."""
 
 from __future__ import annotations
 
@@ -192,9 +192,7 @@ def test_what_a_store_refuses_is_one_line(
     assert isinstance(root, RemotePath)
 
 
-def test_a_store_that_is_silent_or_cut_ends_the_work_in_time(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_silent_or_cut_ends_the_work_in_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "ANSWER_SECONDS", 2)
     monkeypatch.setattr(remote, "ATTEMPTS", 2)
     remote._opened.cache_clear()

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PosixPath
@@ -30,11 +30,8 @@ _BLOCK = 1 << 22
 _CODE = re.compile(r"AWS Error (\w+)")
 _STATUS = re.compile(r"HTTP status (\d{3})")
 _GONE = frozenset({"NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "NO_SUCH_UPLOAD"})
-_REFUSED = frozenset(
-    ["ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID", "VALIDATION"]
-    + ["MISSING_AUTHENTICATION_TOKEN", "UNRECOGNIZED_CLIENT", "INVALID_SIGNATURE", "EXPIRED_TOKEN"]
-)
-_REFUSED_STATUS = frozenset({"400", "401", "403"})
+_REFUSED = frozenset({"ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"})
+_REFUSED_STATUS = frozenset({"401", "403"})
 
 
 def located(path: Path) -> Path:
@@ -98,17 +95,17 @@ class RemotePath(PosixPath):
         except FileNotFoundError:
             return 0
 
-    def iterdir(self) -> Iterator[Self]:
+    def iterdir(self) -> Generator[Self, None, None]:
         """What lies in the folder, by name; keys that no file system could hold are left out."""
         yield from self._list(recursive=False)
 
-    def rglob(self, pattern: str, **_: Any) -> Iterator[Self]:
+    def rglob(self, pattern: str, **_: Any) -> Generator[Self, None, None]:
         """Everything below whose last name fits the pattern."""
         for found in self._list(recursive=True):
             if fnmatchcase(found.name, pattern):
                 yield found
 
-    def glob(self, pattern: str, **_: Any) -> Iterator[Self]:
+    def glob(self, pattern: str, **_: Any) -> Generator[Self, None, None]:
         """Everything in the folder whose name fits the pattern."""
         if "/" in pattern or "**" in pattern:
             raise NotImplementedError(f"{shown(pattern)} on {SCHEME}//: only names in one folder")
@@ -130,9 +127,9 @@ class RemotePath(PosixPath):
                 found[info.path] = path
         return [found[name] for name in sorted(found)]
 
-    def open(
+    def open(  # type: ignore[override]
         self, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None, newline: Any = None
-    ) -> IO[Any]:  # type: ignore[override]
+    ) -> IO[Any]:
         """The file, to be read in blocks, as bytes or as text.
 
         Raises:
