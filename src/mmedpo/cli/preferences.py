@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmedpo.pipeline.inputs import READ
+
 if TYPE_CHECKING:
     from mmedpo.imaging.index import ImageIndex
     from mmedpo.preferences.pairs import ImageIndexer
@@ -18,46 +20,15 @@ if TYPE_CHECKING:
     from mmedpo.progress import Reporter
     from mmedpo.records import Drop, Example, PreferenceRow
 
-
-def readable(text: str) -> Path:
-    """A file or folder that is read, also `s3://BUCKET/FOLDER` and `file://PATH`."""
-    from mmedpo.config.groups import input_path
-    from mmedpo.errors import ConfigError
-    from mmedpo.storage.remote import located
-
-    try:
-        return located(input_path(Path(text)))
-    except ValueError as problem:
-        raise ConfigError(str(problem)) from None
-
-
-FileArgument = Annotated[
-    Path,
-    typer.Argument(
-        parser=readable,
-        metavar="FILE",
-        help="Preference file of any known format: .json, .jsonl, .csv, .xlsx, .parquet or .arrow; also s3://BUCKET/FILE.",
-    ),
-]
+FileArgument = Annotated[Path, typer.Argument(help="Preference file of any known format.", **READ)]
 FormatOption = Annotated[
     str, typer.Option("--format", help="mmedpo-json, benchmark-json, trl, ms-swift, llama-factory, rlhf-v, mmedpo.")
 ]
 ImagesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--images",
-        parser=readable,
-        metavar="PATH",
-        help="Folder the images are relative to; default: the file's own folder.",
-    ),
+    Path | None, typer.Option("--images", help="Folder the images are relative to; default: the file's own.", **READ)
 ]
-DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="Dataset the rows were made from, to join them by image.")
-]
-RootOption = Annotated[
-    Path | None,
-    typer.Option("--root", parser=readable, metavar="PATH", help="Folder of that dataset as downloaded."),
-]
+DatasetOption = Annotated[str, typer.Option("--dataset", help="Dataset of the rows, to join them by image.")]
+RootOption = Annotated[Path | None, typer.Option("--root", help="Folder of that dataset as downloaded.", **READ)]
 SplitOption = Annotated[str, typer.Option("--split", help="Split scheme of that dataset, e.g. official.")]
 
 
