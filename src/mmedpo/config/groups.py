@@ -131,7 +131,7 @@ def input_path(path: Path) -> Path:
         return _at_home(path)
     # What does not fit may hold a key, and is not repeated.
     if not _BUCKET.fullmatch(plain) or ".." in path.parts or not plain.isprintable():
-        raise ValueError("this is no address of a bucket; write s3://BUCKET/FOLDER, keys come from AWS_ACCESS_KEY_ID ...")
+        raise ValueError("this is no address of a bucket; write s3://BUCKET/FOLDER, keys stand in AWS_ACCESS_KEY_ID")
     return path
 
 
