@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 
@@ -61,8 +61,7 @@ SCALES = frozenset(
 _UNITS = frozenset(["mm", "cm", "ml", "hu", "years", "year", "days", "weeks", "degrees", "bpm", "th", "kg"])
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word of a text, folded, with its place and kind."""
 
     text: str
@@ -78,6 +77,8 @@ def kind_of(word: str) -> str:
 
 
 def _folded(word: str) -> str:
+    if word.isascii():
+        return word.lower()
     return "".join(c for c in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(c))
 
 
