@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from mmedpo.chat.kind import EVERY
@@ -219,7 +220,8 @@ def _proxy_for(settings: EndpointSettings) -> str | None:
     proxies = getproxies_environment()
     scheme = settings.base_url.partition(":")[0]
     proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(settings.host):
+    # An exception may name the port as well.
+    if not proxy or proxy_bypass(settings.host) or proxy_bypass(urlsplit(settings.base_url).netloc):
         return None
     address = proxy if "://" in proxy else f"http://{proxy}"
     if not address.startswith(("http://", "https://")):
