@@ -73,11 +73,11 @@ _IDIOM = re.compile(
 _OF_JUDGES = r"(?!\s+(?:agent|judge|juror|grader|evaluator|scorer|rater|reviewer|panel|expert|penalt)\w*\b)"
 """Behind a "no" that is no answer: "no agent disagreed"."""
 _YES_NO = re.compile(
-    rf"\W*(?:yes|no)\b{_OF_JUDGES}"
+    rf"\W*(?:yes|no{_OF_JUDGES})\b"
     r"[\W\d]*(?:(?:there|it|they|is|are|does|do|not|definitely|absolutely)\b\W*)*",
     re.I,
 )
-_YES_NO_FIRST = re.compile(rf"^\W*(?:yes|no)\b{_OF_JUDGES}", re.I)
+_YES_NO_FIRST = re.compile(rf"^\W*(?:yes|no{_OF_JUDGES})\b", re.I)
 _YES_NO_LAST = re.compile(r"\b(?:yes|no)\W*$", re.I)
 _BOUNDARY = re.compile(r"[\[(|\])\"“”#*]|(?<=\d)/(?=\d)|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
 _QUESTION_WORDS = frozenset(
