@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     sides = _names(arguments.sides, SIDES, "side")
     cuda = arguments.device.startswith("cuda")
     shape = SHAPES[arguments.shape or ("7b" if cuda else "small")]
+    arguments.out.mkdir(parents=True, exist_ok=True)
     store = Store.open(arguments.out / ("growth.json" if arguments.growth else "RESULTS.json"))
     if not arguments.table_only:
         folder = build_checkpoint(shape, arguments.checkpoints / shape.name, device=arguments.device)

@@ -22,6 +22,7 @@ from mmedpo.pipeline.doctor.plan import plan_recipe, training_memory
 from mmedpo.pipeline.doctor.workload import shown_view, workload
 from mmedpo.progress import Silent
 from mmedpo.records import Example, ImageRef
+from mmedpo.train.groups import Kept
 from models.zoo.checkpoints import save
 
 LORA = TrainSettings(lora=LoraSettings(rank=4, alpha=8), batch_groups=4)
@@ -121,7 +122,8 @@ def test_steps_and_views_are_those_a_run_would_have(small_vlm_folder, phantoms):
     work = workload(load_outline(settings.model), phantoms, settings, "cpu")
     questions = len(phantoms.examples)
     images = len({item.image.sha256 for item in phantoms.examples})
-    keys = images if settings.train.grouping == "image" else questions
+    image_of = {item.example_id: item.image.sha256 for item in phantoms.examples}
+    keys = len(set(Kept.of(settings.train, settings.seed).keys(image_of).values()))
     assert (work.questions, work.views) == (questions, 2 * images)
     assert work.steps == round(settings.train.epochs * -(-keys // 5))
 

@@ -88,7 +88,7 @@ DPO = s(-1 - 1.5)
 """h of the text pair is -2.5, of the visual pair -1.5."""
 EQ3 = 1.25 * DPO + 0.75 * s(-1.5)
 EXPECTED = {
-    "by-image": EQ3,
+    "by-question": EQ3,
     "mmedpo-global": EQ3,
     "mmedpo-hard-mask": EQ3,
     "mmedpo-lesion": EQ3,

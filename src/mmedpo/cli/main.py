@@ -72,6 +72,8 @@ def _main(arguments: list[str] | None) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # numpy's threads wait by spinning, on the cores that torch's threads want: small models then take twice the time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # The colours of usage errors would be spelled out, for a message may quote what is no colour.
     os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
     # Our own progress lines are enough.
