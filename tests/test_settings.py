@@ -411,5 +411,7 @@ def test_a_key_in_an_address_is_refused_and_not_repeated() -> None:
 
 
 def test_a_file_address_is_the_path_it_names() -> None:
-    settings = validate_settings({"data": {"dataset": "slake", "root": "file:///data/My%20Slake"}}, "it")
+    settings = validate_settings(
+        {"data": {"dataset": "slake", "root": "file:///data/My%20Slake"}, "ground": {"tool": "annotation"}}, "it"
+    )
     assert settings.data.root == Path("/data/My Slake")

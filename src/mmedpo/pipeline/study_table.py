@@ -70,29 +70,39 @@ def write_study(
         *[_contrast_table(leader, split, contrasts) for split in settings.evaluate.splits],
         *_seed_table(settings.evaluate.splits[0], cells),
     ]
-    probes: dict[str, list[ProbeCell]] = {}
-    of_probes: dict[str, list[Contrast]] = {}
-    for probe_name, probe in probes_of(settings.evaluate).items():
-        rows = _rows(first, probe_name, probe, BASE)
-        tuned = {arm: _rows(paths, probe_name, probe, TUNED) for arm, paths in folders.items()}
-        found = study_probe(probe, rows, tuned, samples)
-        if found:
-            probes[probe_name] = found
-            of_probes[probe_name] = study_probe_contrasts(probe, tuned, leader, samples)
-            base_interval = headline_interval(probe, rows[0], samples)
-            parts.append(_probe_table(probe, found, base_interval, leader, of_probes[probe_name]))
+    probes, of_probes = _probes(settings, folders)
+    for probe_name, found in probes.items():
+        probe = probes_of(settings.evaluate)[probe_name]
+        base_interval = headline_interval(probe, _rows(first, probe_name, probe, BASE)[0], samples)
+        parts.append(_probe_table(probe, found, base_interval, leader, of_probes[probe_name]))
     content = {
         "name": name,
         "cells": [cell.model_dump() for cell in cells],
         "contrasts": [item.model_dump() for item in contrasts],
         "probes": {probe_name: [cell.model_dump() for cell in found] for probe_name, found in probes.items()},
-        "probe_contrasts": {name: [item.model_dump() for item in found] for name, found in of_probes.items()},
+        "probe_contrasts": {each: [item.model_dump() for item in found] for each, found in of_probes.items()},
         "cost": [cost._asdict() for cost in costs],
         "learning_rates": {arm: {"chosen": rate, "validation": dict(shown)} for arm, (rate, shown) in chosen.items()},
         "settings": settings.model_dump(mode="json"),
     }
     write_text(out / f"{name}.json", json.dumps(content, indent=1))
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
+
+
+def _probes(
+    settings: RunSettings, folders: Mapping[str, Sequence[Path]]
+) -> tuple[dict[str, list[ProbeCell]], dict[str, list[Contrast]]]:
+    """Of every probe that measured: its cells, and its first arm against the others."""
+    leader, samples = next(iter(folders)), settings.evaluate.bootstrap_samples
+    cells: dict[str, list[ProbeCell]] = {}
+    contrasts: dict[str, list[Contrast]] = {}
+    for name, probe in probes_of(settings.evaluate).items():
+        tuned = {arm: _rows(paths, name, probe, TUNED) for arm, paths in folders.items()}
+        found = study_probe(probe, _rows(folders[leader], name, probe, BASE), tuned, samples)
+        if found:
+            cells[name] = found
+            contrasts[name] = study_probe_contrasts(probe, tuned, leader, samples)
+    return cells, contrasts
 
 
 def _scores(folder: Path, protocol: str) -> list[ItemScore]:
