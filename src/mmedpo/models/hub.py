@@ -157,7 +157,8 @@ def _check_adapter(folder: Path) -> None:
     try:
         told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         LoraSettings(rank=told["r"], alpha=told["lora_alpha"], dropout=told["lora_dropout"])  # their bounds
-        own = LoraConfig(**{name: told[name] for name in _OF_AN_ADAPTER}).to_dict()
+        written = LoraConfig(**{name: told[name] for name in _OF_AN_ADAPTER})
+        own = written.to_dict()  # type: ignore[no-untyped-call]
         odd = [name for name, value in told.items() if name not in _FREE and own.get(name) != value]
         odd += ["peft_type"] if told.get("peft_type") != "LORA" else []
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -27,8 +27,8 @@ def stage_lines(run: Run) -> Iterator[str]:
         stages = plan(run.settings)
     except MMedPOError as error:
         yield f"this run cannot go on here: {brief(str(error), 300)}"
-        for name, state in run.manifest.stages.items():
-            yield f"{brief(name, 60):14} was done in {duration(state.seconds)}; settings and inputs are not checked"
+        for name, done in run.manifest.stages.items():
+            yield f"{brief(name, 60):14} was done in {duration(done.seconds)}; settings and inputs are not checked"
         return
     for stage in stages:
         state = run.manifest.stages.get(stage.name)
