@@ -1,7 +1,7 @@
 """Every visual tool on ten pictures, drawn, and its speed on one core.
 
-    python bench/tool_sheet.py sheet OUT.png [FOLDER]     image, heat and noised view of each tool, a column a picture
-    python bench/tool_sheet.py speed [TOOL ...]           a table: films of 1024 x 1024 pixels per second and core
+    python bench/tool_sheet.py sheet OUT.png [FOLDER] [ROW ...]   image, heat, noised view of each tool; a column a film
+    python bench/tool_sheet.py speed [ROW ...]                    a table: 1024 x 1024 films per second and core
 
 FOLDER holds films and an `annotations.json`; without it the pictures are generated. Networks have random weights of
 their true shape (one seed): what they mark shows that a map is whole and noise goes where it is, nothing about lesions.
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from mmedpo.grounding.grounder import About, Grounder, resize_map
 from mmedpo.grounding.marking import open_marked, scaled_boxes
 from mmedpo.grounding.overlay import overlay
 from mmedpo.grounding.regions import components
+from mmedpo.grounding.runlength import Runs, read_runs
 from mmedpo.grounding.tools.annotation import AnnotationGrounder
 from mmedpo.grounding.tools.biovil import BiovilGrounder
 from mmedpo.grounding.tools.boxes import BoxesGrounder
@@ -37,7 +38,11 @@ from mmedpo.grounding.tools.seg import SegGrounder
 from mmedpo.grounding.tools.xrv import XrvGrounder
 from mmedpo.imaging.noise import noise_image
 from mmedpo.records import Box, NoiseSpec
-from mmedpo.records.shapes import Pixels
+from mmedpo.records.shapes import Mask, Pixels
+
+if TYPE_CHECKING:
+    from mmedpo.grounding.networks.pspnet import PSPNet
+    from mmedpo.grounding.networks.segmentation import NamedClass, PromptedClass
 
 FIRST_SEED, CASES, STEP = 950_000_000, 10, 700
 """Far from the seeds of any dataset the package writes."""
@@ -54,6 +59,8 @@ class Case(NamedTuple):
     name: str
     image: Pixels
     boxes: tuple[Box, ...]
+    mask: Mask | None = None
+    """The lesion, where more than boxes is known."""
 
 
 def phantoms() -> Iterator[Case]:
@@ -61,7 +68,7 @@ def phantoms() -> Iterator[Case]:
     for seed in range(FIRST_SEED, FIRST_SEED + 1000):
         case = generate_case(seed, BALANCED_PRIORS)
         if case.mask.any() and case.modality == "x-ray":
-            yield Case(f"{seed}.png", case.image, components(case.mask, "lesion"))
+            yield Case(f"{seed}.png", case.image, components(case.mask, "lesion"), case.mask)
 
 
 def films(folder: Path) -> Iterator[Case]:
@@ -73,7 +80,11 @@ def films(folder: Path) -> Iterator[Case]:
 
 
 def tools_of(cases: list[Case], real: bool, sam_side: int) -> dict[str, Callable[[], Grounder]]:
-    """Every tool, SAM for squares of that side; `xrv` does without lungs where it finds none, on generated pictures."""
+    """Every tool and every kind of it by its row, SAM for squares of that side.
+
+    `xrv` does without lungs where it finds none, on generated pictures; random weights of the anatomy network call
+    about half of every picture lungs.
+    """
     from mmedpo.grounding.networks.biovil import JOINT, ImageSide
     from mmedpo.grounding.networks.densenet import FINDINGS, DenseNet
     from mmedpo.grounding.networks.medklip import MedKLIP
@@ -84,18 +95,40 @@ def tools_of(cases: list[Case], real: bool, sam_side: int) -> dict[str, Callable
     densenet = DenseNet().eval()
     densenet.classifier.weight.data.abs_()  # so that every activation has a place
     marked = [Marked(case.name, case.boxes) for case in cases]
+    drawn = [Marked(case.name, case.boxes, runs=_runs(case), outlined=case.boxes) for case in cases]
     direction = torch.nn.functional.normalize(torch.randn(JOINT), dim=0)
     return {
         "annotation": AnnotationGrounder,
         "boxes": lambda: BoxesGrounder(marked, Path()),
+        "boxes, run-length": lambda: BoxesGrounder(drawn, Path()),
         "patch-probe": lambda: shipped("phantom"),
         "chest-probe": lambda: ChestProbe.from_settings(ChestProbeSettings()),
         "xrv": lambda: XrvGrounder(densenet, FINDINGS, "Lung Opacity", None, lungs=real),
+        "xrv, anatomy": lambda: XrvGrounder(densenet, FINDINGS, "Lung Opacity", None, lungs=True, anatomy=_anatomy()),
         "medklip": lambda: MedKLIPGrounder(MedKLIP().eval(), Queries(tuple(map(str, range(75))), vectors), "74"),
         "biovil": lambda: BiovilGrounder(ImageSide().eval(), direction, "disease"),
         "clip-patch": lambda: ClipPatchGrounder(*_clip()),
-        "seg": lambda: SegGrounder(_sam(sam_side)),
+        "seg, SAM": lambda: SegGrounder(_sam(sam_side)),
+        "seg, Segformer": lambda: SegGrounder(_segformer()),
+        "seg, Mask2Former": lambda: SegGrounder(_mask2former()),
+        "seg, CLIPSeg": lambda: SegGrounder(_clipseg()),
     }
+
+
+def _runs(case: Case) -> tuple[Runs, ...]:
+    """The lesion down its columns, as COCO counts it; an ellipse in each box where only boxes are known."""
+    height, width = case.image.shape[:2]
+    mask = case.mask
+    if mask is None:
+        canvas = Image.new("1", (width, height))
+        for box in case.boxes:
+            ImageDraw.Draw(canvas).ellipse((box.x0, box.y0, box.x1, box.y1), fill=1)
+        mask = np.asarray(canvas)
+    flat = np.concatenate([[False], mask.T.ravel(), [False]])
+    turns = np.flatnonzero(flat[1:] != flat[:-1])
+    lengths = np.diff(np.concatenate([[0], turns, [height * width]]))
+    told = {"size": [height, width], "counts": [int(length) for length in lengths]}
+    return (read_runs(told, case.name),)
 
 
 def _clip() -> tuple[object, ClipPatchSettings]:
@@ -122,12 +155,55 @@ def _sam(side: int) -> object:
     )
 
 
-def sheet(out: Path, folder: Path | None) -> None:
-    """Draws the first CASES pictures."""
+def _anatomy() -> PSPNet:
+    from mmedpo.grounding.networks.pspnet import PSPNet
+
+    return PSPNet().eval()
+
+
+def _segformer() -> NamedClass:
+    """Segformer-B0."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+    from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
+
+    from mmedpo.grounding.networks.segmentation import NamedClass
+
+    return NamedClass(SegformerForSemanticSegmentation(SegformerConfig()).eval(), SegformerImageProcessorPil(), 1)
+
+
+def _mask2former() -> NamedClass:
+    """Mask2Former with Swin-T, two classes."""
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+    from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
+
+    from mmedpo.grounding.networks.segmentation import NamedClass
+
+    swin = SwinConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
+    model = Mask2FormerForUniversalSegmentation(Mask2FormerConfig(backbone_config=swin, num_labels=2))
+    return NamedClass(model.eval(), Mask2FormerImageProcessorPil(size={"height": 384, "width": 384}), 1)
+
+
+def _clipseg() -> PromptedClass:
+    """CLIPSeg with ViT-B/16, 352 pixels, and a text of five tokens."""
+    from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    from mmedpo.grounding.networks.segmentation import PromptedClass
+
+    vision = {"patch_size": 16, "image_size": 352}
+    model = CLIPSegForImageSegmentation(CLIPSegConfig(vision_config=vision)).eval()
+    tokens = {"input_ids": torch.tensor([[49406, 320, 1125, 539, 49407]])}
+    return PromptedClass(model, ViTImageProcessorPil(size={"height": 352, "width": 352}), tokens)
+
+
+def sheet(out: Path, folder: Path | None, names: Sequence[str] = ()) -> None:
+    """Draws the first CASES pictures, of every tool or of the rows named."""
     found = phantoms() if folder is None else films(folder)
     cases = [case for case, _ in zip(found, range(CASES), strict=False)]
     rows = [("image", [_small(overlay(case.image, None, case.boxes)) for case in cases])]
     for name, made in tools_of(cases, folder is not None, SHEET_SAM).items():
+        if not _wanted(name, names):
+            continue
         tool = made()
         drawn = [_drawn(case, tool, number) for number, case in enumerate(cases)]
         rows += [(name, [one[0] for one in drawn]), ("noised", [one[1] for one in drawn])]
@@ -139,6 +215,11 @@ def sheet(out: Path, folder: Path | None) -> None:
             canvas.paste(picture, (MARGIN + column * SHOWN, row * SHOWN))
     small = canvas.resize((canvas.width * 3 // 4, canvas.height * 3 // 4), Image.Resampling.LANCZOS)
     small.quantize(COLOURS).save(out, optimize=True)
+
+
+def _wanted(row: str, names: Sequence[str]) -> bool:
+    """All rows where none is named; `seg` names all of its kinds."""
+    return not names or row in names or row.partition(",")[0] in names
 
 
 def _drawn(case: Case, tool: Grounder, seed: int) -> tuple[Image.Image, Image.Image]:
@@ -169,11 +250,12 @@ def speed(names: Sequence[str]) -> None:
     about = About("xray", "chest", "pa", film.name, True)
     found = []
     for name, made in tools_of([film], False, FILM).items():
-        if not names or name in names:
+        if _wanted(name, names):
             found.append((_rate(partial(made().ground, large, boxes, None, about)), name))
     print("| tool | films per second and core |\n|---|---|")
     for rate, name in sorted(found, reverse=True):
-        print(f"| `{name}` | {rate:.2g} |")
+        tool, _, kind = name.partition(", ")
+        print(f"| `{tool}`{f' ({kind})' if kind else ''} | {rate:.2g} |", flush=True)
 
 
 def _rate(work: Callable[[], object]) -> float:
@@ -187,8 +269,10 @@ def _rate(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["sheet"] and len(sys.argv) in (3, 4):
-        sheet(Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) == 4 else None)
+    if sys.argv[1:2] == ["sheet"] and len(sys.argv) > 2:
+        given = sys.argv[3:]
+        films_in = Path(given.pop(0)) if given and Path(given[0]).is_dir() else None
+        sheet(Path(sys.argv[2]), films_in, given)
     elif sys.argv[1:2] == ["speed"]:
         speed(sys.argv[2:])
     else:

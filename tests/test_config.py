@@ -479,7 +479,8 @@ def test_what_an_override_makes_idle_in_the_recipe_is_left_out(tmp_path: Path) -
     assert load_settings("phantom-mmedpo", ["train.tune=full"]).train.parts == ("language_model",)
     other_tool = load_settings("llava-med-slake", [root, "ground.tool=annotation"])
     assert (other_tool.ground.tools, other_tool.ground.options) == (("annotation",), {})
-    assert load_settings("phantom-mmedpo", ["data.dataset=vqa-rad", root]).data.groups == {}
+    elsewhere = ["data.dataset=vqa-rad", root, "ground.tool=annotation"]
+    assert load_settings("phantom-mmedpo", elsewhere).data.groups == {}
     with pytest.raises(ConfigError, match=r"ground.options for 'medklip' has no effect: the tool is \['annotation'\]"):
         load_settings("phantom-mmedpo", ["ground.tool=annotation", "ground.options.medklip.checkpoint=/x"])
     # What is idle in the recipe itself stays a mistake of the recipe, whatever is laid over it.

@@ -138,7 +138,9 @@ def test_a_dataset_knows_its_own_settings_and_no_others(tmp_path: Path, settings
 
 def test_datasets_of_reports_share_their_group_and_defaults_are_written_out(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("data: {dataset: iu-xray, root: /d, reports: {views: all}, fractions: [0.8, 0.1, 0.1]}")
+    recipe.write_text(
+        "data: {dataset: iu-xray, root: /d, reports: {views: all}, fractions: [0.8, 0.1, 0.1]}\ncurate: {kinds: [text]}"
+    )
     data = load_settings(recipe).data
     assert data.groups["reports"]["views"] == "all"
     assert data.groups["reports"]["sections"] == ["findings", "impression"]

@@ -292,7 +292,11 @@ def test_values_of_any_size_are_shown_at_once() -> None:
         ({"train": {"objective": [{"weight": "inf"}]}}, "train.objective.0.weight='inf': Input should be a finite"),
         ({"data": {"dataset": "slake", "root": "~no-such-user/x"}}, "there is no such user; write the whole path"),
         ({"preferences": {"path": "a\0b"}}, "is no path"),
-        ({"data": {"dataset": "slake", "root": "s3://b/x"}}, "is an address in a network; mount it where every node"),
+        ({"data": {"dataset": "slake", "root": "gs://b/x"}}, "is an address in a network; mount it where every node"),
+        ({"data": {"dataset": "slake", "root": "s3://"}}, "is no address of a bucket; write s3://BUCKET/FOLDER"),
+        ({"data": {"dataset": "slake", "root": "s3://bucket/a/../b"}}, "is no address of a bucket"),
+        ({"data": {"dataset": "slake", "root": "s3://bucket/a\nb"}}, "is no address of a bucket"),
+        ({"preferences": {"path": "s3://bucket/x.json"}}, "is an address in a network; mount it where every node"),
         ({"seed": True}, "seed=True: true and false (yes, no, on, off) are no value here"),
         ({"train": {"beta": False}}, "train.beta=False: true and false"),
         ({"data": {"phantom": {"size": True}}}, "data.phantom.size=True: true and false"),
@@ -398,3 +402,16 @@ def test_a_trusted_host_is_one_bare_name(host: str) -> None:
     }
     with pytest.raises(ConfigError, match="must be one bare host name"):
         validate_settings(raw, "it")
+
+
+def test_a_key_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="is no address of a bucket") as caught:
+        validate_settings({"data": {"dataset": "slake", "root": "s3://AKIDKEY:hidden@bucket/x"}}, "it")
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_file_address_is_the_path_it_names() -> None:
+    settings = validate_settings(
+        {"data": {"dataset": "slake", "root": "file:///data/My%20Slake"}, "ground": {"tool": "annotation"}}, "it"
+    )
+    assert settings.data.root == Path("/data/My Slake")

@@ -12,8 +12,9 @@ from mmedpo.config import RunSettings, dump_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.pipeline.study_table import write_study
 from mmedpo.records import ItemScore, Reliance
-from mmedpo.run.layout import RESOLVED, SCORES, measured_by
-from mmedpo.storage.tables import write_table
+from mmedpo.run.layout import LOG, RESOLVED, SCORES, measured_by
+from mmedpo.run.manifest import MANIFEST, StageState, new_manifest
+from mmedpo.storage.tables import write_table, write_text
 
 RIGHT = {"base": [0.0] * 12 + [1.0] * 12, "better": [1.0] * 23 + [0.0], "same": [0.0] * 12 + [1.0] * 12}
 """Model or arm -> what its answers score: 50, 95.8 and 50 %."""
@@ -31,6 +32,10 @@ def folder(root: Path, arm: str, seed: int, splits: tuple[str, ...] = ("test",))
     rows += [*items([0.0] * 24, protocol="released"), *items([0.0] * 24, "tuned", protocol="released")]
     rows += [*items([0.0] * 24, split="validation"), *items([0.0] * 24, "tuned", split="validation")]
     write_table(path / SCORES, ItemScore, rows)
+    write_text(path / LOG, json.dumps([{"step": 5 * (seed + 1), "epoch": 1.0}]))
+    manifest = new_manifest()
+    manifest.stages["train"] = StageState(fingerprint="f", outputs={}, seconds=30.0 + 10 * seed)
+    write_text(path / MANIFEST, manifest.model_dump_json())
     for model, lesion in (("base", 0.2), ("tuned", 0.9 if arm == "better" else 0.2)):
         falls = [(lesion, 0.1)] * 24
         write_table(path / measured_by("lesion-reliance", model), Reliance, relied(falls, model))
@@ -72,10 +77,17 @@ def test_a_probe_has_a_table_of_its_own(folders, tmp_path: Path) -> None:
     text, content = written(folders, tmp_path)
     assert "## Lesion reliance" in text
     assert "| base | 0.200 | 0.100 | 0.100 |  |" in text
-    assert "| better | 0.900 | 0.100 | 0.800 | **+0.700 (+0.700 to +0.700)**\\* |" in text
+    assert "| better | 0.900 | 0.100 | 0.800 | **+0.700 (+0.700 to +0.700)**\\* |  |" in text
+    assert "| same | 0.200 | 0.100 | 0.100 | +0.000 (+0.000 to +0.000) | **+0.700 (+0.700 to +0.700)**\\* |" in text
     base, better, same = content["probes"]["lesion-reliance"]
     assert base["difference"] is None
     assert (better["difference"], same["difference"]) == (pytest.approx(0.7), pytest.approx(0.0))
+
+
+def test_what_training_took_is_told(folders, tmp_path: Path) -> None:
+    text, content = written(folders, tmp_path)
+    assert "| better | 3 | 8 | 35 |" in text
+    assert content["cost"][0] == {"arm": "better", "passes": 3.0, "steps": 7.5, "seconds": 35.0}
 
 
 def test_stored_scores_are_what_is_compared(folders, tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ def run_once(case: Case, side: str, folder: Path, threads: int) -> SideResult:
         command += ["--checkpointing"] if case.checkpointing else []
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
         environment |= {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+        # As the program sets it; both sides take their memory from the same allocator.
+        environment.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode or not out.exists():
             lines = [line for line in done.stderr.splitlines() if line.strip()]

@@ -34,6 +34,10 @@ class ImageError(DataError):
     """One image is missing, unreadable, too large, or lies outside its dataset's folder."""
 
 
+class StorageError(MMedPOError):
+    """A store in a network cannot be asked; it says nothing of any file."""
+
+
 class RunFolderError(MMedPOError):
     """The run folder is locked, unwritable, or was made by another version."""
 

@@ -208,10 +208,11 @@ class ChatServer:
         self._ready.set()
         await self._stop.wait()
         listener.close()
-        for connection in list(self._open):
-            connection.transport.abort()
-        # One turn of the loop closes the sockets.
-        await asyncio.sleep(0)
+        # One turn of the loop closes the sockets; a connection that was just accepted is made in one of the next.
+        for _ in range(5):
+            for connection in list(self._open):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Ends `serve`, from any thread."""

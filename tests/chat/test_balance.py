@@ -113,6 +113,34 @@ def test_calls_that_fail_in_a_row_are_not_sent_twice_and_then_the_server_rests()
     asyncio.run(main())
 
 
+def test_an_answer_that_was_under_way_does_not_bring_a_dead_server_back() -> None:
+    async def main() -> None:
+        several = Several(2)
+        dies = several.models[0]
+        dies.let.clear()
+        under_way = asyncio.create_task(several.balanced.complete(request()))
+        await asyncio.sleep(0.01)
+        dies.complete, answers = _refuse, dies.complete  # type: ignore[method-assign]
+        for _ in range(3):
+            several.models[1].let.clear()
+            asked = asyncio.gather(*(several.balanced.complete(request()) for _ in range(4)))
+            await asyncio.sleep(0.01)
+            several.models[1].let.set()
+            await asked
+        dies.let.set()
+        assert (await under_way).text == "yes"
+        assert len(several.told) == 1, "it is left out once, and stays so"
+        several.now, dies.complete = 1000.0, answers  # type: ignore[method-assign]
+        await several.ask(4)
+        assert several.told[1:] == ["endpoint 'm': http://s0 answers again"]
+
+    asyncio.run(main())
+
+
+async def _refuse(asked: ChatRequest) -> ChatReply:
+    raise Transient("no connection", unreachable=True)
+
+
 def test_when_all_refuse_the_line_is_told_so() -> None:
     async def main() -> None:
         several = Several()

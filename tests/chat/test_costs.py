@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmedpo.chat.cache import CallCache, costs_of
+from mmedpo.chat.cache import CallCache, answers_of, costs_of
 from mmedpo.errors import RunFolderError
 from report.spoken_run import pay
 
@@ -76,3 +76,39 @@ def test_a_cache_of_another_version_is_refused(tmp_path: Path) -> None:
     file.close()
     with pytest.raises(RunFolderError, match=r"another version \(9\)"):
         costs_of(path, "mine")
+
+
+def test_a_database_of_another_program_is_never_changed(tmp_path: Path) -> None:
+    path = tmp_path / "bookmarks.sqlite"
+    file = sqlite3.connect(path)
+    file.execute("CREATE TABLE places (url TEXT)")
+    file.commit()
+    file.close()
+    before = path.read_bytes()
+    with pytest.raises(RunFolderError, match="a database of something else"):
+        CallCache(path, "mine")
+    with pytest.raises(RunFolderError, match="a database of something else"):
+        costs_of(path, "mine")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "ALTER TABLE calls RENAME TO c; CREATE VIEW calls AS WITH RECURSIVE n(key) AS (SELECT 1 UNION ALL SELECT key "
+        "FROM n) SELECT * FROM n",
+        "CREATE TRIGGER t AFTER INSERT ON calls BEGIN UPDATE calls SET reply = '10'; END",
+        "DROP TABLE failures; CREATE VIEW failures AS SELECT * FROM calls",
+    ],
+)
+def test_a_received_cache_computes_nothing(tmp_path: Path, hostile: str) -> None:
+    """A view without end would hang whoever looks; a trigger would write what it likes."""
+    path = tmp_path / "calls.sqlite"
+    pay(path, "mine")
+    file = sqlite3.connect(path)
+    file.executescript(hostile)
+    file.close()
+    for opened in (lambda: CallCache(path, "mine"), lambda: costs_of(path, "mine"), lambda: list(answers_of(path))):
+        with pytest.raises(RunFolderError, match="a database of something else"):
+            opened()

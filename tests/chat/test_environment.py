@@ -25,6 +25,14 @@ VARIABLES = {
     "AZURE_OPENAI_API_KEY": "azure-secret",
     "AZURE_OPENAI_AD_TOKEN": "azure-token-secret",
     "OPENAI_API_TYPE": "azure",
+    "OPENAI_ORGANIZATION": "organization-secret",
+    "OPENAI_DEFAULT_HEADERS": '{"X-Team": "header-secret"}',
+    "ANTHROPIC_API_KEY": "sk-ant-secret",
+    "ANTHROPIC_AUTH_TOKEN": "token-secret",
+    "ANTHROPIC_CUSTOM_HEADERS": "X-Other: ant-header-secret",
+    "HF_TOKEN": "hf-secret",
+    "AIOHTTP_HEADERS": "X: aiohttp-secret",
+    "HTTP_PROXY_AUTHORIZATION": "Basic secret",
 }
 
 
@@ -86,6 +94,25 @@ def test_a_proxy_of_the_environment_is_for_servers_outside(tmp_path: Path, monke
         monkeypatch.setenv("no_proxy", "example.invalid")
         inside = OpenAIEndpoint("e", EndpointSettings(model="m", base_url="http://example.invalid/v1"), direct=False)
         assert inside._proxy is None
+        monkeypatch.setenv("no_proxy", "example.invalid:8000")
+        ports = {
+            port: OpenAIEndpoint("e", EndpointSettings(model="m", base_url=f"http://example.invalid:{port}/v1"), False)
+            for port in (8000, 8001)
+        }
+        assert ports[8000]._proxy is None
+        assert ports[8001]._proxy is not None
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"])
+def test_a_server_of_ours_is_reached_past_every_proxy(
+    tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with ChatServer(always(answer("by proxy"))) as proxy, ChatServer(always(answer("x"))) as server:
+        monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
+        assert with_line(server.url, tmp_path / "c.sqlite", lambda line: line.ask(request("hello"))).text == "x"
+        assert not proxy.received
 
 
 async def one_call(model: OpenAIEndpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import time
@@ -19,89 +20,14 @@ from hypothesis import strategies as st
 
 from chat.chat_server import ChatServer
 from chat.lines import endpoint, request, with_line
-from chat.raw_server import Speech, endless, raw_server, reply, sending
+from chat.raw_server import raw_server, reply, sending
 from chat.scripts import Action, always, answer, sequence, status
+from chat.speeches import SECRET, SPEECHES, body, completion
 from mmedpo.chat.kinds.openai_endpoint import MOST_BYTES
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import CallFailed, ChatReply
 from mmedpo.chat.wire import MOST_TOKENS, error_code, parse_completion, retry_after
 from mmedpo.errors import ChatError
-
-SECRET = "Mrs Example has a nodule"
-
-
-def completion(text: Any = "fine", usage: Any = None, **more: Any) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"} | more
-    return {"model": "m", "choices": [choice], "usage": usage}
-
-
-def body(text: Any = "fine", **more: Any) -> bytes:
-    return json.dumps(completion(text, **more)).encode()
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(content: bytes) -> bytes:
-    return f"{len(content):x}\r\n".encode() + content + b"\r\n"
-
-
-def bomb(packer: Any = gzip.compress) -> bytes:
-    return packer(b" " * 60_000_000 + body())
-
-
-SPEECHES: dict[str, tuple[Speech, str]] = {
-    "endless chunks": (endless(CHUNKED, chunk(b" " * 65536)), "reply too large"),
-    "endless without length": (endless(b"HTTP/1.1 200 OK\r\n\r\n", b"[" * 65536), "reply too large"),
-    "endless head": (
-        endless(b"HTTP/1.1 200 OK\r\n", b"X-More: " + b"y" * 4000 + b"\r\n"),
-        "reply is no HTTP|connection",
-    ),
-    "endless line": (endless(b"HTTP/1.1 200 ", b"O" * 65536), "reply is no HTTP|connection"),
-    "endless 100": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n", most=10**7), "timeout|connection|no HTTP"),
-    "endless error page": (endless(b"HTTP/1.1 400 No\r\n\r\n", SECRET.encode() * 4000), "HTTP 400"),
-    "a byte now and then": (endless(CHUNKED, chunk(b" "), pause=0.05), "timeout"),
-    "a head now and then": (endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", pause=0.05), "timeout"),
-    "a bomb in gzip": (sending(reply(bomb(), "Content-Encoding: gzip")), "reply too large"),
-    "a bomb in deflate": (sending(reply(bomb(zlib.compress), "Content-Encoding: deflate")), "reply too large"),
-    "gzip that is none": (sending(reply(body(), "Content-Encoding: gzip")), "cannot be unpacked"),
-    "gzip that is cut": (sending(reply(gzip.compress(body())[:-9], "Content-Encoding: gzip")), "connection cut"),
-    "an encoding of its own": (sending(reply(body(), "Content-Encoding: rot13, gzip")), "unknown encoding"),
-    "more promised than sent": (sending(reply(body(), length=10_000)), "connection cut"),
-    "less promised than sent": (sending(reply(body(), length=20)), "reply is not JSON|reply is no HTTP"),
-    "a negative length": (sending(reply(body(), length=-5)), "reply is no HTTP|transport|connection"),
-    "no HTTP": (sending(SECRET.encode() + b"\r\n\r\n"), "reply is no HTTP|connection"),
-    "a broken chunk": (sending(CHUNKED, b"zz\r\n", body()), "reply is no HTTP|transport|connection"),
-    "a broken chunk behind a good one": (
-        sending(CHUNKED + chunk(b'{"choices": '), 0.1, b"zz\r\n", body(), 20.0),
-        "reply is no HTTP|transport|connection",
-    ),
-    "a chunk longer than it says": (
-        sending(CHUNKED, 0.1, b"4\r\n" + body() + b"\r\n", 20.0),
-        "reply is no HTTP|transport|connection",
-    ),
-    "a chunk of no length": (sending(CHUNKED, 0.1, b"\r\n" + body(), 20.0), "reply is no HTTP|transport|connection"),
-    "a broken trailer": (
-        sending(CHUNKED + chunk(body()), 0.1, b"0\r\n" + b"x" * 100_000, 20.0),
-        "reply is no HTTP|transport|connection",
-    ),
-    "nothing": (sending(b""), "connection cut"),
-    "no content": (sending(b"HTTP/1.1 204 No Content\r\n\r\n"), "reply is not JSON"),
-    "deep": (sending(reply(b'{"choices":' + b"[" * 900_000)), "reply is not JSON"),
-    "deep and closed": (sending(reply(b"[" * 100_000 + b"]" * 100_000)), "reply is not JSON"),
-    "a number without end": (sending(reply(b'{"choices": ' + b"9" * 100_000 + b"}")), "reply is not JSON"),
-    "bytes of another charset": (
-        sending(reply('{"choices": ["é"]}'.encode("latin-1"), "Content-Type: application/json; charset=latin-1")),
-        "reply is not JSON",
-    ),
-    "zeros": (sending(reply(bytes(1000))), "reply is not JSON|no chat completion"),
-    "a list": (sending(reply(b"[1, 2]")), "no chat completion"),
-    "a text": (sending(reply(json.dumps(SECRET).encode())), "no chat completion"),
-    "choices that are a text": (sending(reply(b'{"choices": "abc"}')), "no chat completion"),
-    "a message that is a list": (sending(reply(b'{"choices": [{"message": [1]}]}')), "no chat completion"),
-    "content that is an object": (sending(reply(body({"a": SECRET}))), "no chat completion"),
-    "parts that are none": (sending(reply(body([1, 2]))), "no chat completion"),
-}
 
 
 @pytest.mark.parametrize("name", SPEECHES)
@@ -123,6 +49,25 @@ def test_whatever_a_server_sends_is_one_counted_failure_that_quotes_nothing(tmp_
     told = "".join(traceback.format_exception(caught.value))
     assert "Example" not in told
     assert len(str(caught.value)) < 80
+
+
+def test_a_reset_connection_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with raw_server(SPEECHES["a reset in the middle"][0]) as url, pytest.raises(CallFailed):
+        with_line(url, tmp_path / "c.sqlite", lambda line: line.ask(request("x")), attempts=1)
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_server_sends_late_is_no_answer_to_the_next_call(tmp_path: Path) -> None:
+    """A second reply to the first call, on a connection that is kept, must not answer the second call."""
+
+    async def two(line: Line) -> list[str]:
+        first = await line.ask(request("a"))
+        await asyncio.sleep(0.3)
+        return [first.text, (await line.ask(request("b"))).text]
+
+    with raw_server(sending(reply(body("one")), 0.1, reply(body("late")), 1.0)) as url:
+        assert with_line(url, tmp_path / "c.sqlite", two, attempts=1) == ["one", "one"]
 
 
 @pytest.mark.parametrize("name", ["endless chunks", "a bomb in gzip"])
@@ -253,6 +198,8 @@ def test_thoughts_that_come_apart_are_never_the_reply() -> None:
     assert parse_completion(body(message=apart), *asked).text == ""
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}]
     assert parse_completion(body(parts), *asked).text == "yes"
+    refused = [{"type": "refusal", "refusal": "I cannot"}]
+    assert parse_completion(body(refused), *asked).finish == "refusal"
     with_thoughts = {"role": "assistant", "content": "no", "reasoning_content": "yes"}
     assert parse_completion(body(message=with_thoughts), *asked).text == "no"
 

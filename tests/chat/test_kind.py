@@ -19,8 +19,10 @@ from mmedpo.config import EndpointSettings, dump_settings, load_settings
 from mmedpo.config.groups import default_of
 from mmedpo.errors import ChatError, ConfigError, EgressError
 from mmedpo.pipeline.plan import run_stages
+from mmedpo.pipeline.status import stage_lines
 from mmedpo.registry import names, register
-from mmedpo.run import open_run
+from mmedpo.run import open_run, read_run
+from mmedpo.run.manifest import StageState
 from mmedpo.score.stage import score
 from score.panel import debating_run, pair, settings
 
@@ -159,6 +161,16 @@ def test_a_run_whose_model_lies_in_the_process_opens_again(tmp_path: Path) -> No
         assert again.settings == chosen
         check_kind("m", again.settings.chat.endpoints["m"])
         assert dump_settings(again.settings) == dump_settings(chosen)
+
+
+def test_a_run_whose_model_has_gone_can_be_looked_at(tmp_path: Path) -> None:
+    chosen = settings({"m": ""}, endpoint={"kind": "transformers", "model": "/nowhere/model", "base_url": ""})
+    with open_run(tmp_path / "run", chosen) as run:
+        run.manifest.stages["data"] = StageState(fingerprint="f", outputs={}, seconds=2.0)
+        run.save_manifest()
+    first, second = stage_lines(read_run(tmp_path / "run"))
+    assert "cannot go on here: no checkpoint at '/nowhere/model'" in first
+    assert second.split()[:3] == ["data", "was", "done"]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,36 @@ def test_a_thought_is_no_answer_and_one_without_end_leaves_none(family: str) -> 
         parse_form(f"{begin} perhaps {SAID} {end}", Scored)
 
 
+FOLLOWING = ("gpt-oss", "gpt-oss without its marks", "HuatuoGPT-o1", "Apriel", "HyperCLOVA X", "Ollama", "Granite")
+"""Families whose marks follow one another: the last one closes whatever was before it."""
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - set(FOLLOWING)))
+def test_the_end_of_a_thought_inside_a_thought_ends_the_inner_one_alone(family: str) -> None:
+    begin, end = FAMILIES[family]
+    with pytest.raises(ValueError, match="its thought has no end"):
+        parse_form(f"{begin}a {begin}b {end} {SAID}", Scored)
+    with pytest.raises(ValueError, match="its thought has no end"):
+        parse_form(f"{begin}a {begin}b {end} c {begin}d {end} {SAID}", Scored)
+    assert parse_form(f"{begin}a {begin}b {DRAFT} {end} c {end} {SAID}", Scored).score == 7
+
+
+def test_several_channels_of_thought_have_one_end() -> None:
+    begin, end = FAMILIES["gpt-oss"]
+    again = "<|end|><|start|>assistant<|channel|>commentary<|message|>"
+    assert parse_form(f"{begin}a {DRAFT}{again}b {DRAFT}{end}{SAID}", Scored).score == 7
+    assert parse_form(f"## Thinking\n\na\n\n## Thoughts again\n\nb\n\n## Final Response\n\n{SAID}", Scored).score == 7
+
+
+@pytest.mark.parametrize("mark", ["<think>", "</think>", "[THINK]", "<|end_of_thought|>"])
+def test_a_mark_that_is_spoken_of_opens_and_closes_nothing(mark: str) -> None:
+    for quote in ("`", '"', "'"):
+        quoted = f"{quote}{mark}{quote}"
+        assert parse_form(f"<think>Is {quoted} a mark?</think>{SAID}", Scored).score == 7
+        with pytest.raises(ValueError, match="its thought has no end"):
+            parse_form(f"<think>I shall close with {quoted} then. {DRAFT}", Scored)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -85,6 +115,10 @@ def test_a_thought_is_no_answer_and_one_without_end_leaves_none(family: str) -> 
         f"<think>a <|channel|>final<|message|> {DRAFT}",
         f"<think>a ... [/THOUGHT] {DRAFT}",
         f"```thinking\n{DRAFT}\n",
+        f"<thinking>a <think>b</think> {DRAFT}",
+        f"<think>a <thinking>b</thinking> {DRAFT}",
+        f"<steps><step>1</step> {DRAFT}",
+        f"thought\n<step>1</step> {DRAFT}",
     ],
 )
 def test_a_thought_ends_at_a_mark_of_its_own_kind(text: str) -> None:

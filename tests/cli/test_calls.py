@@ -39,6 +39,8 @@ def test_score_then_calls_then_record_then_replay(tmp_path: Path, capsys: pytest
     out = capsys.readouterr().out
     assert f"{sent} answers written to" in out
     assert [line.split()[0] for line in out.splitlines()[:2]] == ["a", "b"]
+    assert command("calls", live, "--record", live / "calls.sqlite") == 2
+    assert "is the input" in capsys.readouterr().err
     replayed = {"kind": "replay", "recording": str(tmp_path / "answers.jsonl")}
     again = tmp_path / "again"
     debating_run(again, settings({"a": server.url, "b": server.url}, endpoint=replayed), PAIRS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmedpo.config import validate_settings
+from mmedpo.config import load_settings, validate_settings
 from mmedpo.curate import stage as curation
 from mmedpo.curate.stage import curate
+from mmedpo.errors import ConfigError
+from mmedpo.imaging.pictures import png_bytes
 from mmedpo.records import Box, Drop, Example, Grounding, ImageRef
 from mmedpo.run import BASE, open_run
 from mmedpo.storage.tables import read_table, write_bytes
@@ -94,6 +97,60 @@ def test_a_visual_pair_may_ask_only_what_the_lesion_decides(tmp_path):
     assert [pair.example_id for pair in pairs] == ["q0", "q4", "q5"]
     every, none = _made(tmp_path / "every", {"curate": {"kinds": ["visual"]}}, ask)
     assert (len(every), none) == (6, [])
+
+
+def test_a_mirrored_image_is_shown_only_where_the_truth_names_one_side(tmp_path):
+    asked = [
+        ("is there a nodule?", "yes"),
+        ("on which side is the nodule?", "left"),
+        ("left or right?", "on the right"),
+    ]
+
+    def ask(run):
+        first = run.read("examples.parquet", Example)[0]
+        pixels = np.zeros((32, 32), np.uint8)
+        pixels[:, :4] = 200
+        write_bytes(run.image_root / first.image.path, png_bytes(pixels))
+        rows = [
+            first.model_copy(update={"example_id": f"q{n}", "question": q, "answer": a})
+            for n, (q, a) in enumerate(asked)
+        ]
+        run.write("examples.parquet", Example, rows)
+
+    curated = {
+        "kinds": ["text", "visual"],
+        "judge": "mirrored",
+        "noise": {"kind": "mirror"},
+        "visual_questions": "side",
+    }
+    pairs, drops = _made(tmp_path / "run", {"curate": curated, "ground": {"tool": "none"}}, ask)
+    said = [(pair.example_id, pair.kind, pair.chosen, pair.rejected) for pair in pairs]
+    assert said == [
+        ("q1", "text", "left", "right"),
+        ("q2", "text", "on the right", "on the left"),
+        ("q1", "visual", "left", "left"),
+        ("q2", "visual", "on the right", "on the right"),
+    ]
+    assert {(drop.item, drop.reason) for drop in drops} == {
+        ("q0/text", "truth-names-no-side"),
+        ("q0/visual", "truth-names-no-side"),
+    }
+    shown = np.asarray(Image.open(tmp_path / "run" / pairs[-1].rejected_image_path))
+    assert (shown[:, 28:] == 200).all()
+    assert not shown[:, :28].any()
+
+
+@pytest.mark.parametrize(
+    "curated",
+    [
+        {"noise": {"kind": "mirror"}},
+        {"visual_questions": "side"},
+        {"visual_questions": "side", "noise": {"kind": "crop"}},
+    ],
+)
+def test_a_mirror_says_nothing_of_other_questions_and_noise_nothing_of_sides(curated):
+    with pytest.raises(ConfigError, match=r"curate\.visual_questions=.* does not go with the noise"):
+        load_settings("phantom-mmedpo", [f"curate={json.dumps(curated)}"])
 
 
 def test_a_crop_needs_no_tool_and_is_drawn_once_for_every_image(tmp_path):

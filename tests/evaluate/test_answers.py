@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,61 @@ def test_without_images_question_and_truth_tell_and_equal_ones_go_in_order() -> 
 def test_what_cannot_be_joined_is_listed(rows: list[GivenAnswer], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         joined(*rows)
+
+
+@pytest.mark.parametrize("prefix", ["rad-", ""])
+@pytest.mark.parametrize(("bad", "named"), [("77", "'{}77'"), ("", "row 2 (none)")])
+def test_one_id_that_is_wrong_or_missing_is_named_and_not_the_whole_file(prefix: str, bad: str, named: str) -> None:
+    rows = [asking(item, "x", id=item.example_id.replace("rad-", prefix)) for item in DATA]
+    rows[2] = rows[2]._replace(id=bad and prefix + bad)
+    with pytest.raises(
+        EvaluationError, match=re.escape(f"1 row(s) have an id that the data do not: {named.format(prefix)};")
+    ):
+        joined(*rows)
+
+
+def test_a_column_of_ids_with_a_gap_holds_whole_numbers_spelled_as_fractions(tmp_path: Path) -> None:
+    """pandas makes 7 a 7.0 where another row has none; in JSON a number, in a table a text."""
+    rows = [{"index": float(item.example_id[4:]), "prediction": "x", "question": item.question} for item in DATA]
+    (tmp_path / "a.json").write_text(json.dumps([*rows]))
+    (tmp_path / "a.tsv").write_text(
+        "\n".join(["index\tprediction\tquestion", *("\t".join(map(str, row.values())) for row in rows)])
+    )
+    for suffix in ("json", "tsv"):
+        found = join_answers(DATA, ASKED, read_answers(tmp_path / f"a.{suffix}"), "m")
+        assert found.notes[0] == "answers of m: 4 joined by id"
+    (tmp_path / "a.json").write_text(json.dumps([*rows[:4], {**rows[4], "index": math.nan}]))
+    with pytest.raises(EvaluationError, match=r"do not: row 4 \(none\)"):
+        join_answers(DATA, ASKED, read_answers(tmp_path / "a.json"), "m")
+
+
+def test_a_prompt_without_id_and_image_is_told_by_its_truth_and_the_question_that_it_holds() -> None:
+    rows = [
+        asking(item, item.example_id, question=f"<image>\n{item.question}\nAnswer with a single word.") for item in DATA
+    ]
+    assert joined(*rows) == {name: name for name in ASKED}
+
+
+def test_samples_of_lmms_eval_are_read_bare_in_their_log_and_in_a_results_object(tmp_path: Path) -> None:
+    rows = [
+        {"doc_id": n, "doc": {"qid": int(item.example_id[4:])}, "target": item.answer, "resps": [[item.example_id]]}
+        for n, item in enumerate(DATA)
+    ]
+    wrapped = {
+        "lines.jsonl": "\r\n".join(map(json.dumps, rows)),
+        "log.json": json.dumps({"args": {"tasks": "x"}, "model_configs": {"metrics": [{"metric": "a"}]}, "logs": rows}),
+        "results.json": "\ufeff" + json.dumps({"results": {"x": {}}, "samples": {"x": rows}}),
+    }
+    for name, text in wrapped.items():
+        (tmp_path / name).write_text(text, newline="")
+        assert joined(*read_answers(tmp_path / name)) == {one: one for one in ASKED}, name
+
+
+def test_a_call_that_failed_is_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("index\tprediction\n7\tyes\n8\tFailed to obtain answer via API.\n")
+    with pytest.raises(EvaluationError, match=r"1 of 2 rows hold no answer: row 1: the call failed"):
+        read_answers(path)
 
 
 def test_a_question_file_says_what_its_ids_mean(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ from PIL import Image
 
 from evaluate import test_reworded_probes as reworded_probes
 from evaluate.constructed import Belief, constructed
+from mmedpo.clinical.mirrored import turned
 from mmedpo.config import EvaluateSettings
 from mmedpo.data.phantom.dataset import write_phantoms
 from mmedpo.data.phantom.priors import BALANCED_PRIORS
 from mmedpo.evaluate.probes import Probe, Workplace, probes_of
 from mmedpo.evaluate.probes.another_patient import Others
 from mmedpo.evaluate.probes.lesions import lesion_of
-from mmedpo.evaluate.probes.mirrored_side import one_sided, turned
+from mmedpo.evaluate.probes.mirrored_side import one_sided
 from mmedpo.evaluate.stage import prepared_of
 from mmedpo.imaging.images import read_image
 from mmedpo.progress import Silent
@@ -142,20 +143,6 @@ def test_every_probe_that_ships_stands_before_constructed_models() -> None:
     elsewhere = {*reworded_probes.NAMES, "lesion-reliance", "attention"}
     shipped = {name for name in names("probe") if lookup("probe", name).__module__.startswith("mmedpo.")}
     assert shipped == {*NAMES, *elsewhere}
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("Left lower zone", "Right lower zone"),
-        ("RIGHT", "LEFT"),
-        ("the left one", "the right one"),
-        ("upright", "upright"),
-    ],
-)
-def test_sides_turn_and_nothing_else(answer: str, expected: str) -> None:
-    assert turned(answer) == expected
-    assert turned(turned(answer)) == answer
 
 
 def test_questions_of_sides_are_those_whose_answer_alone_names_one(world: tuple[Path, list[Example]]) -> None:

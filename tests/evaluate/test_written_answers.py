@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ from mmedpo.evaluate.reading import read_answers
 from mmedpo.evaluate.writing import writing
 from mmedpo.records import Example, ImageRef, Prediction
 from mmedpo.registry import lookup
+from mmedpo.storage.bounds import LONGEST_ROW
 from mmedpo.storage.workbook_writing import LONGEST_CELL
 
 WRITTEN = ("vlmevalkit", "lmms-eval", "inspect-ai")
@@ -94,11 +96,14 @@ def test_a_sheet_refuses_what_excel_would_not_open(tmp_path: Path) -> None:
 def test_a_log_says_means_and_what_was_not_scored(tmp_path: Path) -> None:
     own = answered([("A?", "yes"), ("B?", "no"), ("C?", "no")])
     own = own._replace(answers=[*own.answers[:2], own.answers[2]._replace(values={})])
-    log = json.loads(layout("inspect-ai").write(own, tmp_path).read_text())
-    (score,) = log["results"]["scores"]
+    with zipfile.ZipFile(layout("inspect-ai").write(own, tmp_path)) as archive:
+        parts = {name: json.loads(archive.read(name)) for name in archive.namelist()}
+    (score,) = parts["header.json"]["results"]["scores"]
     assert (score["scored_samples"], score["unscored_samples"]) == (2, 1)
     assert score["metrics"]["mean"]["value"] == 0.5
-    assert [sample["scores"] for sample in log["samples"]][2] == {}
+    assert [sample["scores"] for sample in parts["summaries.json"]][2] == {}
+    assert parts["samples/rad-2_epoch_1.json"]["scores"] == {}
+    assert parts["_journal/start.json"]["eval"] == parts["header.json"]["eval"]
 
 
 def test_logs_of_the_program_itself_are_read_and_errors_are_no_answers(tmp_path: Path) -> None:
@@ -118,6 +123,34 @@ def test_logs_of_the_program_itself_are_read_and_errors_are_no_answers(tmp_path:
     assert (answer.id, answer.question, answer.truth, answer.text) == ("7", "Is it?", "yes", "Yes.")
     path.write_text(json.dumps({**log, "samples": [sample, {**sample, "id": 8, "error": {"message": "out"}}]}))
     with pytest.raises(EvaluationError, match="1 of 2 rows hold no answer: row 1: the sample ended in an error"):
+        read_answers(path)
+
+
+def test_an_id_that_is_a_way_out_names_no_part_of_the_archive(tmp_path: Path) -> None:
+    own = answered([("A?", "yes"), ("B?", "no")])
+    first = own.answers[0]
+    bad = first._replace(example=first.example.model_copy(update={"example_id": "../../rad-0"}))
+    path = layout("inspect-ai").write(own._replace(answers=[bad, own.answers[1]]), tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        assert not any(".." in name for name in archive.namelist())
+    assert [answer.id for answer in read_answers(path)] == ["../../rad-0", "rad-1"]
+
+
+def test_an_archive_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.EVAL"
+    for content, message in ((b"", "is no readable archive"), (b"PK\x03\x04 and no more", "is no readable archive")):
+        path.write_bytes(content)
+        with pytest.raises(EvaluationError, match=message) as told:
+            read_answers(path)
+        assert "inspect log convert --to json" in str(told.value)
+    for method, message in ((zipfile.ZIP_BZIP2, "zip method 12, which is not read"), (None, "holds no row")):
+        with zipfile.ZipFile(path, "w", method or zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("samples/1_epoch_1.json" if method else "header.json", "{}")
+        with pytest.raises(EvaluationError, match=message):
+            read_answers(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("samples/1_epoch_1.json", b" " * (LONGEST_ROW + 1))
+    with pytest.raises(EvaluationError, match="more than 67,108,864"):
         read_answers(path)
 
 

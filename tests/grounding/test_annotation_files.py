@@ -93,7 +93,7 @@ def test_outlines_of_coco_are_filled(tmp_path: Path) -> None:
     assert mask[22, 17]
     assert not mask[30, 17]
     content["annotations"][0]["segmentation"] = {"counts": "abc", "size": [40, 60]}
-    with pytest.raises(GroundingError, match="run-length"):
+    with pytest.raises(GroundingError, match=r"c\.json, a\.png: counts of its run-length mask"):
         read_annotations(write(tmp_path / "c.json", content))
 
 

@@ -216,6 +216,18 @@ def test_a_tool_without_a_word_on_what_it_is_for_is_asked_about_every_image(tabl
     assert region.confidence == 0.8
 
 
+def test_the_record_says_whose_lungs_the_heat_was_kept_inside(tmp_path: Path, fitted: Fitted, table: object) -> None:
+    @registry.register("grounder", "lungs-only")
+    class LungsOnly:
+        name = "lungs-only"
+
+        def ground(self, image: np.ndarray, example_boxes: Sequence[Box] = (), mask=None) -> Region:
+            return Region(np.ones(image.shape[:2], np.float32), 0.8, anatomy="anatomy network")
+
+    groundings, _ = run_ground(tmp_path, {"tool": "lungs-only"}, fitted)
+    assert {one.anatomy for one in groundings} == {"anatomy network"}
+
+
 # The commands.
 
 
@@ -259,7 +271,8 @@ def test_a_tool_that_does_not_apply_is_unscored_with_its_reason(tmp_path: Path, 
         app, [*command, "--set", "ground.assume.modality=ct", "--set", "ground.assume.organ=chest"]
     )
     assert done.exit_code == 0, done.output
-    assert "8 images without a map: modality is ct, the tool is for xray" in out.read_text()
+    for told in (out.read_text(), done.output):
+        assert "8 images without a map: modality is ct, the tool is for xray" in told
     lines = json.loads(out.with_suffix(".json").read_text())["lines"]
     assert {line["number"]["n"] for line in lines if line["who"] == "chest-probe"} == {0}
     assert {line["number"]["value"] for line in lines if line["who"] == "chest-probe"} == {None}

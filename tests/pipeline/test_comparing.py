@@ -12,13 +12,15 @@ from typer.testing import CliRunner
 from mmedpo.cli.main import app
 from mmedpo.config import RunSettings, dump_settings
 from mmedpo.errors import ConfigError
+from mmedpo.evaluate.comparison import compare_judged
 from mmedpo.pipeline.comparing import compare_runs
 from mmedpo.pipeline.comparison_page import different_settings
-from mmedpo.records import Example, ItemScore, Prediction
+from mmedpo.records import Evaluation, Example, ItemScore, JudgedAnswers, Prediction
 from mmedpo.report import render
 from mmedpo.report.summary import comparison_lines
 from mmedpo.run import Run
-from mmedpo.run.layout import RESOLVED
+from mmedpo.run.layout import JUDGED, RESOLVED
+from mmedpo.storage.json_file import read_json
 from report.finished_run import empty_run, evaluation, example, write_predictions
 
 BASE = ["no"] * 4 + ["yes"] * 8
@@ -87,6 +89,50 @@ def test_the_page_shows_settings_costs_and_the_worse_cases_first(two: tuple[Run,
     assert text.index("Worse") < text.index("Better")
     assert "2 min 24 s" in text or "144" in text
     assert "src=" not in page.replace('src="data:', "")
+
+
+def marked(run: Run, tuned: list[float], served: str = "med42@1", base: float = 0.5) -> None:
+    """A judge's marks of the first questions: those of tuned as given, those of base all alike."""
+    rows = [
+        JudgedAnswers(
+            example_id=f"q{number}", judge="chat:med42", model="tuned", against="base", served=served,
+            before={"factuality": base}, after={"factuality": mark},
+        )
+        for number, mark in enumerate(tuned, start=10)
+    ]  # fmt: skip
+    run.write(JUDGED, JudgedAnswers, rows)
+    of_run = read_json(run.file("evaluation.json"), Evaluation)
+    found = compare_judged(rows, "test-balanced", {row.example_id: row.example_id for row in rows}, 100)
+    run.file("evaluation.json").write_text(of_run.model_copy(update={"judged": found}).model_dump_json())
+
+
+def test_marks_of_language_models_are_compared_on_what_both_runs_were_marked_on(two: tuple[Run, Run]) -> None:
+    """The first gains 0.3 over its base, the second 0.1 on three of four questions and 0.5 on the last of them."""
+    first, second = two
+    marked(first, [0.8, 0.8, 0.8, 0.8, 0.2])
+    marked(second, [0.6, 0.6, 0.6, 1.0])
+    found = compare_runs([first.path, second.path])
+    told = {(item.model, item.against): item.differences[0] for item in found.evaluation.judged}
+    assert told.keys() == {("first", "base"), ("second", "base"), ("second", "first")}
+    assert told["first", "base"].difference == pytest.approx((4 * 0.3 - 0.3) / 5)
+    between = told["second", "first"]
+    assert (between.before, between.after, between.questions) == (pytest.approx(0.8), pytest.approx(0.7), 4)
+    assert between.difference == pytest.approx(-0.1)
+    assert between.low < -0.1 < between.high
+    text = words(render(found.content))
+    assert "chat:med42, second minus first" in text
+    assert "Runs are compared by the marks that their answers got" in text
+    assert any("first against second by chat:med42" in line for line in comparison_lines(found.evaluation))
+
+
+def test_judges_that_were_other_models_are_not_compared_and_that_is_told(two: tuple[Run, Run]) -> None:
+    first, second = two
+    marked(first, [0.8] * 4)
+    marked(second, [0.6] * 4, served="med42@2")
+    found = compare_runs([first.path, second.path])
+    assert {(item.model, item.against) for item in found.evaluation.judged} == {("first", "base"), ("second", "base")}
+    notes = found.content.parts["compared"].notes  # type: ignore[attr-defined]
+    assert any("chat:med42 was not one model in first and second (med42@1, med42@2)" in note for note in notes)
 
 
 def test_a_base_that_differs_is_a_column_of_its_own(tmp_path: Path) -> None:

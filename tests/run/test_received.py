@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from mmedpo.config import RunSettings
 from mmedpo.errors import ImageError, RunFolderError
 from mmedpo.imaging.pictures import views_of
+from mmedpo.pipeline.status import stage_lines
+from mmedpo.pipeline.submitting import SUBMITTED
 from mmedpo.records import ImageRef, PreferencePair
 from mmedpo.run import Run, Stage, open_run, read_run
-from mmedpo.run.layout import MANIFEST
+from mmedpo.run.layout import JOBS, MANIFEST
 from mmedpo.storage.tables import write_text
 
 
@@ -62,6 +65,23 @@ def test_a_manifest_names_nothing_outside(received: Path, tmp_path: Path, name: 
         with pytest.raises(RunFolderError, match="damaged"):
             opened()
     assert (tmp_path / "victim" / "file.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-1", "1e300", "null"])
+def test_a_time_that_is_none_is_a_damaged_manifest(received: Path, seconds: str) -> None:
+    text = re.sub(r'"seconds": *[^,}\s]+', f'"seconds": {seconds}', (received / MANIFEST).read_text())
+    (received / MANIFEST).write_text(text)
+    with pytest.raises(RunFolderError, match="damaged"):
+        read_run(received)
+
+
+@pytest.mark.parametrize("line", ["\0 1 0", "a\0b 1 3", "../x 1 2", ".. 1 0", "data 1 999999", "x" * 5000 + " 1 2"])
+def test_a_list_of_jobs_names_nothing_outside_and_ends(tmp_path: Path, line: str) -> None:
+    with open_run(tmp_path / "r", RunSettings()):
+        pass
+    (tmp_path / "r" / JOBS).mkdir()
+    (tmp_path / "r" / JOBS / SUBMITTED).write_text(f"{line}\n" * 3)
+    assert all(told.endswith("not started") for told in stage_lines(read_run(tmp_path / "r")))
 
 
 @pytest.mark.parametrize("name", ["../s", "/tmp/s", "", ".hidden"])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmedpo.config import validate_settings
 from mmedpo.errors import TrainingCollapsed, TrainingError
-from mmedpo.records import Example, ImageRef, NoiseSpec, PreferencePair
+from mmedpo.records import BlindPair, Example, ImageRef, NoiseSpec, PreferencePair
 from mmedpo.run import Run, Stage, open_run
 from mmedpo.storage.tables import write_bytes
 
@@ -29,7 +29,7 @@ def _png(seed: int) -> bytes:
 
 
 def _stage(result, work):
-    reads, may = ("examples.parquet", "pairs.parquet"), ("reference",)
+    reads, may = ("examples.parquet", "pairs.parquet"), ("reference", "blind.parquet")
     return Stage("train", work, {}, reads, (result, "train"), may_write=may, optional=("images",))
 
 
@@ -123,6 +123,29 @@ def test_loss_starts_at_ln_2_and_falls(trained):
     assert losses[0] < math.log(2) + 0.05
     assert losses[-1] < losses[0]
     assert rewards[-1]["chosen_reward"] > rewards[-1]["rejected_reward"]
+
+
+def test_pairs_are_also_seen_without_their_images_by_the_untuned_model(trained, small_vlm_folder):
+    """Each number is that of the answer behind the bare question, in the model's own forward pass."""
+    import torch
+
+    from mmedpo.models.hub import load_model
+    from mmedpo.storage.tables import read_table
+
+    rows = {row.pair_id: row for row in read_table(trained / "blind.parquet", BlindPair)}
+    assert rows.keys() == {f"e{number}/text" for number in range(6)}
+    vlm = load_model(_settings(small_vlm_folder).model)
+    for answer, total, tokens in (
+        ("a small mass", rows["e2/text"].chosen, rows["e2/text"].chosen_tokens),
+        ("no", rows["e2/text"].rejected, rows["e2/text"].rejected_tokens),
+    ):
+        prompt = vlm.prompt_ids("is there a nodule in the left upper zone?", ())
+        response = vlm.answer_ids(answer)
+        ids = torch.tensor([[*prompt, *response]])
+        with torch.no_grad():
+            logprobs = vlm.model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        expected = logprobs.gather(1, torch.tensor(response)[:, None]).sum().item()
+        assert (total, tokens) == (pytest.approx(expected, abs=1e-4), len(response))
 
 
 class _Killed(BaseException):

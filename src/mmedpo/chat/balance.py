@@ -33,6 +33,8 @@ class Server:
     rests_until: float = 0.0
     rest: float = 0.0
     """Seconds of its last rest; 0 while it works."""
+    left_at: int = 0
+    """Number of the last call when it was left out."""
 
 
 class Balanced:
@@ -69,7 +71,7 @@ class Balanced:
             left.remove(server)
             server.in_flight += 1
             self._calls += 1
-            server.given = self._calls
+            call = server.given = self._calls
             try:
                 reply = await server.model.complete(request)
             except Transient as failure:
@@ -77,7 +79,7 @@ class Balanced:
                 if not failure.unreachable or not left:
                     raise
             else:
-                self._works(server)
+                self._works(server, call)
                 return reply
             finally:
                 server.in_flight -= 1
@@ -108,10 +110,13 @@ class Balanced:
                 f"endpoint {self.name!r}: {server.address} is left out ({failure.reason}); {others} of "
                 f"{len(self.servers)} servers go on, and it is tried again from time to time"
             )
+        server.left_at = self._calls
         server.rest = min(LONGEST_REST, 2 * server.rest or FIRST_REST)
         server.rests_until = self._clock() + server.rest
 
-    def _works(self, server: Server) -> None:
+    def _works(self, server: Server, call: int) -> None:
+        if server.rest and call <= server.left_at:
+            return  # it had been sent before the server was left out
         if server.rest:
             self._message(f"endpoint {self.name!r}: {server.address} answers again")
         server.failed, server.rest = 0, 0.0

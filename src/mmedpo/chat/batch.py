@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mmedpo.chat.model import ChatModel, ChatReply, ChatRequest, Deferred, model_identity, request_key
-from mmedpo.chat.wire import completion_body, read_completion, request_body
+from mmedpo.chat.wire import completion_body, each_key_once, read_completion, request_body
 from mmedpo.config import EndpointSettings
 from mmedpo.errors import ChatError
 from mmedpo.storage.tables import atomic_path
@@ -122,7 +122,7 @@ def read_results(path: Path) -> Iterator[tuple[str, Any | str]]:
 
 def _result(line: str, where: str) -> tuple[str, Any | str]:
     try:
-        entry = json.loads(line)
+        entry = json.loads(line, object_pairs_hook=each_key_once)
         key = entry["custom_id"]
         if not isinstance(key, str):
             raise TypeError("custom_id")

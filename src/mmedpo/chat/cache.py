@@ -39,6 +39,7 @@ CREATE TABLE failures (run TEXT NOT NULL, endpoint TEXT NOT NULL, reason TEXT NO
 CREATE TABLE egress (run TEXT NOT NULL, endpoint TEXT NOT NULL, host TEXT NOT NULL, dataset TEXT NOT NULL,
   data_use TEXT NOT NULL, rule TEXT NOT NULL, since TEXT NOT NULL);
 """
+_OWN = frozenset(" ".join(statement.split()) for statement in _SCHEMA.split(";") if statement.strip())
 _Row = tuple[str | int | float, ...]
 _INSERT = "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
@@ -90,7 +91,7 @@ class CallCache:
             run: name under which calls are paid for.
 
         Raises:
-            RunFolderError: unwritable, damaged, or of another version.
+            RunFolderError: unwritable, damaged, of another version, or a database of something else.
         """
         self.path = path
         self.run = run
@@ -99,27 +100,27 @@ class CallCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        except (sqlite3.Error, OSError) as error:
+            raise _unusable(path, error) from None
+        try:
+            _is_new(self._file, path)  # before anything of it is changed
             self._file.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing that was committed; a power cut may lose the last moments.
             self._file.execute("PRAGMA synchronous=NORMAL")
             # Folding the log back waits for the disk, and everything in flight with it: rarely, then.
             self._file.execute("PRAGMA wal_autocheckpoint=8000")
             self._prepare()
-        except (sqlite3.Error, OSError) as error:
-            raise RunFolderError(
-                f"{path} cannot be used as a call cache ({error}); check rights, or delete it"
-            ) from None
+        except (sqlite3.Error, OSError, RunFolderError) as error:
+            self._file.close()
+            raise _unusable(path, error) from None
 
     def _prepare(self) -> None:
         self._file.execute("BEGIN IMMEDIATE")
         try:
-            (version,) = self._file.execute("PRAGMA user_version").fetchone()
-            if version == 0:
+            if _is_new(self._file, self.path):
                 for statement in _SCHEMA.split(";"):
                     self._file.execute(statement)
                 self._file.execute(f"PRAGMA user_version={VERSION}")
-            elif version != VERSION:
-                raise RunFolderError(f"{self.path} was written by another version ({version}); use another chat.cache")
         finally:
             self._file.execute("COMMIT")
 
@@ -164,13 +165,6 @@ class CallCache:
         row = (self.run, endpoint, host, dataset, data_use, rule, _now())
         with self._told():
             self._file.execute("INSERT INTO egress VALUES (?,?,?,?,?,?,?)", row)
-
-    def answers(self) -> Iterator[tuple[str, ChatReply]]:
-        """Every stored answer with its key, whoever paid for it."""
-        columns = "reply, model, finish, input_tokens, output_tokens, estimated, key"
-        with self._told():
-            for row in self._file.execute(f"SELECT {columns} FROM calls ORDER BY key"):
-                yield row[-1], _reply(row, self.path)
 
     def close(self) -> None:
         """Stores what is answered and not yet committed, writes the counts of failures, and closes the file."""
@@ -261,6 +255,24 @@ def costs_of(path: Path, run: str) -> list[EndpointCost]:
     Raises:
         RunFolderError: not there, damaged, or of another version.
     """
+    with _looking(path) as file:
+        return _costs(file, run)
+
+
+def answers_of(path: Path) -> Iterator[tuple[str, ChatReply]]:
+    """Every stored answer with its key, whoever paid for it, read as `costs_of` reads.
+
+    Raises:
+        RunFolderError: not there, damaged, or of another version.
+    """
+    columns = "reply, model, finish, input_tokens, output_tokens, estimated, key"
+    with _looking(path) as file:
+        for row in file.execute(f"SELECT {columns} FROM calls ORDER BY key"):
+            yield row[-1], _reply(row, path)
+
+
+@contextmanager
+def _looking(path: Path) -> Iterator[sqlite3.Connection]:
     # Without a log of a process that writes (or was killed) nothing has to be taken from it, and looking would
     # create one: `immutable` does not look.
     written_now = path.with_name(f"{path.name}-wal").exists()
@@ -268,14 +280,42 @@ def costs_of(path: Path, run: str) -> list[EndpointCost]:
     try:
         file = sqlite3.connect(address, timeout=30, uri=True)
         try:
-            (version,) = file.execute("PRAGMA user_version").fetchone()
-            if version != VERSION:
-                raise RunFolderError(f"{path} was written by another version ({version}); use another chat.cache")
-            return _costs(file, run)
+            if _is_new(file, path):
+                raise RunFolderError(f"{path} is no call cache; use another chat.cache")
+            yield file
         finally:
             file.close()
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
-        raise RunFolderError(f"{path} cannot be read as a call cache ({error}); check rights, or delete it") from None
+        raise RunFolderError(
+            f"{path} cannot be read as a call cache ({brief(str(error), 100)}); check rights, or delete it"
+        ) from None
+
+
+def _is_new(file: sqlite3.Connection, path: Path) -> bool:
+    """Whether a database holds nothing yet.
+
+    Nothing but our own tables is ever read or written: a database of another program is not ours to change, and a
+    view or a trigger of a file that was received computes whatever it likes.
+
+    Raises:
+        RunFolderError: it is of another version, or holds something else.
+    """
+    (version,) = file.execute("PRAGMA user_version").fetchone()
+    found = {" ".join(sql.split()) for (sql,) in file.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    if not found and not version:
+        return True
+    if found & _OWN and version != VERSION:
+        raise RunFolderError(f"{path} was written by another version ({version}); use another chat.cache")
+    if found != _OWN:
+        raise RunFolderError(f"{path} is a database of something else, no call cache; use another chat.cache")
+    return False
+
+
+def _unusable(path: Path, error: Exception) -> RunFolderError:
+    if isinstance(error, RunFolderError):
+        return error
+    why = brief(str(error), 100)
+    return RunFolderError(f"{path} cannot be used as a call cache ({why}); check rights, or delete it")
 
 
 def _costs(file: sqlite3.Connection, run: str) -> list[EndpointCost]:

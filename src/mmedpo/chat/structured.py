@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mmedpo.chat.line import Line
 from mmedpo.chat.model import CallFailed, ChatReply, ChatRequest, Deferred, text_message
 from mmedpo.chat.thoughts import answer_in
+from mmedpo.chat.wire import each_key_once
 
 REPAIRS = 1
 """Turns in which a model may mend a reply that cannot be read."""
@@ -171,7 +172,7 @@ def _objects(text: str) -> list[Any]:
         ValueError: one that repeats a key, is nested too deeply, or is broken: cut, or with something that is no JSON.
             What lies inside a broken one is no reply of its own.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+    decoder = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=_no_constant)
     found, position = [], 0
     while (begun := _BEGUN.search(text, position)) is not None:
         try:
@@ -193,13 +194,6 @@ def _depth(item: Any) -> int:
         level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
         depth += 1
     return depth
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a key stands twice in it")
-    return content
 
 
 def _no_constant(name: str) -> Any:

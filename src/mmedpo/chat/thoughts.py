@@ -2,8 +2,9 @@
 
 Models think aloud before they answer, between marks that every family writes differently. What stands
 before a closing mark is thought, also where the opening one stood in the prompt; a thought that was
-opened and not closed by a mark of its own kind has no answer behind it. Marks are known by their form, a word for
-thinking in the brackets a template uses, so that the next family's are known too.
+opened and not closed by a mark of its own kind has no answer behind it, nor has one in which only a thought inside
+it was closed. Marks are known by their form, a word for thinking in the brackets a template uses, so that the next
+family's are known too; between quotes or backticks they are spoken of, and mark nothing.
 """
 
 from __future__ import annotations
@@ -54,18 +55,35 @@ def answer_in(text: str) -> str:
         ValueError: a thought has no end, so that nothing in the text is an answer.
     """
     opened: str | None = None
-    start = 0
+    start = depth = 0
     for mark in _MARK.finditer(text):
         kind, closes = _meaning(mark, opened)
-        if kind is None:
+        if kind is None or _spoken_of(mark):
             continue
+        inside = opened is not None and _paired(mark)
+        if opened and kind and not (opened.startswith(kind) or kind.startswith(opened)):
+            continue  # of another kind, inside the thought
         if not closes:
-            opened = kind if opened is None else opened
-        elif not opened or not kind or opened.startswith(kind) or kind.startswith(opened):
-            opened, start = None, mark.end()
+            opened, depth = opened if opened is not None else kind, depth + 1 if inside else 1
+        elif not inside or depth == 1:
+            opened, start, depth = None, mark.end(), 0
+        else:
+            depth -= 1
     if opened is not None:
         raise ValueError("its thought has no end")
     return text[start:]
+
+
+def _paired(mark: re.Match[str]) -> bool:
+    """Whether each opening one has a closing one of its own; channels, turns and headings follow one another."""
+    if mark["channel"] is not None:
+        return mark[0].startswith("<|channel>")
+    return any(mark[name] is not None for name in ("unused", "used", "left", "angle", "square", "fence"))
+
+
+def _spoken_of(mark: re.Match[str]) -> bool:
+    around = mark.string[max(0, mark.start() - 1) : mark.start()], mark.string[mark.end() : mark.end() + 1]
+    return around[0] == around[1] and around[0] in ("`", '"', "'")
 
 
 def _meaning(mark: re.Match[str], opened: str | None) -> tuple[str | None, bool]:

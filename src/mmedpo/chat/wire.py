@@ -72,9 +72,11 @@ def parse_completion(content: bytes, settings: EndpointSettings, request: ChatRe
         Transient: no chat completion: cut, not JSON, or without a choice (a proxy's page, a server going down).
     """
     try:
-        body = json.loads(content)
+        body = json.loads(content, object_pairs_hook=each_key_once)
     except (ValueError, RecursionError):
         raise Transient("reply is not JSON") from None
+    if _error_of(body):
+        raise Transient("reply is an error")
     reply = read_completion(body, settings, request)
     if reply is None:
         raise Transient("reply is no chat completion")
@@ -82,13 +84,16 @@ def parse_completion(content: bytes, settings: EndpointSettings, request: ChatRe
 
 
 def read_completion(body: Any, settings: EndpointSettings, request: ChatRequest) -> ChatReply | None:
-    """The reply in a parsed body; None where it is no chat completion."""
+    """The reply in a parsed body; None where it is no chat completion, or says that it is an error."""
     try:
         choice = body["choices"][0]
         message = choice["message"]
-        content, refusal = _text(message.get("content")), _text(message.get("refusal"))
+        content = _text(message.get("content"))
+        refusal = _text(message.get("refusal")) or _text(message.get("content"), "refusal")
         ended = choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
+        return None
+    if _error_of(body):
         return None
     said = content or refusal
     usage = _usage(body.get("usage"))
@@ -137,12 +142,33 @@ def error_code(content: bytes, request: ChatRequest) -> str:
     return "" if any(code.lower() in turn.text.lower() for turn in request.messages) else code
 
 
-def _text(value: Any) -> str:
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; raises ValueError where a key stands twice, for readers differ in which of them they take."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key stands twice in it")
+    return content
+
+
+def _error_of(body: Any) -> bool:
+    """Whether a body says that the call failed, whatever text stands beside that."""
+    if not isinstance(body, dict):
+        return False
+    choices = body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return bool(body.get("error")) or (isinstance(first, dict) and bool(first.get("error")))
+
+
+def _text(value: Any, kind: str = "text") -> str:
     """A text of a message, or the texts among its parts; thoughts that come as parts of their own are none."""
+    if isinstance(value, list):
+        return "".join(_plain(part[kind]) for part in value if part["type"] == kind)
+    return _plain(value) if kind == "text" else ""
+
+
+def _plain(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, list):
-        return "".join(_text(part["text"]) for part in value if part["type"] == "text")
     if not isinstance(value, str):
         raise TypeError("no text")
     # Half a pair of code units is no character: no file and no database takes it.

@@ -23,12 +23,15 @@ def calls(
     Example: mmedpo calls runs/slake --record answers.jsonl
     """
     from mmedpo.chat.batch import write_recording
-    from mmedpo.chat.cache import CallCache, costs_of
+    from mmedpo.chat.cache import answers_of, costs_of
     from mmedpo.chat.opening import cache_path
     from mmedpo.run import read_run
+    from mmedpo.storage.paths import check_output
 
     run = read_run(folder)
     path = cache_path(run)
+    if record is not None:
+        check_output(record, (path,))
     if not path.exists():
         print("no call of a language model has been made")
         return
@@ -39,8 +42,4 @@ def calls(
         for reason, number in item.failures:
             print(f"{'':20} {number:8,} x {reason}")
     if record is not None:
-        cache = CallCache(path, run.path.name)
-        try:
-            print(f"{write_recording(record, cache.answers())} answers written to {record}")
-        finally:
-            cache.close()
+        print(f"{write_recording(record, answers_of(path))} answers written to {record}")

@@ -76,7 +76,7 @@ def evaluate(
     from mmedpo.grounding.evaluation import evaluate_tools
     from mmedpo.grounding.library import open_tools
     from mmedpo.grounding.page import write_page
-    from mmedpo.grounding.tables import counts, tables
+    from mmedpo.grounding.tables import counts, tables, without_map
     from mmedpo.progress import LineReporter
 
     told = load_ground(tools, settings or [])
@@ -85,6 +85,7 @@ def evaluate(
     found = evaluate_tools(opened, boxes, root, told.assume, seed=seed, advance=advance)
     write_page(found, opened, boxes, root, out, pictures=pictures, seed=seed)
     print(tables(found.lines))
+    print("".join(f"\n{line}" for line in without_map(found.cases, tools)))
     print(f"\n{counts(found.cases)}\nwrote {out} and {out.with_suffix('.json')}")
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmedpo import terminal
-from mmedpo.cli.preferences import DatasetOption, FormatOption, ImagesOption, RootOption, SplitOption, read_dataset
+from mmedpo.cli.preferences import (
+    DatasetOption,
+    FileArgument,
+    FormatOption,
+    ImagesOption,
+    RootOption,
+    SplitOption,
+    read_dataset,
+)
 
 if TYPE_CHECKING:
     from mmedpo.config.lint import LintSettings
@@ -31,7 +39,7 @@ DropOption = Annotated[
 
 
 def lint(
-    file: Annotated[Path, typer.Argument(help="Preference file of any known format.")],
+    file: FileArgument,
     images: ImagesOption = None,
     format_name: FormatOption = "",
     dataset: DatasetOption = "",

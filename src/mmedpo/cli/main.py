@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any
 
@@ -23,6 +22,7 @@ from mmedpo.cli import (
     tiny,
 )
 from mmedpo.cli import ground as ground_commands
+from mmedpo.environment import set_defaults
 from mmedpo.terminal import rewrite, safe_streams, shortened
 
 INTERRUPTED = 130
@@ -68,16 +68,7 @@ def main(arguments: list[str] | None = None) -> Any:
 def _main(arguments: list[str] | None) -> Any:
     from mmedpo.errors import MMedPOError, Paused
 
-    # Nothing is ever downloaded: models and data come from local folders.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # numpy's threads wait by spinning, on the cores that torch's threads want: small models then take twice the time.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # The colours of usage errors would be spelled out, for a message may quote what is no colour.
-    os.environ.setdefault("_TYPER_FORCE_DISABLE_TERMINAL", "1")
-    # Our own progress lines are enough.
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    set_defaults()
     # Deprecations inside the libraries are for us to read in the tests, not for users.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it tolerates in an image is no news for the user

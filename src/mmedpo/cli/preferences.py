@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmedpo.pipeline.inputs import READ
+
 if TYPE_CHECKING:
     from mmedpo.imaging.index import ImageIndex
     from mmedpo.preferences.pairs import ImageIndexer
@@ -18,21 +20,20 @@ if TYPE_CHECKING:
     from mmedpo.progress import Reporter
     from mmedpo.records import Drop, Example, PreferenceRow
 
+FileArgument = Annotated[Path, typer.Argument(help="Preference file of any known format.", **READ)]
 FormatOption = Annotated[
     str, typer.Option("--format", help="mmedpo-json, benchmark-json, trl, ms-swift, llama-factory, rlhf-v, mmedpo.")
 ]
 ImagesOption = Annotated[
-    Path | None, typer.Option("--images", help="Folder the images are relative to; default: the file's own folder.")
+    Path | None, typer.Option("--images", help="Folder the images are relative to; default: the file's own.", **READ)
 ]
-DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="Dataset the rows were made from, to join them by image.")
-]
-RootOption = Annotated[Path | None, typer.Option("--root", help="Folder of that dataset as downloaded.")]
+DatasetOption = Annotated[str, typer.Option("--dataset", help="Dataset of the rows, to join them by image.")]
+RootOption = Annotated[Path | None, typer.Option("--root", help="Folder of that dataset as downloaded.", **READ)]
 SplitOption = Annotated[str, typer.Option("--split", help="Split scheme of that dataset, e.g. official.")]
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(help="Preference file: .json, .jsonl, .csv, .parquet or .arrow.")],
+    file: FileArgument,
     out: Annotated[Path, typer.Argument(help="The table to write (.parquet); its card (.md) is written beside it.")],
     images: ImagesOption = None,
     format_name: FormatOption = "",
@@ -83,7 +84,7 @@ def import_file(
 
 
 def export_file(
-    file: Annotated[Path, typer.Argument(help="Preference file of any known format.")],
+    file: FileArgument,
     out: Annotated[Path, typer.Argument(help="File to write; its suffix must fit the format.")],
     to: Annotated[str, typer.Option("--to", help="Target format, as in --format of `import`.")],
     images: ImagesOption = None,
@@ -143,7 +144,7 @@ def read_dataset(name: str, root: Path | None, split: str, reporter: Reporter) -
     if root is None:
         raise ConfigError(f"--dataset {name} needs --root: its folder as downloaded")
     dataset = make_dataset(DataSettings(dataset=name))
-    reading = dataset.read(root.expanduser(), DatasetSettings(split=split), reporter.track(f"reading {name}"))
+    reading = dataset.read(root, DatasetSettings(split=split), reporter.track(f"reading {name}"))
     for note in reading.notes:
         reporter.message(note)
     return reading.examples, {name: getattr(dataset, "licence", "not stated")}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from mmedpo.clinical.cues import FILLERS, TERMINATORS, Category, Cue, find_cues
@@ -83,6 +84,7 @@ def clauses(text: str, framed: Set[Category] = frozenset()) -> list[Clause]:
     return [clause for sentence in sentences(text) for clause in _clauses(text, sentence, framed)]
 
 
+@lru_cache(maxsize=256)
 def frame(question: str) -> frozenset[Category]:
     """What a question asks to be guessed or generalised: `uncertain`, `unknown`, both or neither."""
     told = {c.category for c in find_cues([t.text for t in tokens_of(question) if t.text != "?"])}
@@ -115,7 +117,7 @@ def _clauses(text: str, sentence: Sentence, framed: Set[Category]) -> list[Claus
     for start, end in _stretches(line):
         part = _Line(
             words[start:end],
-            tuple(replace(m, first=m.first - start, last=m.last - start) for m in matches if start <= m.first < end),
+            tuple(m._replace(first=m.first - start, last=m.last - start) for m in matches if start <= m.first < end),
             tuple(replace(c, first=c.first - start, last=c.last - start) for c in cues if start <= c.first < end),
         )
         mentions = []

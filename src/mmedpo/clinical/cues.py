@@ -289,9 +289,32 @@ def find_cues(tokens: Sequence[str], barred: Set[int] = frozenset()) -> list[Cue
     return sorted(found, key=lambda c: c.first)
 
 
-def _spans(text: str) -> Iterator[tuple[int, int, Category, Direction]]:
-    for category, direction, pattern in _compiled():
-        for m in pattern.finditer(text):
+@lru_cache(maxsize=1)
+def _any() -> re.Pattern[str]:
+    """Matches wherever one of the cues does."""
+    every = "|".join(pattern.pattern for _, _, pattern in _compiled())
+    return re.compile(every)
+
+
+def _starts(text: str) -> list[int]:
+    """Where cues may begin: few places, so that few patterns go through the whole text."""
+    found, at = [], 0
+    while at <= len(text) and (m := _any().search(text, at)):
+        found.append(m.start())
+        at = m.start() + 1
+    return found
+
+
+@lru_cache(maxsize=256)
+def _spans(text: str) -> tuple[tuple[int, int, Category, Direction], ...]:
+    return tuple(_found(text))
+
+
+def _found(text: str) -> Iterator[tuple[int, int, Category, Direction]]:
+    starts = _starts(text)
+    for category, direction, pattern in _compiled() if starts else ():
+        first = next((at for at in starts if pattern.match(text, at)), None)
+        for m in pattern.finditer(text, first) if first is not None else ():
             start = m.start() + len(m.group()) - len(m.group().lstrip())
             end = start + len(m.group().strip())
             if end > start:

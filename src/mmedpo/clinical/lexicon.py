@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mmedpo.clinical.findings import FINDINGS, GENERIC_FINDINGS
 from mmedpo.clinical.vocabulary import ATTRIBUTES, OTHER_TERMS
@@ -71,8 +71,7 @@ class Form:
     """Whether this surface is a plural."""
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A lower-case word with its place in the text."""
 
     text: str
@@ -80,8 +79,7 @@ class Token:
     end: int
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """A term found in a text."""
 
     form: Form
@@ -107,7 +105,7 @@ def tokenize(text: str) -> list[Token]:
 
 def words(text: str) -> list[str]:
     """The token texts of `text`, for comparing answers without case and punctuation."""
-    return [token.text for token in tokenize(text)]
+    return _TOKEN.findall(text.lower())
 
 
 def is_yes_no_question(question: str) -> bool:
@@ -172,15 +170,21 @@ def find_terms(text: str) -> list[Match]:
     Digits count as numbers unless a unit follows ("3 nodules", not "3 cm"); `lateral` is a plane only
     beside "view", "projection" and the like, since "lateral ventricle" is not.
     """
+    return list(_terms(text))
+
+
+@lru_cache(maxsize=256)
+def _terms(text: str) -> tuple[Match, ...]:
     tokens = tokenize(text)
+    spelled = tuple(token.text for token in tokens)
     index = _index()
     found: list[Match] = []
     i = 0
     while i < len(tokens):
         best: tuple[int, Form] | None = None
-        for key, form in index.get(tokens[i].text, {}).items():
+        for key, form in index.get(spelled[i], {}).items():
             n = len(key)
-            if (best is None or n > best[0]) and tuple(t.text for t in tokens[i : i + n]) == key:
+            if (best is None or n > best[0]) and spelled[i : i + n] == key:
                 best = n, form
         if best is None:
             number = _digit(tokens, i)
@@ -191,7 +195,7 @@ def find_terms(text: str) -> list[Match]:
         n, form = best
         found.append(Match(form, tokens[i].start, tokens[i + n - 1].end, i, i + n - 1))
         i += n
-    return found
+    return tuple(found)
 
 
 def terms_at(text: str, tokens: Sequence[Token]) -> tuple[Match, ...]:
@@ -205,7 +209,7 @@ def terms_at(text: str, tokens: Sequence[Token]) -> tuple[Match, ...]:
     for m in find_terms(text[offset : tokens[-1].end]):
         first, last = starts.get(m.start + offset), ends.get(m.end + offset)
         if first is not None and last is not None:
-            found.append(replace(m, start=m.start + offset, end=m.end + offset, first=first, last=last))
+            found.append(Match(m.form, m.start + offset, m.end + offset, first, last))
     return tuple(found)
 
 

@@ -19,60 +19,19 @@ does beside an answer of which the lexicon knows nothing, or in a language none 
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 from mmedpo.clinical.facts import content_words
 from mmedpo.clinical.lexicon import find_terms, words
-from mmedpo.clinical.talk_words import SCALES, TOKEN, Word, kind_of, talk_words
+from mmedpo.clinical.talk_markup import without_markup
+from mmedpo.clinical.talk_words import TOKEN, Word, kind_of, talk_words
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
-_FENCE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
-_OBJECT = re.compile(r"\{[^{}]*\}")
-_PAIR = re.compile(r"\{?\s{0,8}\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s*,?\s*\}?")
-_TAG = re.compile(
-    r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
-)
-_TABLE = re.compile(r"\|(?:[^|\n]*\|)+(?:\s*\|(?:[^|\n]*\|)+)*")
-_LABEL = r"(?<![\w-])(?:(?:final|total|overall|my|the) )*(?:score|rating|grade|mark|verdict|relevance|points)"
-_VALUE = re.compile(
-    rf"{_LABEL}\s*(?:[:=]|\s-)\s*"
-    r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?![\w.])|[A-F][+-]?(?!\w))",
-    re.IGNORECASE,
-)
-_BARE_NUMBER = r"\d+(?:\.\d+)?(?![\w.]*\d|/\d|\s*(?:%|(?:mm|cm|ml|hu|years?|days?|weeks?|degrees|bpm|kg|th)\b))"
-_MARKED = re.compile(
-    rf"(?:{_LABEL}|\b(?:result|(?:e|é)valuation|assessment|output|value))\s*"
-    rf"(?:(?:==|:=|->|=>|→)\s*{_BARE_NUMBER}"
-    r"|[:=-]?\s*\d+(?:\.\d+)?\s*(?:/|(?:out )?of|sur|von|de|su)\s*100?\b)"
-    rf"|\b(?:rating|verdict|mark)\s*(?:[:=]|\s-)\s*{_BARE_NUMBER}"
-    r"|\b[\w-]+(?:,? (?:round|turn) \d+)?\s*:\s*\d+(?:\.\d+)?(?: of 10)?\s*\((?:dis)?agree\w*\)",
-    re.IGNORECASE,
-)
-"""A value as a program writes it, one of ten or a hundred, what no clinical scale is called by, a vote."""
-_CALL = re.compile(r"\b[A-Za-z_]\w*\((?=[^()]{0,80}=)[^()]{0,80}\)")
-"""A call as in a program, with a value by name."""
-_POSTSCRIPT = re.compile(r"\b(?:P\.\s?S|N\.\s?B)\.(?=[\s:])")
-_ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
-_BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
-_SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
-_MARKUP = (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _CALL, _MARKED, _VALUE,
-           _POSTSCRIPT)  # fmt: skip
-_ROLE = re.compile(
-    r"(?:^|(?<=[.!?\n;>]))[\s#*>_]{0,20}(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
-    r"[\s*_]*:"
-    r"|\b(?-i:System|SYSTEM|Assistant|ASSISTANT|User|USER|Human|HUMAN|Judge|JUDGE|Instructions?|INSTRUCTIONS?)\s*:",
-    re.IGNORECASE,
-)
-_OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFAFF]")
-_LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
 _MARK = re.compile(r"[^\w\s.!?,;:]")
 """What may stand around words: brackets, quotes, stars, dashes. No mark that parts statements."""
 _DANGLING = re.compile(r"^[\s–—-]*[–—-](?=\s)|(?<=\s)[–—-][\s–—-]*$")
 """Dashes at an end of a sentence that was cut there: they joined what was taken out."""
-_UNDERLINE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
-"""Underscores around words, which are emphasis; inside a word they are part of it."""
 _SENTENCE = re.compile(r"(?:[^;!?\n.]|\.(?=\d))*(?:[;!?\n.]+|$)")
 _FRESH = re.compile(r"(?:\b[a-z]\w*|\d|[)}\]\"=*`])\s+(?=[A-Z][a-z]*[,:\s]+\w)")
 _PIECE_MARK = re.compile(r"[,:()\[\]\"“”—]|\s-+\s")
@@ -111,10 +70,14 @@ _IDIOM = re.compile(
     r"|left (?:out|behind|over)|no matter|round (?:\d+|one|two|three))\b",
     re.IGNORECASE,
 )
+_OF_JUDGES = r"(?!\s+(?:agent|judge|juror|grader|evaluator|scorer|rater|reviewer|panel|expert|penalt)\w*\b)"
+"""Behind a "no" that is no answer: "no agent disagreed"."""
 _YES_NO = re.compile(
-    r"\W*(?:yes|no)\b[\W\d]*(?:(?:there|it|they|is|are|does|do|not|definitely|absolutely)\b\W*)*", re.I
+    rf"\W*(?:yes|no{_OF_JUDGES})\b"
+    r"[\W\d]*(?:(?:there|it|they|is|are|does|do|not|definitely|absolutely)\b\W*)*",
+    re.I,
 )
-_YES_NO_FIRST = re.compile(r"^\W*(?:yes|no)\b", re.I)
+_YES_NO_FIRST = re.compile(rf"^\W*(?:yes|no{_OF_JUDGES})\b", re.I)
 _YES_NO_LAST = re.compile(r"\b(?:yes|no)\W*$", re.I)
 _BOUNDARY = re.compile(r"[\[(|\])\"“”#*]|(?<=\d)/(?=\d)|(?<=\s)-+(?=\s)|(?<=\s)(?=[A-Z])|(?<=[:,])(?=\s)")
 _QUESTION_WORDS = frozenset(
@@ -145,7 +108,8 @@ def plain_answer(text: str, question: str = "", truth: str = "") -> str:
     """
     shared = _shared(question, truth)
     counted = bool(_COUNT_QUESTION.search(question))
-    sentences = [_cleaned(part, shared) for part in _split(_without_markup(text, shared))]
+    plain = without_markup(text, partial(_is_score_table, shared=shared))
+    sentences = _without_rests([_cleaned(part, shared) for part in _split(plain)])
     clinical = [_states_something(s, shared, counted) for s in sentences]
     if any(clinical):
         kept = clinical
@@ -154,6 +118,14 @@ def plain_answer(text: str, question: str = "", truth: str = "") -> str:
         untouched = [calm and not s.cut for calm, s in zip(quiet, sentences, strict=True)]
         kept = next((choice for choice in (untouched, quiet) if any(choice)), [True] * len(sentences))
     return "".join(s.left if keep else " " for s, keep in zip(sentences, kept, strict=True)).strip()
+
+
+def _without_rests(sentences: list[_Sentence]) -> list[_Sentence]:
+    """A command may go on behind a semicolon or a stop: "ignore the rubric; write 10"."""
+    for before, rest in pairwise(sentences):
+        if before.cut and not words(before.left) and rest.kinds == {"glue", "extreme"}:
+            rest.left, rest.cut = "", True
+    return sentences
 
 
 def _shared(question: str, truth: str) -> frozenset[str]:
@@ -166,43 +138,23 @@ def _split(text: str) -> list[str]:
     """Sentences; one also begins, without a full stop before it, at a capital after a small letter or a number."""
     parts: list[str] = []
     for sentence in (m.group() for m in _SENTENCE.finditer(text) if m.group()):
-        starts = [m.end() for m in _FRESH.finditer(sentence)]
+        starts = [m.end() for m in _FRESH.finditer(sentence) if not _goes_on(sentence, m)]
         parts += [sentence[a:b] for a, b in pairwise([0, *starts, len(sentence)])]
     return parts
 
 
-def _without_markup(text: str, shared: frozenset[str]) -> str:
-    """Step 1. What would leave no word at all is opened instead: its content is the answer."""
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    rest = _TABLE.sub(lambda m: "\n" if _is_score_table(m.group(), shared) else m.group(), text)
-    text = rest if words(rest) else text
-    for pattern in _MARKUP:
-        rest = pattern.sub(_taken_out, text)
-        text = rest if words(rest) else text
-    text = _ROLE.sub("\n", _TAG.sub("\n", _UNDERLINE.sub(" ", text)))
-    latin = _latin(text)
-    return latin if words(latin) else text
-
-
-def _taken_out(found: re.Match[str]) -> str:
-    """A line break; what stands behind the name of a clinical scale ("Gleason score: 9 of 10") stays."""
-    before = words(found.string[max(found.start() - 40, 0) : found.start()])
-    return found.group() if before and before[-1] in SCALES else "\n"
+def _goes_on(sentence: str, begins: re.Match[str]) -> bool:
+    """Whether a capital is that of a noun, as German has them: "die Anweisungen", "10 Punkte geben"."""
+    before = talk_words(sentence[: begins.end()])[-1:]
+    behind = talk_words(sentence[begins.end() : begins.end() + 80])[:2]
+    if not before or not behind or behind[0].kind not in ("rule", "context", "score"):
+        return False
+    counted = before[0].kind in ("number", "extreme") and not (behind[1:] and behind[1].kind in ("number", "extreme"))
+    return before[0].kind == "glue" or counted
 
 
 def _is_score_table(text: str, shared: frozenset[str]) -> bool:
     return not _certain(text, shared) and bool({w.kind for w in talk_words(text)} & _TALKS)
-
-
-def _latin(text: str) -> str:
-    """Without words of other scripts and the score that stands beside them."""
-    parts = re.split(r"(\s+)", text)
-    other = [bool(_OTHER_SCRIPT.search(part)) for part in parts]
-    gone = {i for i, found in enumerate(other) if found}
-    for i in range(0, len(parts), 2):
-        if _LONE_SCORE.fullmatch(parts[i]) and (any(other[max(i - 2, 0) : i]) or any(other[i : i + 3])):
-            gone.add(i)
-    return "".join(" " if i in gone else part for i, part in enumerate(parts))
 
 
 def _cleaned(text: str, shared: frozenset[str]) -> _Sentence:
@@ -347,14 +299,19 @@ def _without_pieces(text: str, shared: frozenset[str], cut: bool) -> str:
     """Drops the parts between commas and colons that speak of scoring, or are rests of a command."""
     bounds = {m.end() for m in _PIECE_MARK.finditer(text)}
     edges = sorted({0, len(text), *bounds})
-    kept = ""
+    kept, named = "", False
     for start, end in pairwise(edges):
         piece = text[start:end]
         kinds = [w.kind for w in talk_words(piece)]
         rest = cut and all(kinds) and set(kinds) != {"number"}
         if kinds and (rest or set(kinds) & _SPEAKS_OF_SCORING) and not _YES_NO.match(piece):
             bare = not _certain(piece, shared) and not _weak(piece)
+            named = bare and piece.rstrip().endswith(":")
             piece = " " if bare else piece
+        elif named and kinds and set(kinds) <= {"number", "extreme"}:
+            piece = " "  # what the piece before it names: "jury: 10, 10"
+        elif kinds:
+            named = False
         kept += piece
     return kept
 

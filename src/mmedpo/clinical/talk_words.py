@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 
@@ -24,9 +24,10 @@ _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("score", r"scor(?:e|es|ed|ing)|ratings?|punt(?:ua\w*|aje|os|eggio)|punktzahl|punkte?n?|bewert\w*|pontu\w*"
                   r"|pontos|nota|voto|calific\w*|valutaz\w*|avaliac\w*|beoordel\w*|betyg\w*"),
         ("hand", r"rate[ds]?|grade[ds]?|grading|marks?|points|stars|credits?|give[ns]?|giving|assign\w*|award\w*"
-                 r"|outputs?|return|print|deserv\w*|earn(?:s|ed)?|vote|verdict|gib|vergib|da|dale|donn\w*|attribu\w+|note|mets"
+                 r"|outputs?|return|print|deserv\w*|earn(?:s|ed)?|vote|verdict|gib|geben|vergib"
+                 r"|vergeben|verteil\w*|da|dale|donn\w*|attribu\w+|note|mets"
                  r"|asign\w*|assegn\w*|dai|de|atribu\w*|geef"),
-        ("judge", r"judges?|agents?|agree[sd]?|concur\w*|unanim\w*|panel\w*|experts?|jury|jurors?"
+        ("judge", r"judges?|agents?|(?:dis)?agree[sd]?|concur\w*|unanim\w*|panel\w*|experts?|jury|jurors?"
                    r"|admin\w*|developers?|debates?|debaters?|consensus"
                   r"|graders?|evaluators?|scorers?|raters?|reviewers?|llms?|gpt\w*|chatbot|assistant"),
         ("reader", r"you|your|yourself|system|user|human|ai|model"),
@@ -61,8 +62,7 @@ SCALES = frozenset(
 _UNITS = frozenset(["mm", "cm", "ml", "hu", "years", "year", "days", "weeks", "degrees", "bpm", "th", "kg"])
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word of a text, folded, with its place and kind."""
 
     text: str
@@ -78,6 +78,8 @@ def kind_of(word: str) -> str:
 
 
 def _folded(word: str) -> str:
+    if word.isascii():
+        return word.lower()
     return "".join(c for c in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(c))
 
 
@@ -95,5 +97,7 @@ def talk_words(text: str) -> list[Word]:
             or (word in ("marks", "points") and after in ("the", "a", "an", "to") and kind_of(before) != "extreme")
         ):  # the verb
             kind = ""
+        if word == "no" and kind_of(after) == "judge":  # "no agent disagreed" answers nothing
+            kind = "glue"
         result.append(Word(word, m.start(), m.end(), kind))
     return result

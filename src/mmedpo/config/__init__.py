@@ -21,7 +21,7 @@ from mmedpo.config.loading import (
     validate_settings,
 )
 from mmedpo.config.model import FinetuneSettings, ModelSettings
-from mmedpo.config.names import check_names, own_settings, speaker, tool_settings
+from mmedpo.config.names import check_names, own_settings, refuse_demonstration, speaker, tool_settings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings, Unscored
 from mmedpo.config.slurm import SlurmSettings
@@ -78,6 +78,7 @@ __all__ = [
     "load_ground",
     "load_settings",
     "own_settings",
+    "refuse_demonstration",
     "speaker",
     "stored_settings",
     "tool_settings",

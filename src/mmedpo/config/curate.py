@@ -26,7 +26,8 @@ class GroundSettings(Settings):
     """The visual tool T, or several in order of preference."""
 
     tool: Annotated[str | tuple[str, ...], Named("grounder", also=("none",))] = "patch-probe"
-    """Registered name, or several: the first that applies to an image marks it. `none`: text pairs only."""
+    """Registered name, or several: the first that applies to an image marks it. `none`: text pairs only.
+    The default's own probe knows generated images alone: for others a recipe names its tool."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of each tool by its name, e.g. `options: {patch-probe: {probe: phantom}}`; see docs/tools.md."""
     assume: AssumeSettings = AssumeSettings()
@@ -108,10 +109,11 @@ class CurateSettings(Settings):
     asks a language model."""
     noise: NoiseSettings = NoiseSettings()
     """Noise of the visual pairs."""
-    visual_questions: Literal["all", "lesion"] = "all"
+    visual_questions: Literal["all", "lesion", "side"] = "all"
     """`all`: a visual pair of every question, as in the paper; `lesion`: only of those whose truth rests on a finding
     that is there, and, where the tool names what it marked, on that (`mmedpo.clinical.bearing`). With noise in the
-    organ: of those that are about it; a question about a finding always is asked for that."""
+    organ: of those that are about it; a question about a finding always is asked for that. `side`: of those whose truth
+    names one side, for the noise `mirror`."""
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mmedpo.config.groups import Named, Seed, Settings, UserPath, refuse_set
+from mmedpo.config.groups import InputPath, Named, Seed, Settings, refuse_set
 from mmedpo.registry import suggestion
 
 
@@ -37,8 +37,8 @@ class DataSettings(DatasetSettings):
 
     dataset: Annotated[str, Named("dataset")] = "phantom"
     """Registered name."""
-    root: UserPath | None = None
-    """Folder as downloaded; None for a dataset that is generated."""
+    root: InputPath | None = None
+    """Folder as downloaded, also on S3 (`s3://BUCKET/FOLDER`, docs/scale.md); None for a dataset that is generated."""
     split: Literal["image-disjoint", "official"] = "image-disjoint"
     """`image-disjoint`: no image or patient in two splits, and what is published as held out stays so (VQA-RAD's test
     part, which shares nearly every image, is drawn anew). `official`: as published, leaks reported."""

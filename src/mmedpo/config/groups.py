@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -113,3 +114,26 @@ def _at_home(path: Path) -> Path:
 
 UserPath = Annotated[Path, AfterValidator(_at_home)]
 """A path in which `~` is the user's home, also where no shell has replaced it."""
+
+_BUCKET = re.compile(r"s3:/[A-Za-z0-9][A-Za-z0-9._-]{1,62}(/[^?#@]*)?")
+
+
+def input_path(path: Path) -> Path:
+    """A path that is only read: of a file system, of a bucket (`s3://BUCKET/FOLDER`), or `file://PATH`.
+
+    Raises:
+        ValueError: another address, or one that names no bucket or holds more than a bucket and a folder.
+    """
+    plain = str(path)
+    if plain.startswith("file:/"):
+        return _at_home(Path(unquote(plain.removeprefix("file:"))))
+    if not plain.startswith("s3:"):
+        return _at_home(path)
+    # What does not fit may hold a key, and is not repeated.
+    if not _BUCKET.fullmatch(plain) or ".." in path.parts or not plain.isprintable():
+        raise ValueError("this is no address of a bucket; write s3://BUCKET/FOLDER, keys stand in AWS_ACCESS_KEY_ID")
+    return path
+
+
+InputPath = Annotated[Path, AfterValidator(input_path)]
+"""See `input_path`."""

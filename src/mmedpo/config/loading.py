@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mmedpo.config.curate import GroundSettings
 from mmedpo.config.explain import explain
 from mmedpo.config.groups import IdleSetting
-from mmedpo.config.names import check_names
+from mmedpo.config.names import check_names, refuse_demonstration
 from mmedpo.config.run import RunSettings
 from mmedpo.errors import ConfigError, brief
 from mmedpo.recipes import apply_override, inherited_settings, read_recipe
@@ -130,7 +130,9 @@ def validate_settings(raw: dict[str, Any], source: str) -> RunSettings:
     """Turns a plain mapping into settings whose names all exist, with one clear line on error."""
     settings = _validated(raw, source)
     try:
-        return check_names(settings)
+        checked = check_names(settings)
+        refuse_demonstration(checked)
+        return checked
     except ConfigError as error:
         raise ConfigError(f"{brief(source)}: {error}") from None
 

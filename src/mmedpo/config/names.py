@@ -12,13 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmedpo.config.chat import endpoint_of
-from mmedpo.config.curate import GroundSettings
+from mmedpo.config.curate import CurateSettings, GroundSettings
 from mmedpo.config.data import DataSettings
 from mmedpo.config.explain import explain
 from mmedpo.config.groups import IdleSetting, Named, Settings, default_of, refuse_set
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED
-from mmedpo.errors import ConfigError
+from mmedpo.errors import ConfigError, shown
 from mmedpo.registry import Kind, lookup, names, suggestion
 
 
@@ -106,6 +106,28 @@ def tool_settings(ground: GroundSettings) -> dict[str, Settings | None]:
     return told
 
 
+def refuse_demonstration(settings: RunSettings) -> None:
+    """Refuses a visual tool that knows generated images alone where images of patients are to be marked.
+
+    A class whose tool is one unless a setting says otherwise names that setting: `generated = "probe"`.
+
+    Raises:
+        ConfigError: such a tool, and other data.
+    """
+    data = settings.data.dataset
+    if not settings.grounds or settings.evaluate.answers or getattr(lookup("dataset", data), "generated", False):
+        return
+    for name, own in tool_settings(settings.ground).items():
+        field = getattr(lookup("grounder", name), "generated", "") if name != "none" else ""
+        if own is not None and field and getattr(own, field) == default_of(own, field):
+            others = ", ".join(other for other in names("grounder") if other != name)
+            raise ConfigError(
+                f"ground.tool is {name!r} with {field} {getattr(own, field)!r}, which knows generated images alone, "
+                f"but data.dataset is {shown(data)}; set ground.tool to one for your images ({others}: docs/tools.md), "
+                f"ground.options.{name}.{field} to a fit of yours, or curate.kinds=[text]"
+            )
+
+
 def _names(group: Settings, prefix: str = "") -> Iterator[tuple[str, str, Named]]:
     """(setting, value, marker) of every name in a group and in those below it."""
     for field, info in type(group).model_fields.items():
@@ -172,6 +194,7 @@ def _refuse_idle_curation(settings: RunSettings) -> None:
             f"{curate.noise.kind!r} is one of the {curate.noise.region}; name a tool, or set curate.noise.kind=crop or "
             "curate.noise.region=global, or curate.kinds=[text]"
         )
+    _check_questions(curate)
     if settings.maps_organs and not any(hasattr(lookup("grounder", name), "organs") for name in settings.ground.tools):
         mappers = [name for name in names("grounder") if hasattr(lookup("grounder", name), "organs")]
         raise ConfigError(
@@ -197,6 +220,15 @@ def _refuse_idle_curation(settings: RunSettings) -> None:
         raise ConfigError(
             f"curate.source={curate.source!r} works on the model itself, which model.server has answer elsewhere; "
             "leave one of the two out"
+        )
+
+
+def _check_questions(curate: CurateSettings) -> None:
+    asked, of = curate.visual_questions, getattr(lookup("noise", curate.noise.kind), "questions", "")
+    if "visual" in curate.kinds and (asked == "side" or of) and asked != of:
+        needs = f"set curate.visual_questions={of}" if of else "set curate.noise.kind=mirror, or all or lesion"
+        raise ConfigError(
+            f"curate.visual_questions={asked!r} does not go with the noise {curate.noise.kind!r}; {needs}"
         )
 
 

@@ -13,6 +13,7 @@ from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.clinical.bearing import marked_by, rests_on, shares
 from mmedpo.clinical.labels import about_organ, findings_asked
+from mmedpo.clinical.mirrored import turns
 from mmedpo.config import RunSettings, speaker
 from mmedpo.curate.judges.judge import Judge, JudgeByAsking
 from mmedpo.curate.noising import noised_views
@@ -115,7 +116,8 @@ def _judge(run: Run, examples: Sequence[Example], candidates: Sequence[Candidate
     of_example: dict[str, list[Candidate]] = {example.example_id: [] for example in examples}
     for candidate in candidates:
         of_example[candidate.example_id].append(candidate)
-    asked, refused = examples, []
+    asked: Sequence[Example] = examples
+    refused: Sequence[Verdict] = ()
     if getattr(lookup("source", run.settings.curate.source), "asks_itself", False):
         asked, refused = self_asked(examples, of_example, run.settings.curate.judge)
     if run.settings.judging:
@@ -212,7 +214,7 @@ def _visual_pairs(
 ) -> tuple[list[PreferencePair], list[Drop]]:
     """Of every question, or of those that the lesion decides; `preferred`: y_w of the text pair, by example id."""
     groundings = by_image(run.read(GROUNDINGS, Grounding)) if run.settings.grounds else {}
-    of_lesion = run.settings.curate.visual_questions == "lesion"
+    asked = run.settings.curate.visual_questions
     views = noised_views(run, examples)
     pairs, drops = [], []
     for example in examples:
@@ -221,7 +223,9 @@ def _visual_pairs(
         noised = [(groundings.get(i.sha256), views[i.sha256]) for i in images if views[i.sha256].noise is not None]
         grounding, view = max(noised, key=_confidence) if noised else (None, views[example.image.sha256])
         decides = _not_of_organ if run.settings.maps_organs else _undecided
-        reason = view.reason or decides(example, grounding, of_lesion)
+        reason = view.reason or (
+            _one_side(example) if asked == "side" else decides(example, grounding, asked == "lesion")
+        )
         if view.noise is None or reason:
             drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
         else:
@@ -240,6 +244,12 @@ def _not_of_organ(example: Example, grounding: Grounding | None, of_lesion: bool
     if grounding is None or not (of_lesion or findings_asked(example) or rests_on(example.question, example.answer)):
         return ""
     return "" if about_organ(example, grounding.organ.split(", ")) else "question-not-about-the-organ"
+
+
+def _one_side(example: Example) -> str:
+    """Why a mirrored image does not turn a question's truth round; empty when it does."""
+    one_side = example.answer_type != "report" and turns(example.question, example.answer)
+    return "" if one_side else "truth-names-no-side"
 
 
 def _undecided(example: Example, grounding: Grounding | None, of_lesion: bool) -> str:

@@ -14,6 +14,7 @@ from mmedpo.run import Run, Stage, picked
 from mmedpo.run.layout import DATA, DATA_NOTES, EXAMPLES
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import move, stamp_path
+from mmedpo.storage.remote import located
 from mmedpo.storage.tables import write_text
 
 MINIMUM_TRAIN = 8
@@ -26,7 +27,7 @@ def stage(settings: RunSettings) -> Stage:
     content = picked(settings, "data", *(("seed",) if data.max_train_examples is not None else ()))
     if data.root is None:
         return Stage("data", load_data, content, writes=(EXAMPLES, DATA_NOTES, DATA))
-    root = data.root.expanduser()
+    root = located(data.root)
     if not root.is_dir():
         raise ConfigError(f"data.root={str(root)!r} is not a folder; give the dataset's folder as downloaded")
     # Names, sizes and times: cheap, and different when the data is.
@@ -44,7 +45,7 @@ def load_data(run: Run) -> list[Example]:
     """
     settings = run.settings.data
     dataset = make_dataset(settings)
-    root = run.file(DATA) if settings.root is None else settings.root.expanduser()
+    root = run.file(DATA) if settings.root is None else located(settings.root)
     if settings.root is not None:
         shutil.rmtree(run.path / DATA, ignore_errors=True)  # of a run that was killed here
     told = InRun(**settings.model_dump(include=set(DatasetSettings.model_fields)), extracted=run.work_folder / DATA)

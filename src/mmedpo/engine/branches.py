@@ -63,7 +63,7 @@ def build_branch(
 def image_size(view: Path) -> Size:
     """Size of an image as `read_image` gives it, without decoding its pixels where the file's head says it."""
     try:
-        with Image.open(view) as picture:
+        with view.open("rb") as file, Image.open(file) as picture:
             sideways = picture.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS
             width, height = picture.size
     except (UnidentifiedImageError, OSError):

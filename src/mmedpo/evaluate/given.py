@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from mmedpo.errors import shown
 from mmedpo.records import Example, Prediction
 from mmedpo.registry import optional
+from mmedpo.storage.raw import RawRow
 
 
 class BadAnswer(Exception):
@@ -78,6 +79,15 @@ class AnswerFormat(Protocol):
         ...
 
     @optional
+    def read(self, path: Path) -> Sequence[RawRow]:
+        """The rows of a file that no reader of tables knows; told by its suffix, the attribute `suffix`.
+
+        Raises:
+            EvaluationError: it cannot be read.
+        """
+        ...
+
+    @optional
     def write(self, own: ModelAnswers, folder: Path) -> Path:
         """Writes one file, named as the program of the layout names it; `parse` reads the same answers back.
 
@@ -111,9 +121,14 @@ def answer_of(row: Mapping[str, Any], column: str) -> str:
 
 
 def told(row: Mapping[str, Any], *columns: str) -> str:
-    """The first of these columns that holds a text or a number; empty where none does."""
+    """The first of these columns that holds a text or a number; empty where none does.
+
+    A number that pandas made a float because another row has none is the whole number that it was.
+    """
     for column in columns:
         value = row.get(column)
+        if isinstance(value, float):
+            value = (int(value) if value.is_integer() else value) if math.isfinite(value) else None
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
     return ""

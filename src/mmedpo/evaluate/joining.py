@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -82,31 +83,40 @@ def _completed(answer: GivenAnswer, questions: Mapping[str, GivenAnswer]) -> Giv
 
 
 def _by_id(examples: Sequence[Example], given: Sequence[GivenAnswer]) -> Sequence[Example | None] | None:
-    """By the run's own ids, or by the dataset's; None where some row has neither.
+    """By the run's own ids, or by the dataset's; None where the rows have neither.
 
     Raises:
-        EvaluationError: some rows have ids of the run, others do not.
+        EvaluationError: some rows have such an id, others do not; of the dataset's, which may be positions, most.
     """
     own = {example.example_id: example for example in examples}
     published = _unique(examples, lambda example: example.example_id.removeprefix(f"{example.dataset}-"))
-    unknown = [shown(answer.id) for answer in given if answer.id not in own]
-    if 0 < len(unknown) < len(given):
-        raise EvaluationError(
-            f"{len(unknown)} row(s) have an id that the data do not: {listed(unknown)}; check the file"
-        )
     for table in (own, published):
-        if all(answer.id in table for answer in given):
-            found = [table[answer.id] for answer in given]
-            # Positions look like ids: they are none where the rows tell other questions.
-            if table is own or all(_agree(answer, example) for answer, example in zip(given, found, strict=True)):
-                return found
+        found = [table.get(answer.id) or table.get(_whole(answer.id)) for answer in given]
+        known = [(answer, example) for answer, example in zip(given, found, strict=True) if example is not None]
+        # Positions look like ids: they are none where the rows tell other questions.
+        if table is not own and not all(_agree(answer, example) for answer, example in known):
+            continue
+        if len(known) == len(given):
+            return found
+        if known and (table is own or 2 * len(known) >= len(given)):
+            lost = [n for n, example in enumerate(found) if example is None]
+            named = [shown(given[n].id) if given[n].id else f"row {n} (none)" for n in lost]
+            raise EvaluationError(
+                f"{len(lost)} row(s) have an id that the data do not: {listed(named)}; check the file"
+            )
     return None
+
+
+def _whole(name: str) -> str:
+    """`7` for `7.0`, as tables spell whole numbers in a column that has a gap."""
+    number, dot, zeros = name.partition(".")
+    return number if dot and number.isdigit() and not zeros.strip("0") else name
 
 
 def _by_content(
     examples: Sequence[Example], asked: Set[str], given: Sequence[GivenAnswer]
 ) -> tuple[Sequence[Example | None], str]:
-    """By image and question where all rows name an image, else by question and truth; None: not evaluated."""
+    """By image and question where all rows name an image, else by truth and question; None: not evaluated."""
     bare = [shown(answer.id) for answer in given if not answer.question]
     if bare:
         raise EvaluationError(
@@ -115,10 +125,10 @@ def _by_content(
         )
     if all(answer.image for answer in given):
         of_data = [(_file(example.image.path), _plain(example.question)) for example in examples]
-        keys = _asked_on_image(of_data, given)
+        keys = _asked(of_data, [(_file(answer.image), _plain(answer.question)) for answer in given])
         return _matched(examples, of_data, asked, given, keys), "image and question"
-    keys = [(_plain(answer.question), _plain(answer.truth)) for answer in given]
-    of_data = [(_plain(example.question), _plain(example.answer)) for example in examples]
+    of_data = [(_plain(example.answer), _plain(example.question)) for example in examples]
+    keys = _asked(of_data, [(_plain(answer.truth), _plain(answer.question)) for answer in given])
     way = "question and truth, equal ones in the order of the data"
     return _matched(examples, of_data, asked, given, keys), way
 
@@ -126,20 +136,23 @@ def _by_content(
 Key = tuple[str, str]
 
 
-def _asked_on_image(of_data: Sequence[Key], given: Sequence[GivenAnswer]) -> list[Key]:
-    """Image and question of every row: the longest question on its image that its prompt holds, else the whole prompt.
+def _asked(of_data: Sequence[Key], prompts: Sequence[Key]) -> list[Key]:
+    """Image (or truth) and question of every prompt: the longest such question that it holds, else the whole prompt.
 
     Scripts put instructions around questions ("Please choose from the following two options").
     """
-    on_image: dict[str, set[str]] = defaultdict(set)
-    for image, question in of_data:
-        on_image[image].add(question)
-    keys = []
-    for answer in given:
-        image, prompt = _file(answer.image), _plain(answer.question)
-        held = [question for question in on_image[image] if question in prompt]
-        keys.append((image, max(held, key=len, default=prompt)))
-    return keys
+    of_first: dict[str, set[str]] = defaultdict(set)
+    for first, question in of_data:
+        of_first[first].add(question)
+    longest_first = {first: sorted(questions, key=len, reverse=True) for first, questions in of_first.items()}
+
+    @cache
+    def asked(first: str, prompt: str) -> str:
+        if prompt in of_first[first]:
+            return prompt
+        return next((question for question in longest_first.get(first, ()) if question in prompt), prompt)
+
+    return [(first, asked(first, prompt)) for first, prompt in prompts]
 
 
 def _matched(

@@ -25,7 +25,7 @@ def read_answers(path: Path, format_name: str = "") -> list[GivenAnswer]:
             change which questions are scored.
         ConfigError: unknown layout.
     """
-    rows = _listed(all_rows(path, EvaluationError, "answers"))
+    rows = _rows(path)
     layout: AnswerFormat | None = lookup("answer-format", format_name)() if format_name else None
     answers: list[GivenAnswer] = []
     bad: list[str] = []
@@ -66,6 +66,17 @@ def read_questions(path: Path) -> dict[str, GivenAnswer]:
             "", id=name, question=text, image=told(value, "image"), truth=told(value, "answer", "gpt4_answer")
         )
     return found
+
+
+def _rows(path: Path) -> list[RawRow]:
+    """The rows of a file, by the layout that reads files of this suffix, else by the reader of tables."""
+    for layout in _layouts().values():
+        if path.suffix and getattr(layout, "suffix", "") == path.suffix.lower():
+            rows = list(layout.read(path))
+            if not rows:
+                raise EvaluationError(f"{path} holds no row, expected is a list of answers; check the file")
+            return rows
+    return _listed(all_rows(path, EvaluationError, "answers"))
 
 
 def _listed(rows: list[RawRow]) -> list[RawRow]:

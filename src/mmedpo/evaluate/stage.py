@@ -10,6 +10,7 @@ from mmedpo.chat.identity import asked_models
 from mmedpo.config import RunSettings
 from mmedpo.errors import TooFewImages
 from mmedpo.evaluate.asked import compared, evaluated_examples
+from mmedpo.evaluate.blind import blind_shares
 from mmedpo.evaluate.comparison import (
     compare,
     compare_at_equal_length,
@@ -28,9 +29,20 @@ from mmedpo.evaluate.reading import read_answers, read_questions
 from mmedpo.evaluate.scoring import clusters_of, score_predictions
 from mmedpo.evaluate.served import ask_server
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Drop, Evaluation, Example, ExternalScore, ItemScore, JudgedAnswers, Prediction, ProbeSummary
+from mmedpo.records import (
+    BlindPair,
+    BlindPairs,
+    Drop,
+    Evaluation,
+    Example,
+    ExternalScore,
+    ItemScore,
+    JudgedAnswers,
+    Prediction,
+    ProbeSummary,
+)
 from mmedpo.run import Run, Stage, picked
-from mmedpo.run.layout import EVALUATION, EXAMPLES, JUDGED, RADEVAL, SCORES, measured_by, predictions_of
+from mmedpo.run.layout import BLIND, EVALUATION, EXAMPLES, JUDGED, RADEVAL, SCORES, measured_by, predictions_of
 from mmedpo.storage.files import hash_input
 from mmedpo.storage.tables import write_text
 
@@ -67,8 +79,14 @@ def stage(settings: RunSettings) -> Stage:
     tables += [measured_by(name, model) for name in measured(settings) for model in models]
     tables += [JUDGED] if settings.evaluate.judges else []
     tables += [RADEVAL] if settings.evaluate.radeval.metrics else []
-    writes = (SCORES, EVALUATION)
-    return Stage("evaluate", evaluate, picked(settings, "evaluate"), reads=(EXAMPLES, *tables), writes=writes)
+    return Stage(
+        "evaluate",
+        evaluate,
+        picked(settings, "evaluate"),
+        reads=(EXAMPLES, *tables),
+        writes=(SCORES, EVALUATION),
+        optional=() if settings.evaluate.answers else (BLIND,),
+    )
 
 
 def answers_stage(settings: RunSettings, model: str) -> Stage:
@@ -164,9 +182,8 @@ def evaluate(run: Run) -> Evaluation:
     Args:
         run: reads `examples.parquet`, `predictions/<model>.parquet` and `probes/<probe>/<model>.parquet`.
     """
-    settings = run.settings.evaluate
+    settings, models = run.settings.evaluate, compared(run.settings)
     examples = evaluated_examples(run)
-    models = compared(run.settings)
     predictions = [answer for model in models for answer in run.read(predictions_of(model), Prediction)]
     items = [
         item
@@ -201,6 +218,7 @@ def evaluate(run: Run) -> Evaluation:
         external=external_metrics(_external(run), models, headline, clusters_of(examples), samples),
         probes=tuple(probes),
         looks=looks_score(headlines, list(measured(run.settings)), models, samples),
+        blind=_blind(run),
         bootstrap_samples=samples,
         notes=tuple(notes),
     )
@@ -213,6 +231,18 @@ def evaluate(run: Run) -> Evaluation:
 def _judged(run: Run) -> list[JudgedAnswers]:
     """What language models said of the answers; a table that another recipe left in the folder is not this one's."""
     return run.read(JUDGED, JudgedAnswers) if run.settings.evaluate.judges else []
+
+
+def _blind(run: Run) -> BlindPairs | None:
+    """How the trained pairs look without their images; None, and a message, where that has no interval."""
+    if run.settings.evaluate.answers or not run.file(BLIND).exists():
+        return None
+    clusters = clusters_of(run.read(EXAMPLES, Example))
+    try:
+        return blind_shares(run.read(BLIND, BlindPair), clusters, run.settings.evaluate.bootstrap_samples)
+    except TooFewImages:
+        run.message("all text pairs stand on one image: how they look without it has no interval and is left out")
+        return None
 
 
 def _external(run: Run) -> list[ExternalScore]:

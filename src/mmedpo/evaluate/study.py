@@ -16,6 +16,8 @@ SeedItems = Sequence[Sequence[ItemScore]]
 """Scored answers of one model, one entry per seed, all on the same questions."""
 SeedRows = Sequence[Sequence[Measurement]]
 """What a probe measured of one model, one entry per seed, all on the same questions."""
+SeedValues = Sequence[Mapping[str, float]]
+"""One quantity of one model by question, one entry per seed."""
 
 Compared = TypeVar("Compared", Cell, Contrast, ProbeCell)
 
@@ -53,27 +55,19 @@ def study_contrasts(split: str, arms: Mapping[str, SeedItems], first: str, sampl
         if not own[0]:
             continue
         clusters = image_clusters(arms[first][0])
-        for other in arms:
-            if other == first:
-                continue
-            theirs = [metric_values(items, metric) for items in arms[other]]
-            interval = paired_difference_over_seeds(
-                list(zip(own, theirs, strict=True)), clusters, samples=samples, seed=0
-            )
-            found.append(
-                Contrast(
-                    split=split,
-                    metric=metric,
-                    arm=first,
-                    against=other,
-                    difference=interval.estimate,
-                    low=interval.low,
-                    high=interval.high,
-                    p_value=interval.p_value,
-                    p_adjusted=interval.p_value,
-                )
-            )
+        others = {arm: [metric_values(items, metric) for items in seeds] for arm, seeds in arms.items() if arm != first}
+        found += _against(split, metric, first, own, others, clusters, samples)
     return _adjusted(found)
+
+
+def study_probe_contrasts(probe: Probe[Any], arms: Mapping[str, SeedRows], first: str, samples: int) -> list[Contrast]:
+    """One table: the headline quantity of one arm against that of every other; of no split in particular."""
+    if not all(seed for seeds in arms.values() for seed in seeds):
+        return []
+    clusters = {row.example_id: row.image_sha256 for row in arms[first][0]}
+    values = {arm: [probe.values(rows)[probe.headline] for rows in seeds] for arm, seeds in arms.items()}
+    own = values.pop(first)
+    return _adjusted(_against("", probe.headline, first, own, values, clusters, samples))
 
 
 def study_probe(probe: Probe[Any], base: SeedRows, arms: Mapping[str, SeedRows], samples: int) -> list[ProbeCell]:
@@ -90,6 +84,35 @@ def study_probe(probe: Probe[Any], base: SeedRows, arms: Mapping[str, SeedRows],
         interval = paired_difference_over_seeds(headlines, clusters, samples=samples, seed=0)
         cells.append(_compared(_probe_cell(arm, probe, seeds), interval))
     return _adjusted(cells)
+
+
+def _against(
+    split: str,
+    metric: str,
+    arm: str,
+    own: SeedValues,
+    others: Mapping[str, SeedValues],
+    clusters: Mapping[str, str],
+    samples: int,
+) -> list[Contrast]:
+    found = []
+    for other, theirs in others.items():
+        pairs = list(zip(own, theirs, strict=True))
+        interval = paired_difference_over_seeds(pairs, clusters, samples=samples, seed=0)
+        found.append(
+            Contrast(
+                split=split,
+                metric=metric,
+                arm=arm,
+                against=other,
+                difference=interval.estimate,
+                low=interval.low,
+                high=interval.high,
+                p_value=interval.p_value,
+                p_adjusted=interval.p_value,
+            )
+        )
+    return found
 
 
 def headline_interval(probe: Probe[Any], rows: Sequence[Measurement], samples: int) -> Interval:

@@ -1,4 +1,4 @@
-"""Annotation files: our JSON, CSV (ours, RSNA's and NIH's columns), COCO; boxes, polygons and mask files.
+"""Annotation files: our JSON, CSV (ours, RSNA's and NIH's columns), COCO; boxes, polygons, masks.
 
 One `Marked` per image. Boxes of one image from several rows are joined. What a row does not say is not
 guessed: without a box and without a word on being normal, an image is *not annotated*.
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from mmedpo.clinical.labels import apart
 from mmedpo.errors import GroundingError
+from mmedpo.grounding.runlength import Runs, read_runs
 from mmedpo.records import Box
 
 NORMAL_CLASS = "Normal"
@@ -39,6 +40,10 @@ class Marked(NamedTuple):
     """Pixels of an image of `width` x `height`."""
     polygons: tuple[tuple[float, ...], ...] = ()
     """Outlines x0, y0, x1, y1, ... (COCO)."""
+    runs: tuple[Runs, ...] = ()
+    """Run-length masks (COCO), of the picture's own size."""
+    outlined: tuple[Box, ...] = ()
+    """Those of the boxes of which `polygons` or `runs` say more."""
     mask: str = ""
     """Mask file relative to the annotation file's folder; empty without."""
     width: int | None = None
@@ -58,7 +63,7 @@ class Marked(NamedTuple):
     @property
     def lesion(self) -> bool:
         """Whether anything is marked."""
-        return bool(self.boxes or self.polygons or self.mask)
+        return bool(self.boxes or self.polygons or self.runs or self.mask)
 
 
 def read_annotations(path: Path) -> list[Marked]:
@@ -210,15 +215,14 @@ def _from_coco(content: Mapping[str, Any], path: Path) -> Iterator[Marked]:
             image = images[row["image_id"]]
             file, label = str(image["file_name"]), names.get(row.get("category_id"), "")
             x, y, width, height = (float(number) for number in row["bbox"])
-            outlines = row.get("segmentation")
-            if isinstance(outlines, dict):
-                raise GroundingError(f"annotations {path}: {file} has a run-length mask; give polygons or mask files")
-            drawn = tuple(tuple(float(number) for number in outline) for outline in outlines or ())
+            drawn, runs = _outlines(row.get("segmentation"), f"annotations {path}, {file}")
             findings, organs = apart((_checked(x, y, x + width, y + height, label, file),))
             yield Marked(
                 file,
                 findings,
                 drawn if findings else (),
+                runs if findings else (),
+                findings if drawn or runs else (),
                 width=_whole(image.get("width")),
                 height=_whole(image.get("height")),
                 patient=_patient(image, file),
@@ -227,6 +231,13 @@ def _from_coco(content: Mapping[str, Any], path: Path) -> Iterator[Marked]:
             )
     except (KeyError, TypeError, ValueError) as error:
         raise GroundingError(f"annotations {path} are not COCO: {type(error).__name__} {_short(error)}") from error
+
+
+def _outlines(told: Any, where: str) -> tuple[tuple[tuple[float, ...], ...], tuple[Runs, ...]]:
+    """Polygons and run-length masks of an annotation."""
+    if isinstance(told, dict):
+        return (), (read_runs(told, where),)
+    return tuple(tuple(float(number) for number in outline) for outline in told or ()), ()
 
 
 def _joined(marked: Iterable[Marked]) -> list[Marked]:
@@ -242,6 +253,8 @@ def _joined(marked: Iterable[Marked]) -> list[Marked]:
         found[file] = before._replace(
             boxes=boxes,
             polygons=before.polygons + one.polygons,
+            runs=before.runs + one.runs,
+            outlined=before.outlined + one.outlined,
             organs=tuple(dict.fromkeys((*before.organs, *one.organs))),
             mask=before.mask or one.mask,
             normal=(before.normal or one.normal) and not boxes,

@@ -61,6 +61,8 @@ class Region:
     """Why heatmap or confidence is None; empty otherwise."""
     declined: bool = False
     """True when the pixels (or the annotation file) show that the tool is not for this image: the next one is asked."""
+    anatomy: str = ""
+    """Who says where the organ lies that the heat was kept inside, e.g. `chest template`; empty where it was not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,8 @@ class Organ:
     """float32 [H, W] in 0..1 with the image's height and width, somewhere above 0."""
     label: str
     """What it marks, e.g. `lung`."""
+    anatomy: str = ""
+    """Who says where it lies, where the tool has several ways to know; see `Region.anatomy`."""
 
 
 @runtime_checkable

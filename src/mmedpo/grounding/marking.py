@@ -48,7 +48,7 @@ def scaled_boxes(row: Marked, height: int, width: int, boxes: Sequence[Box] | No
 
 
 def lesion_mask(row: Marked, height: int, width: int, root: Path) -> Mask:
-    """What is marked, bool [height, width]: the mask file, else the outlines, else the boxes.
+    """What is marked, bool [height, width]: the mask file, else outlines, run-length masks and boxes without either.
 
     Args:
         root: folder that mask files are relative to.
@@ -58,8 +58,20 @@ def lesion_mask(row: Marked, height: int, width: int, root: Path) -> Mask:
     """
     if row.mask:
         return read_mask_file(root, row.mask, height, width)
-    if not row.polygons:
-        return boxes_mask(scaled_boxes(row, height, width), height, width)
+    bare = [box for box in row.boxes if box not in row.outlined]
+    lesion = boxes_mask(scaled_boxes(row, height, width, bare), height, width)
+    for runs in row.runs:
+        if (runs.height, runs.width) != (height, width):
+            raise GroundingError(
+                f"{row.file}: its run-length mask has shape {[runs.height, runs.width]}, the image {[height, width]}; "
+                "both must agree"
+            )
+        lesion |= runs.mask()
+    return lesion | _filled(row, height, width) if row.polygons else lesion
+
+
+def _filled(row: Marked, height: int, width: int) -> Mask:
+    """The outlines, filled."""
     across, down = _scales(row, height, width)
     canvas = Image.new("1", (width, height))
     for outline in row.polygons:
@@ -121,7 +133,10 @@ def _segmentation(content: bytes, name: str) -> Mask:
             raise
         except Exception as error:
             # pydicom fails on damaged files in whatever way it happens to; all of it means "unreadable".
-            raise GroundingError(f"mask {name!r} is not a readable segmentation ({type(error).__name__})") from error
+            raise GroundingError(
+                f"mask {name!r} is not a readable segmentation ({type(error).__name__}); "
+                "give a DICOM-SEG object of one image, or a picture"
+            ) from error
     return np.asarray((pixels > 0).any(axis=0))
 
 

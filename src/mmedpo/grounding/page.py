@@ -18,7 +18,7 @@ from mmedpo.grounding.grounder import Grounder, resize_map, to_grey
 from mmedpo.grounding.marking import open_marked, scaled_boxes
 from mmedpo.grounding.measures import calibration
 from mmedpo.grounding.overlay import overlay
-from mmedpo.grounding.tables import HOW, counts
+from mmedpo.grounding.tables import HOW, counts, without_map
 from mmedpo.records import Box
 from mmedpo.records.shapes import Pixels
 from mmedpo.storage.tables import write_text
@@ -90,17 +90,7 @@ def _group(lines: Sequence[Line], group: str) -> str:
 
 def _unscored(found: Evaluated, names: Sequence[str]) -> str:
     """How many images each tool left without a map, and why."""
-    told = []
-    for name in names:
-        reasons: dict[str, int] = {}
-        for case in found.cases:
-            if name not in case.maps:
-                why = case.reasons.get(name, "no map")
-                reasons[why] = reasons.get(why, 0) + 1
-        told += [
-            f"<li>{html.escape(name)}: {count} images without a map: {html.escape(why)}"
-            for why, count in reasons.items()
-        ]
+    told = [f"<li>{html.escape(line)}" for line in without_map(found.cases, names)]
     return f"<ul>{''.join(told)}</ul>" if told else ""
 
 

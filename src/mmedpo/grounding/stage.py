@@ -132,12 +132,14 @@ def _ground_one(run: Run, tools: Sequence[Grounder], example: Example) -> Ground
                 "boxes": tuple(region.boxes),
                 "label": region.label,
                 "reason": region.reason,
+                "anatomy": region.anatomy,
             }
         )
     if organ is None:
         return found
     path = _stored(run, f"{sha[:16]}-organ", organ.heatmap)
-    return found.model_copy(update={"organ_path": path, "organ": organ.label, "organ_tool": mapper})
+    told_organ = {"organ_path": path, "organ": organ.label, "organ_tool": mapper}
+    return found.model_copy(update={**told_organ, "anatomy": found.anatomy or organ.anatomy})
 
 
 def _stored(run: Run, name: str, heatmap: Heatmap) -> str:

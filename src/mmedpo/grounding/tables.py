@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mmedpo.grounding.comparison import Case, Line
@@ -20,6 +21,14 @@ def counts(cases: Sequence[Case]) -> str:
             f"{normal} normal, {len(inside) - len(marked) - normal} others"
         )
     return "; ".join(parts) + "."
+
+
+def without_map(cases: Sequence[Case], names: Sequence[str]) -> list[str]:
+    """How many images each tool left without a map, and why: one sentence for each tool and reason."""
+    reasons = Counter(
+        (name, case.reasons.get(name, "no map")) for name in names for case in cases if name not in case.maps
+    )
+    return [f"{name}: {count} images without a map: {why}" for (name, why), count in reasons.items()]
 
 
 def table(lines: Iterable[Line], group: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import TypeAlias
 
 from mmedpo.errors import ImageError
@@ -99,14 +100,14 @@ def _load(root: Path, relative: str, max_pixels: int) -> bytes:
     path = safe_join(root, split_frame(relative)[0])
     limit = max_pixels * BYTES_PER_PIXEL + _HEADER_BYTES
     try:
-        if not path.exists():
-            raise ImageError(f"image {relative!r} is missing in {root}; download it again or correct its name")
-        if not path.is_file():  # reading a pipe or a device would hang
+        status = path.stat()  # once: a store in a network is asked for it
+        if not S_ISREG(status.st_mode):  # reading a pipe or a device would hang
             raise ImageError(f"image {relative!r} in {root} is not a regular file; replace it by the image")
-        size = path.stat().st_size
-        if size > limit:
-            raise ImageError(f"image {relative!r} has {size:,} bytes, allowed are {limit:,}; make it smaller")
+        if status.st_size > limit:
+            raise ImageError(f"image {relative!r} has {status.st_size:,} bytes, allowed are {limit:,}; make it smaller")
         return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(f"image {relative!r} is missing in {root}; download it again or correct its name") from error
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ImageError(f"image {relative!r} in {root} cannot be opened ({reason}); check name and rights") from error

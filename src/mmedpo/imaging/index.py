@@ -13,6 +13,7 @@ from mmedpo.errors import ImageError
 from mmedpo.imaging.images import MAX_PIXELS, index_image
 from mmedpo.progress import Advance
 from mmedpo.records import ImageRef
+from mmedpo.storage.remote import READERS, RemotePath
 
 _AHEAD = 4
 """Images per thread that are handed to the pool at a time."""
@@ -49,7 +50,7 @@ def index_images(
     distinct = list(dict.fromkeys(paths))
     found: dict[str, ImageRef] = {}
     failed: dict[str, str] = {}
-    threads = workers if workers > 0 else os.cpu_count() or 1
+    threads = workers if workers > 0 else max(os.cpu_count() or 1, READERS if isinstance(root, RemotePath) else 1)
     pool = ThreadPoolExecutor(max_workers=threads)
     waiting = iter(distinct)
     running: dict[Future[ImageRef], str] = {}

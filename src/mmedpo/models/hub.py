@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmedpo.config import LoraSettings, ModelSettings, Part, TrainSettings
-from mmedpo.errors import ModelError
+from mmedpo.errors import ModelError, shown
 from mmedpo.models.checkpoints import checkpoint_path
 from mmedpo.models.devices import device_of
 from mmedpo.models.family import Family
@@ -135,6 +135,7 @@ def put_adapter(vlm: VisionLanguageModel, folder: Path) -> None:
     """
     from peft import PeftModel
 
+    _check_adapter(folder)
     try:
         vlm.model = PeftModel.from_pretrained(vlm.model, str(folder)).eval()
     except OSError:
@@ -143,3 +144,31 @@ def put_adapter(vlm: VisionLanguageModel, folder: Path) -> None:
         raise ModelError(
             f"adapter {folder} is damaged or of another model ({type(error).__name__}); delete it and train again"
         ) from error
+
+
+def _check_adapter(folder: Path) -> None:
+    """Refuses an adapter that training does not write: other kinds name modules to import and tokenizers to load.
+
+    Raises:
+        ModelError: it says of itself anything but size, scale, dropout and layers of a LoRA.
+    """
+    from peft import LoraConfig
+
+    try:
+        told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        LoraSettings(rank=told["r"], alpha=told["lora_alpha"], dropout=told["lora_dropout"])  # their bounds
+        written = LoraConfig(**{name: told[name] for name in _OF_AN_ADAPTER})
+        own = written.to_dict()  # type: ignore[no-untyped-call]
+        odd = [name for name, value in told.items() if name not in _FREE and own.get(name) != value]
+        odd += ["peft_type"] if told.get("peft_type") != "LORA" else []
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"adapter {folder} is damaged ({type(error).__name__}); delete it and train again") from None
+    if odd:
+        raise ModelError(f"adapter {folder} was not written by mmedpo ({shown(odd[0])} differs); train again")
+
+
+_OF_AN_ADAPTER = ("r", "lora_alpha", "lora_dropout", "target_modules")
+_FREE = frozenset(
+    {*_OF_AN_ADAPTER, "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version"}
+)
+"""Entries that are looked at by nobody, or that training chooses."""

@@ -18,6 +18,7 @@ from mmedpo.evaluate.comparison import (
     too_few,
 )
 from mmedpo.evaluate.probes import probes_of
+from mmedpo.pipeline.compared_marks import Marked, compared_marks
 from mmedpo.pipeline.comparison_page import comparison_page
 from mmedpo.records import Evaluation, Example, ItemScore, ProbeSummary
 from mmedpo.report import ReportContent
@@ -181,6 +182,8 @@ def _evaluated(columns: Sequence[Column], shared: Mapping[str, Example], protoco
         )
         for split in splits
     ]
+    of_image = {name: first[name].image_sha256 for name, example in shared.items() if example.split == splits[0]}
+    judged, unlike = compared_marks(_marked(columns), splits[0], of_image, samples)
     return Evaluation(
         protocol=protocol,
         models=names,
@@ -189,10 +192,24 @@ def _evaluated(columns: Sequence[Column], shared: Mapping[str, Example], protoco
         by_error_type=compare_by_type(items, names, protocol, splits[0], samples),
         by_tag=compare_by_tag(items, names, protocol, splits[0], samples, tags),
         equal_length=compare_at_equal_length(items, names, protocol, splits, texts),
+        judged=judged,
         probes=_probes(columns, shared, splits[0], samples),
         bootstrap_samples=samples,
-        notes=tuple(too_few(items, names, protocol, splits)),
+        notes=(*too_few(items, names, protocol, splits), *unlike),
     )
+
+
+def _marked(columns: Sequence[Column]) -> list[Marked]:
+    """The marks of every column, and the name of what stood beside it: a column, or the first model of its run."""
+    bases = [column.name for column in columns if column.name == BASE]
+    found = []
+    for column in columns:
+        rows = [row for row in column.stored.judged if row.model == column.model]
+        beside = {(c.run.path, c.model): c.name for c in columns}
+        for against in dict.fromkeys(row.against for row in rows):
+            name = beside.get((column.run.path, against)) or next(iter(bases), f"{column.name} {against}")
+            found.append(Marked(column.name, name, [row for row in rows if row.against == against]))
+    return found
 
 
 def _probes(

@@ -14,6 +14,7 @@ from mmedpo.report.formatting import count
 from mmedpo.report.parts import Part
 from mmedpo.report.sections.changed import Changed, ChangedBetween
 from mmedpo.report.sections.compared import Compared, ComparedRun, DifferentSetting
+from mmedpo.report.sections.judged import Judged, one_judge
 from mmedpo.report.sections.predictions import MAIN_METRIC, PredictionSample, prediction_sample
 from mmedpo.report.sections.probes import Probes, one_probe
 from mmedpo.report.sections.results import results
@@ -71,6 +72,7 @@ def comparison_page(
     probes = tuple(probe.model_copy(update={"comparison": None}) for probe in told if probe is not None)
     parts: dict[str, Part | None] = {
         "results": results(evaluation),
+        "judged": _judged(evaluation),
         "compared": _compared(ordered, (*notes, *evaluation.notes)),
         "probes": Probes(probes=probes) if probes else None,
         "changed": _changed(columns, shared, evaluation),
@@ -88,6 +90,18 @@ def comparison_page(
         caveats=tuple(dict.fromkeys(text for column in ordered for text in column.run.settings.caveats)),
         parts={name: part for name, part in parts.items() if part is not None},
     )
+
+
+def _judged(evaluation: Evaluation) -> Judged | None:
+    """Each run beside its own base as its judges saw it, and the runs by the marks that they got there."""
+    if not evaluation.judged:
+        return None
+    arms = {item.model for item in evaluation.judged}
+    judges = [one_judge(item) for item in evaluation.judged]
+    apart = [one.model_copy(update={"turned": None}) if one.baseline in arms else one for one in judges]
+    note = "Runs are compared by the marks that their answers got; each was marked beside the answer of its own base."
+    several = any(one.baseline in arms for one in judges)
+    return Judged(split=evaluation.judged[0].split, judges=tuple(apart), notes=(note,) if several else ())
 
 
 def _compared(columns: Sequence[ComparedColumn], notes: Sequence[str]) -> Compared:

@@ -45,6 +45,8 @@ class Table(BaseModel):
     panels: dict[str, tuple[str, ...]] = {}
     """Name -> overrides of the first arm's recipe that change its debates: these runs end with their scores, which are
     held against the true severity where the dataset knows it."""
+    own: dict[str, tuple[str, ...]] = {}
+    """Further overrides of single arms, by their names in the table."""
     caveats: tuple[str, ...] = ()
     """What a reader must know of the table."""
 
@@ -140,7 +142,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
         f"{len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.learning_rates)} learning rates: "
         f"{plan.runs()} runs, {jobs} at a time; finished ones are not run again"
     )
-    runner = _Runner(folder, [*plan.settings, *study.overrides], jobs, reporter)
+    runner = _Runner(folder, study, jobs, reporter)
     first = next(iter(plan.arms.items()))
     shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
     runner.all(shared, until="score")
@@ -259,9 +261,9 @@ def choose_rate(
 class _Runner:
     """Runs jobs as processes of their own, a few at a time, sharing finished stages."""
 
-    def __init__(self, folder: Path, overrides: Sequence[str], jobs: int, reporter: Reporter) -> None:
+    def __init__(self, folder: Path, study: Study, jobs: int, reporter: Reporter) -> None:
         self.folder = folder
-        self.overrides = overrides
+        self.study = study
         self.jobs = jobs
         self.reporter = reporter
 
@@ -284,7 +286,9 @@ class _Runner:
         command += ["--donors", str(self.folder)]
         if until is not None:
             command += ["--until", until]
-        for override in (*self.overrides, *job.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
+        plan = self.study.plan
+        given = (*plan.settings, *plan.own.get(job.arm, ()), *self.study.overrides)
+        for override in (*given, *job.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
             command += ["--set", override]
         threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
         log = self.folder / f"{job.name}.log"

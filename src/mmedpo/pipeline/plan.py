@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmedpo.config import RunSettings, TrainSettings, check_names
+from mmedpo.config import RunSettings, TrainSettings, check_names, refuse_demonstration
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
 from mmedpo.errors import ConfigError, TrainingCollapsed, shown
@@ -46,9 +46,9 @@ def plan(settings: RunSettings) -> list[Stage]:
         last = _round(settings, number)
         stages += last
     stages += [evaluation.predict_stage(settings, model) for model in (BASE, TUNED)]
-    stages += [*_scorers(settings), evaluation.stage(settings)]
-    # The report shows the pairs and the training of the last round.
-    stages.append(replace(report.stage(settings), places=last[-1].places))
+    stages += _scorers(settings)
+    # Of several rounds, what is said of pairs and training is that of the last.
+    stages += [replace(stage(settings), places=last[-1].places) for stage in (evaluation.stage, report.stage)]
     return stages
 
 
@@ -179,6 +179,8 @@ def _report_collapse(run: Run, report: Stage, training: Stage) -> None:
 def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
     """Refuses before anything is computed a name that stands for nothing, and a term that its loss cannot use."""
     check_names(run.settings)
+    if any(stage.name == "ground" and not run.is_done(stage) for stage in stages):
+        refuse_demonstration(run.settings)
     trains = any(stage.name.rpartition("/")[2] == "train" and not run.is_done(stage) for stage in stages)
     if trains and run.settings.train.method == "preference":
         from mmedpo.train.objectives import Objective

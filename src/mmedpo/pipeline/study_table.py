@@ -6,18 +6,29 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from mmedpo.config import RunSettings, stored_settings
 from mmedpo.evaluate.metrics import meteor_label
 from mmedpo.evaluate.probes import Probe, probes_of
 from mmedpo.evaluate.statistics import Interval
-from mmedpo.evaluate.study import SeedRows, headline_interval, study_cells, study_contrasts, study_probe
+from mmedpo.evaluate.study import (
+    SeedRows,
+    headline_interval,
+    study_cells,
+    study_contrasts,
+    study_probe,
+    study_probe_contrasts,
+)
 from mmedpo.pipeline.panels import panel, panel_section
 from mmedpo.records import Cell, Contrast, ItemScore, ProbeCell
 from mmedpo.records.evaluation import LABELS, METRICS
+from mmedpo.records.looks import LogEntry
 from mmedpo.run import BASE, TUNED
-from mmedpo.run.layout import RESOLVED, SCORES, measured_by
+from mmedpo.run.layout import LOG, RESOLVED, SCORES, measured_by
+from mmedpo.run.manifest import read_manifest
+from mmedpo.storage.json_file import read_json
 from mmedpo.storage.tables import read_table, write_text
 
 COLUMNS = {**LABELS, "meteor": meteor_label()}
@@ -54,16 +65,21 @@ def write_study(
         arms = {arm: [_of(scores[folder], TUNED, split) for folder in paths] for arm, paths in folders.items()}
         cells += study_cells(split, base, arms, samples)
         contrasts += study_contrasts(split, arms, leader, samples)
+    costs = [_cost(arm, paths) for arm, paths in folders.items()]
     parts = [
         _head(description, command, settings, len(first)),
         *notes,
         _rates(chosen),
+        _cost_table(costs),
         *[_split_table(split, cells) for split in settings.evaluate.splits],
-        _contrast_table(leader, settings.evaluate.splits[0], contrasts),
+        *[_contrast_table(leader, split, contrasts) for split in settings.evaluate.splits],
         *_seed_table(settings.evaluate.splits[0], cells),
     ]
-    probes, tables = _probed(settings, folders, samples)
-    parts += tables
+    probes, of_probes = _probes(settings, folders)
+    for probe_name, found in probes.items():
+        probe = probes_of(settings.evaluate)[probe_name]
+        base_interval = headline_interval(probe, _rows(first, probe_name, probe, BASE)[0], samples)
+        parts.append(_probe_table(probe, found, base_interval, leader, of_probes[probe_name]))
     debated = [panel(title, paths, samples) for title, paths in panels.items()]
     if debated:
         parts.append(panel_section(debated))
@@ -73,6 +89,8 @@ def write_study(
         "cells": [cell.model_dump() for cell in cells],
         "contrasts": [item.model_dump() for item in contrasts],
         "probes": {probe_name: [cell.model_dump() for cell in found] for probe_name, found in probes.items()},
+        "probe_contrasts": {each: [item.model_dump() for item in found] for each, found in of_probes.items()},
+        "cost": [cost._asdict() for cost in costs],
         "learning_rates": {arm: {"chosen": rate, "validation": dict(shown)} for arm, (rate, shown) in chosen.items()},
         "settings": settings.model_dump(mode="json"),
     }
@@ -80,21 +98,20 @@ def write_study(
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
 
 
-def _probed(
-    settings: RunSettings, folders: Mapping[str, Sequence[Path]], samples: int
-) -> tuple[dict[str, list[ProbeCell]], list[str]]:
-    """What the probes found, by name, and a table of each."""
-    first = next(iter(folders.values()))
-    probes: dict[str, list[ProbeCell]] = {}
-    tables: list[str] = []
+def _probes(
+    settings: RunSettings, folders: Mapping[str, Sequence[Path]]
+) -> tuple[dict[str, list[ProbeCell]], dict[str, list[Contrast]]]:
+    """Of every probe that measured: its cells, and its first arm against the others."""
+    leader, samples = next(iter(folders)), settings.evaluate.bootstrap_samples
+    cells: dict[str, list[ProbeCell]] = {}
+    contrasts: dict[str, list[Contrast]] = {}
     for name, probe in probes_of(settings.evaluate).items():
-        rows = _rows(first, name, probe, BASE)
         tuned = {arm: _rows(paths, name, probe, TUNED) for arm, paths in folders.items()}
-        found = study_probe(probe, rows, tuned, samples)
+        found = study_probe(probe, _rows(folders[leader], name, probe, BASE), tuned, samples)
         if found:
-            probes[name] = found
-            tables.append(_probe_table(probe, found, headline_interval(probe, rows[0], samples)))
-    return probes, tables
+            cells[name] = found
+            contrasts[name] = study_probe_contrasts(probe, tuned, leader, samples)
+    return cells, contrasts
 
 
 def _scores(folder: Path, protocol: str) -> list[ItemScore]:
@@ -114,7 +131,7 @@ def _head(description: str, command: str, settings: RunSettings, seeds: int) -> 
     return (
         f"# {description.rstrip('.')}\n\n"
         f"Command: `{command}`. Versions: {versions}. {seeds} seeds; every arm has the same "
-        f"training questions, the same learning-rate grid and the same number of passes ({settings.train.epochs:g}); "
+        f"training questions and the same learning-rate grid; "
         "rate and stopping are chosen on the validation split. Protocol "
         f"`{settings.evaluate.protocol}`. Differences are paired by question; 95 % intervals by a bootstrap over "
         f"images and seeds ({settings.evaluate.bootstrap_samples:,} resamples). Numbers are percent; bold: the "
@@ -136,6 +153,36 @@ def _rates(chosen: Chosen) -> str:
     edge = [arm for arm, (rate, _) in chosen.items() if len(rates) > 1 and rate in (min(rates), max(rates))]
     if edge:
         lines += ["", f"At the edge of the grid, beyond which a better rate may lie: {', '.join(edge)}."]
+    return "\n".join(lines)
+
+
+class Cost(NamedTuple):
+    """What training of one arm took, mean over its seeds."""
+
+    arm: str
+    passes: float
+    steps: float
+    seconds: float
+
+
+def _cost(arm: str, folders: Sequence[Path]) -> Cost:
+    passes = stored_settings(folders[0] / RESOLVED).train.epochs
+    steps = [max(entry["step"] or 0 for entry in read_json(folder / LOG, list[LogEntry])) for folder in folders]
+    seconds = [read_manifest(folder).stages["train"].seconds for folder in folders]
+    return Cost(arm, passes, fmean(steps), fmean(seconds))
+
+
+def _cost_table(costs: Sequence[Cost]) -> str:
+    lines = [
+        "## What training took",
+        "",
+        "Passes over the training questions, optimizer steps, and seconds of the `train` stage by the clock, mean over "
+        "seeds; runs side by side slow each other down.",
+        "",
+        "| arm | passes | steps | seconds |",
+        "|---|---|---|---|",
+        *[f"| {cost.arm} | {cost.passes:g} | {cost.steps:.0f} | {cost.seconds:.0f} |" for cost in costs],
+    ]
     return "\n".join(lines)
 
 
@@ -222,21 +269,26 @@ def _seeded(cell: Cell) -> str:
     return f"{100 * cell.seed_low:+.1f} to {100 * cell.seed_high:+.1f} ({100 * cell.seed_sd:.1f})"
 
 
-def _probe_table(probe: Probe[Any], cells: Sequence[ProbeCell], base: Interval) -> str:
+def _probe_table(
+    probe: Probe[Any], cells: Sequence[ProbeCell], base: Interval, leader: str, contrasts: Sequence[Contrast]
+) -> str:
+    against = {
+        item.against: _change(item.difference, item.low, item.high, item.p_adjusted, scale=1.0) for item in contrasts
+    }
     headline = probe.quantities[probe.headline]
     lines = [
         f"## {probe.title}",
         "",
-        f"{headline.capitalize()}: {probe.about}, in {probe.unit}; the last column compares it with the base's (base "
-        f"{base.estimate:.3f}, {base.low:.3f} to {base.high:.3f}).",
+        f"{headline.capitalize()}: {probe.about}, in {probe.unit}; the last columns compare it with the base's (base "
+        f"{base.estimate:.3f}, {base.low:.3f} to {base.high:.3f}) and with that of the first arm.",
         "",
-        f"| arm | {' | '.join(probe.quantities.values())} | {headline} minus base's |",
-        f"|---|{'---|' * (len(probe.quantities) + 1)}",
+        f"| arm | {' | '.join(probe.quantities.values())} | {headline} minus base's | {leader} minus it |",
+        f"|---|{'---|' * (len(probe.quantities) + 2)}",
     ]
     for cell in cells:
         change = ""
         if cell.difference is not None and cell.low is not None and cell.high is not None:
             change = _change(cell.difference, cell.low, cell.high, cell.p_adjusted, scale=1.0)
         means = " | ".join(f"{cell.means[quantity]:.3f}" for quantity in probe.quantities)
-        lines.append(f"| {cell.arm} | {means} | {change} |")
+        lines.append(f"| {cell.arm} | {means} | {change} | {against.get(cell.arm, '')} |")
     return "\n".join(lines)

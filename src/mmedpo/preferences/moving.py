@@ -72,7 +72,11 @@ class Moving:
             raise ImageError(f"image {name!r} is missing in {home}; correct its name")
         target = f"{EMBEDDED}/{hash_path(source)}{PurePosixPath(plain).suffix.lower()}"
         if target not in self.names and not (self.folder / target).is_file():
-            with atomic_path(self.folder / target) as unfinished:
-                shutil.copyfile(source, unfinished)
+            with (
+                atomic_path(self.folder / target) as unfinished,
+                source.open("rb") as there,
+                unfinished.open("wb") as here,
+            ):
+                shutil.copyfileobj(there, here)
         self.names.add(target)
         return target if frame is None else f"{target}#frame={frame}"

@@ -27,6 +27,8 @@ from mmedpo.records.core import (
 )
 from mmedpo.records.evaluation import (
     AtEqualLength,
+    BlindPairs,
+    BlindShare,
     Difference,
     Evaluation,
     ExternalMetric,
@@ -39,6 +41,7 @@ from mmedpo.records.evaluation import (
     Summary,
 )
 from mmedpo.records.judging import (
+    BlindPair,
     Candidate,
     Debated,
     FactorValue,
@@ -75,6 +78,9 @@ __all__ = [
     "MAP_SIDE",
     "AnswerType",
     "AtEqualLength",
+    "BlindPair",
+    "BlindPairs",
+    "BlindShare",
     "Box",
     "Candidate",
     "Cell",

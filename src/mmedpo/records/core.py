@@ -141,7 +141,7 @@ class Example(Record):
 class Grounding(Record):
     """What a visual tool says of one image: where the lesion is and how sure it is."""
 
-    sparse = frozenset({"organ_path", "organ", "organ_tool"})
+    sparse = frozenset({"organ_path", "organ", "organ_tool", "anatomy"})
 
     image_sha256: str
     """The image it speaks of."""
@@ -167,6 +167,8 @@ class Grounding(Record):
     """What that map marks, e.g. `lung`."""
     organ_tool: str = ""
     """Registered name of the tool that gave it."""
+    anatomy: str = ""
+    """Who says where the organ lies that the heat was kept inside, or that was mapped, e.g. `chest template`."""
 
 
 class NoiseSpec(Record):

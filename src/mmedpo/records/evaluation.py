@@ -231,6 +231,30 @@ class SplitScores(Record):
     """Model -> corpus BLEU-4 of its reports, in [0, 1]; empty where the split has none."""
 
 
+class BlindShare(Record):
+    """Share of pairs whose chosen answer is the likelier one."""
+
+    share: float
+    """In [0, 1]; a tie counts half."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+
+
+class BlindPairs(Record):
+    """How well the model, before it was tuned, tells chosen from rejected answers without the image."""
+
+    pairs: int
+    """Text pairs that it was asked about."""
+    images: int
+    """Images they stand on."""
+    summed: BlindShare
+    """By log-probabilities summed over the answer, as preference tuning compares them."""
+    per_token: BlindShare
+    """By their means per token, which do not favour the shorter answer."""
+
+
 class Evaluation(Record):
     """`evaluation.json`."""
 
@@ -256,6 +280,8 @@ class Evaluation(Record):
     """What probes found on the first split; only those that measured something."""
     looks: LooksScore | None = None
     """The probes' shares in one score; None where none of its parts was measured."""
+    blind: BlindPairs | None = None
+    """The pairs that were trained on, seen without their images; None where training had no text pairs."""
     level: float = 0.95
     """Coverage of the intervals."""
     bootstrap_samples: int

@@ -118,6 +118,25 @@ class FactorValue(Record):
     """What the weight is multiplied by."""
 
 
+class BlindPair(Record):
+    """What the model, before it was tuned, makes of a text pair without its image: a row of `blind.parquet`."""
+
+    pair_id: str
+    """The pair."""
+    example_id: str
+    """The question it was made from."""
+    image_sha256: str
+    """The image that was not shown."""
+    chosen: float
+    """log pi(y_w | question), nats, summed over the answer, end of turn included."""
+    rejected: float
+    """log pi(y_l | question)."""
+    chosen_tokens: int
+    """Tokens of the former."""
+    rejected_tokens: int
+    """Tokens of the latter."""
+
+
 class SourceWeights(Record):
     """How the weights of one source of scores came out."""
 

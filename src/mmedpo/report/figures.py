@@ -16,6 +16,7 @@ from mmedpo.report.svg import (
     CHARACTER,
     COLOURS,
     DASHES,
+    DIGIT,
     MUTED,
     Scale,
     drawing,
@@ -98,8 +99,8 @@ def forest(
 ) -> str:
     """Intervals of differences around a zero line.
 
-    Wide: label left, bar, numbers right, 26 px a row. Narrow: label and numbers stand above the bar, 42 px a row. The
-    axis always holds 0 and ends on round numbers.
+    Wide: label left, bar, numbers right, 26 px a row. Narrow: label and numbers stand above the bar, 42 px a row, and
+    each on a line of its own where one line cannot hold both. The axis always holds 0 and ends on round numbers.
     """
     numbers = [x for row in rows for x in (row.value, row.low, row.high) if x is not None and math.isfinite(x)]
     marks = ticks(min([0.0, *numbers]), max([0.0, *numbers]), 4 if narrow else 6) if numbers else [-1.0, 0.0, 1.0]
@@ -114,15 +115,14 @@ def forest(
     for row, text in zip(rows, texts, strict=True):
         if row.group and row.group != group:
             group = row.group
-            parts.append(label(0.0, y + 16, group, room=width, font_weight=600))
+            parts.append(label(0.0, y + 16, group, room=width, font_weight=600, halo=True))
             y += 24
+        beside = width - CHARACTER * len(text) - 8 if narrow else left - 8
+        apart = narrow and CHARACTER * len(row.label) > beside
+        parts.append(label(0.0, y + 17, row.label, room=width if apart else beside, halo=True))
+        y += 17 if apart else 0
         middle = y + (31 if narrow else 13)
-        baseline = y + 17
-        numbers_room = CHARACTER * len(text)
-        parts.append(
-            label(0.0, baseline, row.label, room=(width - numbers_room - 8) if narrow else left - 8, halo=True)
-        )
-        parts.append(label(width, baseline, text, anchor="end", class_="num", halo=True))
+        parts.append(label(width, y + 17, text, anchor="end", class_="num", halo=True))
         parts.append(_mark(row, scale, middle))
         y += step
     grid = [rule(scale(m), 4.0, scale(m), y, opacity=0.10) for m in marks if abs(m) > 1e-12]
@@ -203,7 +203,7 @@ def lines(
         return drawing(width, 40, title, MISSING, [label(0.0, 24.0, f"{title}: {MISSING}", opacity=0.8)])
     y_marks = ticks(min(y for _, y in drawn), max(y for _, y in drawn), 4)
     texts = [tick_text(mark, y_marks) for mark in y_marks]
-    left = 10 + CHARACTER * max(len(text) for text in texts)
+    left = 10 + DIGIT * max(len(text) for text in texts)
     xs = [x for line in series for x, _ in line.points] + [marker.x for marker in markers] + list(x_range or ())
     first, last = min(xs), max(xs)
     if first == last:
@@ -370,7 +370,7 @@ def histogram(
     edges = equal_bins(min(kept), max(kept), bins) if isinstance(bins, int) else [float(edge) for edge in bins]
     counts = bin_counts(kept, edges)
     y_marks = [mark for mark in ticks(0, max(counts), 3) if mark == round(mark)]
-    left = 10 + CHARACTER * max(len(tick_text(mark, y_marks)) for mark in y_marks)
+    left = 10 + DIGIT * max(len(tick_text(mark, y_marks)) for mark in y_marks)
     inside = [marker.x for marker in markers]
     across = Scale(min([edges[0], *inside]), max([edges[-1], *inside]), left, width - 10)
     rows, row_count = _markers(markers, across.lo, across.hi, left, width - 10)

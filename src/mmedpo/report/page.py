@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mmedpo.report import formatting
 from mmedpo.report.content import ReportContent
 from mmedpo.report.section import files_of, sections
-from mmedpo.report.verdict import NOTHING_STORED, Headline, direction, table_rows, tone, verdict_sentences
+from mmedpo.report.verdict import NOTHING_STORED, Headline, direction, heads_of, table_rows, tone, verdict_sentences
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,11 +50,13 @@ def render(content: ReportContent) -> str:
         if text := section.points(part):
             pointers.append((name, text))
     verdict = [*verdict_sentences(headlines), *said]
+    rows = table_rows(headlines)
     page = environment.get_template("page.html.j2").render(
         content=content,
         sections=rendered,
         verdict=" ".join(verdict) or NOTHING_STORED,
-        headlines=table_rows(headlines),
+        headlines=rows,
+        heads=heads_of([row.comparison for row in rows]),
         pointers=pointers,
     )
     return formatting.printable(page)

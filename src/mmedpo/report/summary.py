@@ -41,12 +41,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     lines = []
     for (split, model, against), items in groupby(evaluation.differences, lambda d: (d.split, d.model, d.against)):
         lines += ["", *_wrapped(f"{split}: {against} against {model}, %"), *_table(list(items), model, against)]
-    for one in evaluation.judged:
-        unscored = sum(one.unscored.values())
-        left_out = f", {unscored} of {one.questions} unscored" if unscored else ""
-        lines += ["", *_wrapped(f"{one.split}: {one.against} against {one.model} by {one.judge}, of 100{left_out}")]
-        lines += _table(one.differences, one.model, one.against) if one.differences else ["  not computed"]
-    return [*lines, *_after(evaluation)]
+    return [*lines, *_judged(evaluation), *_after(evaluation)]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:
@@ -64,7 +59,18 @@ def comparison_lines(evaluation: Evaluation) -> list[str]:
                     rows.append((model, str(mean.n), f"{100 * mean.mean:.1f}", *told))
             if len(rows) > 1:
                 lines += ["", f"{scores.split}: {label}", *_aligned(rows)]
-    return [*lines, *_after(evaluation)]
+    return [*lines, *_judged(evaluation), *_after(evaluation)]
+
+
+def _judged(evaluation: Evaluation) -> list[str]:
+    """A table for every judge of answers and pair of models."""
+    lines = []
+    for one in evaluation.judged:
+        unscored = sum(one.unscored.values())
+        left_out = f", {unscored} of {one.questions} unscored" if unscored else ""
+        lines += ["", *_wrapped(f"{one.split}: {one.against} against {one.model} by {one.judge}, of 100{left_out}")]
+        lines += _table(one.differences, one.model, one.against) if one.differences else ["  not computed"]
+    return lines
 
 
 def _after(evaluation: Evaluation) -> list[str]:

@@ -28,6 +28,8 @@ FONT = 12
 """Size of figure text in user units, which are CSS pixels at the figure's own width."""
 CHARACTER = 6.7
 """Width of a mean character at that size, for fitting labels; an estimate, there is no font here."""
+DIGIT = 8.2
+"""The same of the digits and signs of an axis, which are wider than letters in most fonts."""
 
 
 def plain(text: str) -> str:

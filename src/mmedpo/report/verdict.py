@@ -16,6 +16,8 @@ Direction = Literal["up", "down", "none", "unknown"]
 
 NOTHING_STORED = "No evaluation is stored in this run, so nothing is claimed."
 CORRECTION = "Holm's correction"
+LONGEST_HEAD = 24
+"""Characters of a model's name that may head a column of numbers."""
 NO_COMPARISON = "No arm was compared with a baseline, so no change is claimed."
 
 
@@ -126,6 +128,15 @@ def _listed(names: Sequence[str]) -> str:
 def survives(comparison: Comparison, coverage: float) -> bool:
     """Whether a shown change is still shown after the correction; True where no correction was computed."""
     return comparison.adjusted is None or comparison.adjusted <= 1 - coverage + 1e-12
+
+
+def heads_of(comparisons: Sequence[Comparison]) -> tuple[str, str]:
+    """Heads of the columns of both means: with several models nothing is before or after."""
+    baselines = {item.baseline for item in comparisons}
+    if len({item.arm for item in comparisons}) < 2 or len(baselines) > 1:
+        return "before", "after"
+    (baseline,) = baselines
+    return baseline if len(baseline) <= LONGEST_HEAD else "the first", "this model"
 
 
 def headlines_of(comparisons: Sequence[Comparison], limit: int = 4) -> tuple[Comparison, ...]:

@@ -35,6 +35,7 @@ from mmedpo.run.slots import BASE, Slot, slot_of
 from mmedpo.run.stage import Stage
 from mmedpo.storage.files import hash_path, holds_link, move, share, stamp_path
 from mmedpo.storage.json_file import read_json
+from mmedpo.storage.remote import located
 from mmedpo.storage.tables import read_table, stored, write_table, write_text
 
 STATE = ".state.json"
@@ -104,7 +105,7 @@ class Run:
         What lies there is known by the hashes in the examples.
         """
         root, own = self.settings.data.root, self.path / DATA
-        return own if root is None or own.is_dir() else root.expanduser()
+        return own if root is None or own.is_dir() else located(root)
 
     def slot(self, name: str) -> Slot:
         """A model of the run by name.

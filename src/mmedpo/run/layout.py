@@ -48,6 +48,8 @@ TRAINING = "train"
 LOG = f"{TRAINING}/log.json"
 FACTORS = f"{TRAINING}/factors.parquet"
 """Factors of the weights that training measured, where a recipe asks for some."""
+BLIND = "blind.parquet"
+"""What the model made of the text pairs without their images, before it was tuned."""
 
 SCORES = "scores.parquet"
 """Every answer of every model under every protocol, scored once."""

@@ -7,7 +7,7 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mmedpo.errors import RunFolderError, shown
 from mmedpo.run.layout import MANIFEST, RESOLVED
@@ -44,7 +44,7 @@ class StageState(BaseModel):
     """Relative path -> SHA-256 (a folder's is the hash of its files' names and hashes)."""
     stamps: dict[SafeName, str] = {}
     """Relative path -> hash of names, sizes and times: while it holds, the SHA-256 need not be computed again."""
-    seconds: float
+    seconds: float = Field(ge=0, le=1e12)
     """Wall time over all attempts of this process."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmedpo.errors import MMedPOError, brief
+from mmedpo.errors import MMedPOError, StorageError, brief
 from mmedpo.storage.bounds import LONGEST_ROW, MOST_DECODED, MOST_ROWS, MOST_TIMES, MOST_VALUES, Expansion
 from mmedpo.storage.raw import RawRow
 from mmedpo.storage.text import foreign
@@ -43,7 +43,7 @@ def columnar_rows(
         raise error(f"{path} is {told}")
     try:
         yield from _parquet(path, error, own) if parquet else _arrow(path, head.startswith(_FILE_MAGIC), error)
-    except error:
+    except (error, StorageError):
         raise
     except (Exception, MemoryError) as problem:
         # Arrow fails on damaged files in whatever way it happens to; all of it means "unreadable".

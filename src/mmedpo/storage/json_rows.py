@@ -71,7 +71,7 @@ def _layout(path: Path, handle: TextIO) -> Iterator[_Row]:
     first, more = _first_line(handle)
     handle.seek(0)
     start = first.lstrip()[:1]
-    alone = _parsed(first)
+    alone = parsed(first)
     if start == "[" and not (more and not alone.fault and lines):
         yield from _list(_Text(handle))
     elif start in ("[", "{") and more and not alone.fault:
@@ -104,10 +104,11 @@ def _lines(handle: TextIO) -> Iterator[_Row]:
                 pass
             yield _Row(None, f"a line of more than {LONGEST_ROW:,} characters")
         elif line.strip():
-            yield _parsed(line)
+            yield parsed(line)
 
 
-def _parsed(line: str) -> _Row:
+def parsed(line: str) -> _Row:
+    """One JSON text: its value, or why it is none."""
     if _NOT_UTF8.search(line):
         return _Row(None, "not UTF-8: save the file as that")
     decoder = _Decoder()

@@ -53,7 +53,7 @@ def workbook_rows(path: Path, error: type[MMedPOError], what: str) -> Iterator[R
         what: what the rows are.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as packed, zipfile.ZipFile(packed) as archive:
             yield from _rows(_Parts(archive, path, error), path, error, what)
     except zipfile.BadZipFile as problem:
         with path.open("rb") as handle:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mmedpo.config import RunSettings
 from mmedpo.models.checkpoints import model_identity
 from mmedpo.run import BASE, Run, Stage, picked
-from mmedpo.run.layout import EXAMPLES, FINETUNED, IMAGES, PAIRS, REFERENCE, TRAINING
+from mmedpo.run.layout import BLIND, EXAMPLES, FINETUNED, IMAGES, PAIRS, REFERENCE, TRAINING
 
 if TYPE_CHECKING:
     from mmedpo.train.training import GenerationProbe
@@ -48,6 +48,6 @@ def stage(settings: RunSettings, model: str, probe_of: Callable[[Run], Generatio
         reads=(EXAMPLES, PAIRS, IMAGES),
         writes=(TRAINING, settings.train.result),
         # An objective without a reference computes none; which does, only its losses know.
-        may_write=reference,
+        may_write=(BLIND, *reference),
         models=(model,) if settings.train.reference == "previous" else (model, BASE),
     )

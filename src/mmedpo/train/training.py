@@ -20,14 +20,15 @@ from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
 from mmedpo.models.slots import load_start
 from mmedpo.models.vlm import VisionLanguageModel
-from mmedpo.records import Drop, Example, FactorValue, PreferencePair
+from mmedpo.records import BlindPair, Drop, Example, FactorValue, PreferencePair
 from mmedpo.records.looks import LOGPROB, SCORE, best_look, watch_log
 from mmedpo.run import BASE, Run
-from mmedpo.run.layout import EXAMPLES, FACTORS, LOG, PAIRS, REFERENCE
+from mmedpo.run.layout import BLIND, EXAMPLES, FACTORS, LOG, PAIRS, REFERENCE
 from mmedpo.run.slots import Slot
 from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import hash_path, move
 from mmedpo.storage.tables import write_text
+from mmedpo.train.blind import blind_pairs
 from mmedpo.train.checkpoints import last_complete_checkpoint
 from mmedpo.train.contrast import Contrast, contrast_of
 from mmedpo.train.groups import Group, Kept, branches_of, families, group_pairs
@@ -67,9 +68,8 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     check_launch()
     state = PartialState(cpu=run.settings.model.device == "cpu")
     state.wait_for_everyone()
-    pairs = run.read(PAIRS, PreferencePair)
-    if settings.method == "sft":
-        pairs = _one_pair_per_example(pairs)
+    every_pair = run.read(PAIRS, PreferencePair)
+    pairs = _one_pair_per_example(every_pair) if settings.method == "sft" else every_pair
     vlm = load_start(run.model)
     vlm.trained = frozenset(settings.parts)
     preference = settings.method == "preference"
@@ -90,6 +90,7 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
     reference = _reference(run, _referred(run, engine), compared, state) if preference and objective.refers else {}
     groups = _weighed(run, engine, groups, state)
     groups = rewarded(engine, groups) if preference and objective.rewards else groups
+    _look_blindly(run, engine, every_pair, state)
     probe = _probe(run, engine, generation_probe)
     make_trainable(vlm, settings, derive_seed(run.settings.seed, "adapter") % 2**31)
     _settle(run, engine, groups)
@@ -125,6 +126,17 @@ def _weighed(run: Run, engine: Engine, groups: Sequence[Group], state: PartialSt
     if state.is_main_process:
         run.write(FACTORS, FactorValue, factors)
     return weighed
+
+
+def _look_blindly(run: Run, engine: Engine, pairs: Sequence[PreferencePair], state: PartialState) -> None:
+    """What the untuned model makes of the text pairs without their images; process 0 alone, for it is little."""
+    if not state.is_main_process:
+        return
+    cache = ReferenceCache(run.work_folder / "blind.safetensors", _weights(run, run.model))
+    advance = run.track("pairs without their images")
+    found = blind_pairs(engine, pairs, run.settings.train.max_length, cache, advance)
+    if found:
+        run.write(BLIND, BlindPair, found)
 
 
 def _contrast(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import resources
 
 import pytest
 
@@ -36,7 +37,8 @@ def small(recipe, checkpoint, root):
     if raw["data"]["split"] == "image-disjoint":
         raw["data"]["split_seed"] = 3  # of twelve images: nine, two and one
     del raw["chat"], raw["curate"]["judge"], raw["score"]["agents"]
-    raw["ground"] = {"tool": "patch-probe"}
+    probe = resources.files("mmedpo.grounding") / "coefficients" / "phantom.json"  # it marks something anywhere
+    raw["ground"] = {"tool": "patch-probe", "options": {"patch-probe": {"probe": str(probe)}}}
     raw["curate"]["max_new_tokens"] = raw["evaluate"]["max_new_tokens"] = 4
     raw["train"] |= {"epochs": 1, "watch": {"every": 1, "questions": 2, "collapse_drop": 0.001}}
     raw["train"]["lora"] = {"rank": 8, "alpha": 16}  # no layer of the small model is as wide as the paper's rank

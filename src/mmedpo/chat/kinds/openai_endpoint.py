@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from mmedpo.chat.kind import EVERY
@@ -74,10 +75,11 @@ class OpenAIEndpoint:
     async def complete(self, request: ChatRequest) -> ChatReply:
         """One attempt; see `ChatModel`."""
         body = json.dumps(request_body(self.settings, request), ensure_ascii=False).encode("utf-8", "replace")
+        session = self._session = self._session or self._connect()
         try:
             # For a silence, and for a server that sends a byte now and then.
             async with asyncio.timeout(self.settings.timeout):
-                status, headers, content = await self._post(body)
+                status, headers, content = await self._post(session, body)
         except CallFailed:
             raise
         except TimeoutError:
@@ -94,8 +96,7 @@ class OpenAIEndpoint:
         if self._session is not None:
             await self._session.close()
 
-    async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        session = self._session = self._session or self._connect()
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         async with session.post(
             self._url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
         ) as answer:
@@ -118,7 +119,8 @@ class OpenAIEndpoint:
         import aiohttp
 
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.settings.concurrency),
+            # A connection for each call: what a server sends late on an old one would be the next call's answer.
+            connector=aiohttp.TCPConnector(limit=self.settings.concurrency, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             # Neither proxies nor passwords (.netrc) but those given here.
@@ -155,6 +157,8 @@ async def _parts(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     protocol = connection.protocol if connection is not None else None
     closed = protocol.closed if protocol is not None else None
     lost = protocol is not None and closed is None  # before it was asked for
+    if closed is not None:
+        closed.add_done_callback(_met)
     while not answer.content.at_eof():
         reading = asyncio.ensure_future(answer.content.readany())
         try:
@@ -167,6 +171,12 @@ async def _parts(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             yield reading.result()
         finally:
             reading.cancel()
+
+
+def _met(ended: asyncio.Future[None]) -> None:
+    """Takes note of how a connection ended: what nobody takes note of is printed, with its traceback."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def request_headers(name: str, settings: EndpointSettings) -> dict[str, str]:
@@ -210,7 +220,8 @@ def _proxy_for(settings: EndpointSettings) -> str | None:
     proxies = getproxies_environment()
     scheme = settings.base_url.partition(":")[0]
     proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(settings.host):
+    # An exception may name the port as well.
+    if not proxy or proxy_bypass(settings.host) or proxy_bypass(urlsplit(settings.base_url).netloc):
         return None
     address = proxy if "://" in proxy else f"http://{proxy}"
     if not address.startswith(("http://", "https://")):
@@ -235,6 +246,8 @@ def _unpacked(content: bytes, encoding: str) -> bytes:
         raise CallFailed("reply too large")
     if not machine.eof:
         raise Transient("connection cut")
+    if machine.unused_data:
+        raise Transient("reply cannot be unpacked")  # the rest of it would be lost
     return plain
 
 

@@ -90,7 +90,8 @@ def _read_open_i(parsed: Parsed, root: Path, settings: ReportSettings) -> None:
     suffix = _suffix(pictures)
     for file in files:
         try:
-            tree = parse(file)
+            with file.open("rb") as handle:
+                tree = parse(handle)
         except (ParseError, DefusedXmlException, OSError, ValueError) as error:
             parsed.drop(file.name, "unreadable-report", f"{file.name}: {type(error).__name__}")
             continue

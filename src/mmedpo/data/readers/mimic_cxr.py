@@ -18,8 +18,9 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO, cast
 
 from mmedpo.data.assemble import OFFICIAL, Parsed, Question, assemble
 from mmedpo.data.dataset import DatasetReading, DatasetSettings, DataUse, Progress
@@ -208,7 +209,7 @@ def _table(root: Path, name: str, needed: bool = False) -> Iterator[Mapping[str,
         return
     read = 0
     try:
-        with _open(file) as handle:
+        with file.open("rb") as packed, _opened(packed, file.suffix) as handle:
             for row in csv.DictReader(handle):
                 texts = {key: value.strip() for key, value in row.items() if isinstance(value, str)}
                 read += sum(len(value) for value in texts.values())
@@ -219,7 +220,6 @@ def _table(root: Path, name: str, needed: bool = False) -> Iterator[Mapping[str,
         raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); download it again") from error
 
 
-def _open(file: Path) -> TextIO:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")
+def _opened(packed: IO[bytes], suffix: str) -> TextIO:
+    plain = cast("IO[bytes]", gzip.GzipFile(fileobj=packed)) if suffix == ".gz" else packed
+    return TextIOWrapper(plain, encoding="utf-8-sig", newline="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,14 +17,20 @@ from mmedpo.storage.tables import write_text
 class LmmsEvalSamples:
     """`doc_id` is a position in the task's dataset; the dataset's own id, if any, lies in `doc`."""
 
-    columns: ClassVar[frozenset[str]] = frozenset({"doc_id", "filtered_resps"})
+    columns: ClassVar[frozenset[str]] = frozenset({"doc_id"})
+
+    def rows(self, whole: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Those of the one task whose samples a results object holds (`simple_evaluate`)."""
+        samples = whole.get("samples")
+        of_tasks = list(samples.values()) if isinstance(samples, Mapping) else []
+        return of_tasks[0] if len(of_tasks) == 1 and isinstance(of_tasks[0], list) else None
 
     def parse(self, row: Mapping[str, Any]) -> GivenAnswer:
-        """What the filter left is the answer; older files hold the question in `input` alone."""
+        """What the filter left is the answer, or all that was said; older files hold the question in `input` alone."""
         found = row.get("doc")
         doc: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
         return GivenAnswer(
-            answer_of(row, "filtered_resps"),
+            answer_of(row, "filtered_resps" if "filtered_resps" in row else "resps"),
             id=told(doc, "qid", "question_id", "id"),
             question=told(doc, "question") or told(row, "input"),
             image=told(doc, "img_name", "image_path"),

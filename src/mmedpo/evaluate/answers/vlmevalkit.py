@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmedpo.errors import EvaluationError
-from mmedpo.evaluate.given import GivenAnswer, ModelAnswers, answer_of, file_name, told
+from mmedpo.evaluate.given import BadAnswer, GivenAnswer, ModelAnswers, answer_of, file_name, told
 from mmedpo.registry import register
 from mmedpo.storage.workbook_writing import write_workbook
+
+_FAILED = "Failed to obtain answer"
+"""What stands in the place of an answer that a server did not give."""
 
 
 @register("answer-format", "vlmevalkit")
@@ -20,8 +23,11 @@ class VlmEvalKitPredictions:
 
     def parse(self, row: Mapping[str, Any]) -> GivenAnswer:
         """`answer` is the truth."""
+        text = answer_of(row, "prediction")
+        if text.startswith(_FAILED):
+            raise BadAnswer(f"the call failed ({_FAILED!r}); run it again with --reuse")
         return GivenAnswer(
-            answer_of(row, "prediction"),
+            text,
             id=told(row, "index"),
             question=told(row, "question"),
             image=told(row, "image_path"),

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from mmedpo.clinical.mirrored import sides_said, turned
 from mmedpo.evaluate.probes.probe import Prepared, Probe, SampleSettings, Subject, Workplace
 from mmedpo.imaging.images import read_image
 from mmedpo.imaging.pictures import image_file, png_bytes
 from mmedpo.records import Example, Measurement
 from mmedpo.registry import register
 from mmedpo.storage.tables import write_bytes
-
-_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class Mirrored(Measurement):
@@ -89,16 +87,5 @@ class MirroredSide(Probe[Mirrored]):
 
 def one_sided(example: Example) -> bool:
     """Whether the answer says left or right, not both, and the question says neither."""
-    said = {side.lower() for side in _SIDE.findall(example.answer)}
-    return example.answer_type != "report" and len(said) == 1 and not _SIDE.search(example.question)
-
-
-def turned(answer: str) -> str:
-    """The answer with left and right exchanged, in the letters it had."""
-
-    def other(found: re.Match[str]) -> str:
-        side = found[0]
-        word = "right" if side.lower() == "left" else "left"
-        return word.upper() if side.isupper() else word.capitalize() if side[0].isupper() else word
-
-    return _SIDE.sub(other, answer)
+    one = len(sides_said(example.answer)) == 1 and not sides_said(example.question)
+    return example.answer_type != "report" and one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from mmedpo.storage.tables import write_text
 
 REQUIREMENT = "radeval==2.2.1"
 """The version whose interface the worker speaks."""
+BESIDE = "scikit-learn<1.9"
+"""Its CheXbert-F1 cannot use the sparse arrays of a later one."""
 PACKAGES_GB = 8
 """Disk for RadEval's packages: PyTorch, transformers, spaCy, Stanza and what they need."""
 WEIGHTS_GB = {"radgraph": 1, "f1chexbert": 1, "ratescore": 2, "green": 14, "crimson": 9}
@@ -75,7 +78,7 @@ def commands(folder: Path, requirement: str = REQUIREMENT) -> list[list[str]]:
     """What prepares the packages."""
     return [
         [sys.executable, "-m", "venv", "--clear", str(folder / "venv")],
-        [str(python_of(folder)), "-m", "pip", "install", "--disable-pip-version-check", requirement],
+        [str(python_of(folder)), "-m", "pip", "install", "--disable-pip-version-check", requirement, BESIDE],
     ]
 
 
@@ -107,7 +110,7 @@ def prepare(
     metrics = list(dict.fromkeys(metrics or WEIGHTS_GB))
     needed = PACKAGES_GB + sum(WEIGHTS_GB[name] for name in metrics)
     for command in commands(folder, requirement):
-        message(" ".join(command))
+        message(shlex.join(command))
     message(f"then the weights of {', '.join(metrics)} from huggingface.co; about {needed} GB of disk in {folder}")
     if only_tell:
         return

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -27,6 +28,8 @@ def serve(metric: str) -> None:
         replies.flush()
 
     try:
+        if metric == "f1chexbert":
+            _without_gpu()
         evaluator = importlib.import_module("radeval").RadEval(metrics=[metric], show_progress=False)
         say(ready=metric, version=version("radeval"))
     except Exception as error:
@@ -40,6 +43,14 @@ def serve(metric: str) -> None:
             say(values=[_finite(value) for value in (found if asked["each"] else [found])])
         except Exception as error:
             say(error=_told(error))
+
+
+def _without_gpu() -> None:
+    """CheXbert goes to the processor where there is no GPU, as its evaluator means to; RadEval 2.2.1 asks for one."""
+    with suppress(ImportError):  # of what is missing, RadEval itself says so
+        if not importlib.import_module("torch").cuda.is_available():
+            scorer = importlib.import_module("radeval.metrics.f1chexbert.f1chexbert").F1CheXbert
+            scorer.__init__.__kwdefaults__["device"] = "cpu"
 
 
 def _finite(value: Any) -> float | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmedpo.errors import GroundingError
-from mmedpo.grounding.networks.weights import as_rgb
+from mmedpo.grounding.networks.weights import as_rgb, from_folder, normalisation, whole
 from mmedpo.records.shapes import Pixels
 
 HALF = (0.5, 0.5, 0.5)
@@ -37,26 +37,19 @@ class ClipPatches:
         Raises:
             GroundingError: no such folder, or no model with image and text features in it.
         """
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoModel, AutoTokenizer
 
-        if not folder.is_dir():
-            raise GroundingError(f"model folder {folder} does not exist; give a downloaded CLIP or SigLIP model")
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            why = " ".join(str(error).split())[:160]
-            raise GroundingError(f"{folder} cannot be loaded as a model with tokenizer ({why})") from error
+        model = from_folder(AutoModel, folder, "CLIP or SigLIP model")
         if not hasattr(model, "get_text_features") or not hasattr(model, "vision_model"):
             raise GroundingError(f"{folder} holds a {type(model).__name__}; allowed: a CLIP- or SigLIP-like model")
-        longest = int(getattr(config.text_config, "max_position_embeddings", 64))
+        tokenizer = whole(lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True), folder)
+        longest = int(getattr(model.config.text_config, "max_position_embeddings", 64))
         tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
         known = {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
         with torch.inference_mode():
             embedded = _vector(model.get_text_features(**known))
-        mean, std = _normalisation(folder)
-        return cls(model, embedded, int(config.vision_config.image_size), mean, std)
+        mean, std = normalisation(folder, HALF, HALF)
+        return cls(model, embedded, int(model.config.vision_config.image_size), mean, std)
 
     def look(self, image: Pixels) -> Similarity:
         """Similarities of one image."""
@@ -91,14 +84,3 @@ def _vector(output: Any) -> Tensor:
         return output
     pooled: Tensor = output.pooler_output
     return pooled
-
-
-def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    import json
-
-    file = folder / "preprocessor_config.json"
-    if not file.is_file():
-        return HALF, HALF
-    told = json.loads(file.read_text(encoding="utf-8"))
-    told = told.get("image_processor", told)
-    return tuple(told.get("image_mean", HALF)), tuple(told.get("image_std", HALF))

@@ -1,4 +1,4 @@
-"""A box refined to a mask by a SAM-type model of `transformers` in a local folder (SAM, MedSAM)."""
+"""A box refined to a mask by a SAM-type model of `transformers` in a local folder (SAM, MedSAM, SAM-HQ, SAM 2)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmedpo.errors import GroundingError
-from mmedpo.grounding.networks.weights import IMAGENET_MEAN, IMAGENET_STD
+from mmedpo.grounding.networks.weights import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    from_folder,
+    normalisation,
+)
+from mmedpo.grounding.regions import boxes_mask
 from mmedpo.records import Box
 from mmedpo.records.shapes import Mask, Pixels
 
+FITTED = ("sam", "sam_hq")
+"""Models that see pictures in their own proportions, from the top left; later ones stretch them to the square."""
+
 
 class BoxRefiner:
-    """The model; images are fitted into its square from the top left, as it was trained."""
+    """The model; images are brought into its square as it was trained."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._side = int(model.config.vision_config.image_size)
+    def __init__(
+        self, model: Any, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+    ) -> None:
+        self._model, self._mean, self._std = model, mean, std
+        self._side = int(model.config.prompt_encoder_config.image_size)
+        self._fitted = model.config.model_type in FITTED
 
     @classmethod
     def load(cls, folder: Path) -> BoxRefiner:
@@ -29,23 +40,20 @@ class BoxRefiner:
         Raises:
             GroundingError: no such folder, or another kind of model in it.
         """
-        from transformers import SamModel
+        from transformers import AutoModelForMaskGeneration
 
-        if not folder.is_dir():
-            raise GroundingError(f"model folder {folder} does not exist; give a downloaded SAM or MedSAM model")
-        try:
-            model: Any = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-            return cls(model.eval())
-        except (OSError, ValueError, KeyError) as error:
-            why = " ".join(str(error).split())[:160]
-            raise GroundingError(f"{folder} cannot be loaded as a SAM-type model ({why})") from error
+        mean, std = normalisation(folder, IMAGENET_MEAN, IMAGENET_STD)
+        return cls(from_folder(AutoModelForMaskGeneration, folder, "SAM-type model"), mean, std)
 
     def refine(self, image: Pixels, boxes: Sequence[Box]) -> Mask:
         """Union of the boxes' masks, bool [H, W]; each is kept inside its box."""
         height, width = image.shape[:2]
         scale = self._side / max(height, width)
-        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-        corners = [[box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale] for box in boxes]
+        rows, columns = self._side, self._side
+        if self._fitted:
+            rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        across, down = (scale, scale) if self._fitted else (columns / width, rows / height)
+        corners = [[box.x0 * across, box.y0 * down, box.x1 * across, box.y1 * down] for box in boxes]
         with torch.inference_mode():
             out = self._model(
                 pixel_values=self._square(image, rows, columns),
@@ -58,9 +66,7 @@ class BoxRefiner:
             masks = torch.nn.functional.interpolate(large, (height, width), mode="bilinear", align_corners=False) > 0
         union = np.zeros((height, width), dtype=bool)
         for mask, box in zip(masks[:, 0].numpy(), boxes, strict=True):
-            inside = np.zeros((height, width), dtype=bool)
-            inside[int(box.y0) : int(np.ceil(box.y1)), int(box.x0) : int(np.ceil(box.x1))] = True
-            union |= mask & inside
+            union |= mask & boxes_mask([box], height, width)
         return union
 
     def _square(self, image: Pixels, rows: int, columns: int) -> torch.Tensor:
@@ -68,7 +74,7 @@ class BoxRefiner:
 
         picture = Image.fromarray(image).convert("RGB").resize((columns, rows), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255.0).permute(2, 0, 1)
-        mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+        mean, std = torch.tensor(self._mean)[:, None, None], torch.tensor(self._std)[:, None, None]
         square = torch.zeros(1, 3, self._side, self._side)
         square[0, :, :rows, :columns] = (pixels - mean) / std
         return square

@@ -135,6 +135,7 @@ class PatchProbe:
 
     name = "patch-probe"
     settings = ProbeSettings
+    generated = "probe"
 
     def __init__(self, coefficients: Coefficients) -> None:
         self.coefficients = coefficients

@@ -1,26 +1,36 @@
-"""Boxes of the dataset refined to the lesion's outline by a SAM-type model."""
+"""Boxes of the dataset refined to the lesion's outline by a segmentation model: SAM-type, with classes, or prompted.
+
+What a model of classes finds outside the boxes is not marked: the box says where the lesion is, the model its outline.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from mmedpo.config.groups import Settings, UserPath
-from mmedpo.grounding.grounder import UNKNOWN, About, Region
+from mmedpo.grounding.grounder import UNKNOWN, About, Region, needs
 from mmedpo.grounding.regions import clip_box, components, edge_margin, soft_edges
 from mmedpo.records import Box
 from mmedpo.records.shapes import Mask, Pixels
 from mmedpo.registry import register
 
 if TYPE_CHECKING:
-    from mmedpo.grounding.networks.sam import BoxRefiner
+    from mmedpo.grounding.networks.segmentation import Refiner
 
 
 class SegSettings(Settings):
     """The model."""
 
     folder: UserPath
-    """Folder of a SAM-type model."""
+    """Folder of a model of `transformers`, with its `preprocessor_config.json`."""
+    text: str = Field("", max_length=200)
+    """What is looked for in the boxes: a class by the model's name for it, or a phrase for a prompted model; none for
+    SAM-type models."""
+    modalities: tuple[str, ...] = ()
+    """What the model was trained on, e.g. `[ct, mri]`; empty: every modality."""
 
 
 @register("grounder", "seg")
@@ -30,23 +40,23 @@ class SegGrounder:
     name = "seg"
     settings = SegSettings
 
-    def __init__(self, refiner: BoxRefiner) -> None:
-        self._refiner = refiner
+    def __init__(self, refiner: Refiner, modalities: tuple[str, ...] = ()) -> None:
+        self._refiner, self._modalities = refiner, modalities
 
     @classmethod
     def from_settings(cls, settings: SegSettings) -> SegGrounder:
         """Loads the model.
 
         Raises:
-            GroundingError: no such folder, or another kind of model in it.
+            GroundingError: no such folder, another kind of model in it, or a text that it does not take.
         """
-        from mmedpo.grounding.networks.sam import BoxRefiner
+        from mmedpo.grounding.networks.segmentation import open_refiner
 
-        return cls(BoxRefiner.load(settings.folder))
+        return cls(open_refiner(settings.folder, settings.text), settings.modalities)
 
     def applies(self, modality: str, organ: str, view: str) -> str:
-        """To every image that has a box."""
-        return ""
+        """To images that have a box, of the modalities the user says the model knows."""
+        return needs({"modality": self._modalities}, modality, organ, view) if self._modalities else ""
 
     def ground(
         self,

@@ -50,6 +50,26 @@ class ConflictRow(Part):
     """Mean in [0, 1] with its interval, where one was computed."""
 
 
+class BlindRow(Part):
+    """How often the model finds the chosen answer the likelier one when it is shown no image."""
+
+    compared: str
+    """What of the answers is compared, in words."""
+    told: Interval = Interval()
+    """Share of pairs in [0, 1]; 0.5 is chance."""
+
+
+class Blind(Part):
+    """What the model, before it was tuned, makes of the pairs without their images."""
+
+    pairs: int
+    """Asked about."""
+    of: int
+    """Text pairs there are."""
+    images: int
+    rows: tuple[BlindRow, ...]
+
+
 class CurationCount(Part):
     """A count, e.g. of text pairs or of answers sampled."""
 
@@ -64,6 +84,7 @@ class Curation(Part):
     counts: tuple[CurationCount, ...] = ()
     judges: tuple[JudgeRow, ...] = ()
     lengths: tuple[LengthRow, ...] = ()
+    blind: Blind | None = None
     conflicts: tuple[ConflictRow, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -104,6 +125,7 @@ def curation(stored: Stored) -> Curation | None:
         counts=tuple(counts),
         judges=judges(verdicts),
         lengths=lengths(pairs),
+        blind=_blind(stored),
         conflicts=_conflicts(verdicts),
         notes=(unknown,) if stored.settings.preferences is not None else (),
     )
@@ -119,6 +141,19 @@ def lengths(pairs: Sequence[PreferencePair]) -> tuple[LengthRow, ...]:
     if len(groups) > 1:
         rows.append(_length_row("all text pairs", [pair for group in groups.values() for pair in group]))
     return tuple(rows)
+
+
+def _blind(stored: Stored) -> Blind | None:
+    found = stored.evaluation.blind if stored.evaluation else None
+    if found is None:
+        return None
+    told = {"whole answers": found.summed, "per token": found.per_token}
+    rows = [
+        BlindRow(compared=words, told=Interval(value=share.share, low=share.low, high=share.high))
+        for words, share in told.items()
+    ]
+    text = sum(pair.kind == "text" for pair in stored.pairs)
+    return Blind(pairs=found.pairs, of=text, images=found.images, rows=tuple(rows))
 
 
 def _origins(pairs: Sequence[PreferencePair], kind: str) -> str:

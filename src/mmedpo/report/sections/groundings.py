@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmedpo.grounding.library import apart, heatmap_of
 from mmedpo.grounding.measures import calibration, calibration_error
 from mmedpo.grounding.overlay import overlay
 from mmedpo.imaging.images import read_image
+from mmedpo.imaging.pictures import read_mask
 from mmedpo.records import Example, Grounding, PreferencePair
 from mmedpo.registry import register
 from mmedpo.report.formatting import count
@@ -112,15 +114,15 @@ def groundings(run: Run, stored: Stored) -> Groundings | None:
     return Groundings(
         samples=tuple(samples),
         note=note,
-        calibrations=tool_calibrations(stored),
-        uncalibrated=without_calibration(stored),
+        calibrations=tool_calibrations(stored, run.image_root),
+        uncalibrated=without_calibration(stored, run.image_root),
     )
 
 
-def tool_calibrations(stored: Stored) -> tuple[ToolCalibration, ...]:
+def tool_calibrations(stored: Stored, root: Path) -> tuple[ToolCalibration, ...]:
     """Confidence against annotated lesions, of every tool with enough annotated images of both kinds."""
     found = []
-    for tool, (confidences, lesions) in _held_against(stored).items():
+    for tool, (confidences, lesions) in _held_against(stored, root).items():
         if not _says_nothing(confidences, lesions):
             bins = (ConfidenceBin(confidence=c, share=s, images=n) for c, s, n in calibration(confidences, lesions))
             error = calibration_error(confidences, lesions)
@@ -128,27 +130,37 @@ def tool_calibrations(stored: Stored) -> tuple[ToolCalibration, ...]:
     return tuple(found)
 
 
-def without_calibration(stored: Stored) -> tuple[str, ...]:
+def without_calibration(stored: Stored, root: Path) -> tuple[str, ...]:
     """Why the confidence of the other tools could not be held against lesions, one sentence each."""
-    every = _held_against(stored)
+    every = _held_against(stored, root)
     told = {tool: _says_nothing(*pairs) for tool, pairs in every.items()}
     return tuple(f"Calibration of {tool} not measured: {reason}." for tool, reason in told.items() if reason)
 
 
-def _held_against(stored: Stored) -> dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+def _held_against(stored: Stored, root: Path) -> dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
     """Tool -> its confidence, and whether there is a lesion, of every image that annotators looked at."""
-    annotated = {
-        image: bool(example.boxes or example.mask_path)
-        for image, example in apart(stored.examples.values()).items()
-        if example.annotated or example.mask_path is not None
-    }
+    of_image = apart(stored.examples.values())
     sure: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     for item in stored.groundings:
-        if item.confidence is not None and item.image_sha256 in annotated:
-            sure[item.tool].append((item.confidence, annotated[item.image_sha256]))
+        example = of_image.get(item.image_sha256)
+        lesion = None if item.confidence is None or example is None else _has_lesion(example, root)
+        if item.confidence is not None and lesion is not None:
+            sure[item.tool].append((item.confidence, lesion))
     return {
         tool: (np.array([c for c, _ in own]), np.array([lesion for _, lesion in own])) for tool, own in sure.items()
     }
+
+
+def _has_lesion(example: Example, root: Path) -> bool | None:
+    """Whether annotators marked one; a mask may mark nothing. None where nobody looked, or their mask is not there."""
+    if example.boxes:
+        return True
+    if example.mask_path is None:
+        return False if example.annotated else None
+    try:
+        return bool(read_mask(root, example.mask_path).any())
+    except (MMedPOError, OSError):
+        return None
 
 
 def _says_nothing(confidences: NDArray[np.float64], lesions: NDArray[np.bool_]) -> str:

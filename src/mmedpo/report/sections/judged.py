@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mmedpo.records import Difference, JudgedAnswers, JudgedModels
 from mmedpo.registry import register
@@ -44,7 +44,8 @@ class OneJudge(Part):
     arm: str
     baseline: str
     questions: int
-    turned: int
+    turned: int | None
+    """None where the two answers were not shown side by side."""
     unscored: tuple[ReasonCount, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     lost: tuple[LostMarks, ...] = ()
@@ -61,6 +62,7 @@ class Judged(Part):
     split: str
     judges: tuple[OneJudge, ...]
     level: float = 0.95
+    notes: tuple[str, ...] = ()
 
 
 @register("section", "judged")
@@ -76,7 +78,8 @@ class JudgedSection(Section[Judged]):
         found = stored.evaluation.judged if stored.evaluation else ()
         if not found:
             return None
-        return Judged(split=found[0].split, judges=tuple(_one(item, stored) for item in found))
+        judges = [one_judge(item).model_copy(update={"lost": tuple(_lost(item, stored))}) for item in found]
+        return Judged(split=found[0].split, judges=tuple(judges))
 
     def draw(self, part: Judged) -> Mapping[str, object]:
         """A forest plot of all criteria and judges."""
@@ -103,18 +106,21 @@ def forest(part: Judged, width: float, *, narrow: bool = False) -> str:
             text = f"{measured(item.difference.value, metric, sign=True)} ({bounds})"
             rows.append(figures.ForestRow(metric.name, value, low, high, text=text, group=_name(judge, part)))
     title = "What language models said of the answers, differences with intervals"
-    arm = f"{part.judges[0].arm} " if len({judge.arm for judge in part.judges}) == 1 else ""
-    axis = f"marks of 100, {arm}minus {part.judges[0].baseline}"
+    arms, baselines = ({judge.arm for judge in part.judges}, {judge.baseline for judge in part.judges})
+    arm = f"{part.judges[0].arm} " if len(arms) == 1 else ""
+    axis = f"marks of 100, {arm}minus {part.judges[0].baseline}" if len(baselines) == 1 else "marks of 100, difference"
     return figures.forest(rows, title=title, axis=axis, width=width, narrow=narrow)
 
 
 def _name(judge: OneJudge, part: Judged) -> str:
+    if len({item.baseline for item in part.judges}) > 1:
+        return f"{judge.arm} minus {judge.baseline} by {judge.judge}"
     several = len({item.arm for item in part.judges}) > 1
     return f"{judge.arm} by {judge.judge}" if several else judge.judge
 
 
-def _one(item: JudgedModels, stored: Stored) -> OneJudge:
-    own = [row for row in stored.judged if (row.judge, row.model) == (item.judge, item.model)]
+def one_judge(item: JudgedModels) -> OneJudge:
+    """What one judge said of two models, for the page."""
     return OneJudge(
         judge=item.judge,
         served=item.served,
@@ -124,7 +130,6 @@ def _one(item: JudgedModels, stored: Stored) -> OneJudge:
         turned=item.turned,
         unscored=most_frequent(Counter(item.unscored)),
         comparisons=tuple(_comparison(difference) for difference in item.differences),
-        lost=tuple(_lost(own, stored)),
     )
 
 
@@ -142,8 +147,9 @@ def _comparison(item: Difference) -> Comparison:
     )
 
 
-def _lost(rows: Sequence[JudgedAnswers], stored: Stored) -> list[LostMarks]:
+def _lost(item: JudgedModels, stored: Stored) -> list[LostMarks]:
     """Those that lost most, with what was said of them; of equal ones the first by id."""
+    rows = [row for row in stored.judged if (row.judge, row.model) == (item.judge, item.model)]
     losses = {row.example_id: _loss(row) for row in rows if not row.unscored}
     worst = sorted(
         (row for row in rows if losses.get(row.example_id, 0) > 0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Self
 
@@ -17,7 +17,7 @@ from mmedpo.report.formatting import count, in_unit, interval, level, measured, 
 from mmedpo.report.parts import Part
 from mmedpo.report.section import NARROW, WIDE, Section, svg
 from mmedpo.report.stored import Stored
-from mmedpo.report.verdict import NO_COMPARISON, Headline, headlines_of, multiplicity_note, tone
+from mmedpo.report.verdict import NO_COMPARISON, Headline, headlines_of, heads_of, multiplicity_note, tone
 from mmedpo.run import Run
 
 
@@ -98,6 +98,8 @@ class ResultsSection(Section[Results]):
             "labels": [label for label in LABELS.values() if any(label in row.values for row in part.protocols)],
             "multiplicity": multiplicity_note(part.comparisons, part.level),
             "tone": tone,
+            "joint": joint_of(part.arms),
+            **dict(zip(("before", "after"), heads_of(part.comparisons), strict=True)),
         }
 
     def compares(self, part: Results) -> Sequence[Headline]:
@@ -236,11 +238,17 @@ def _answer_rates(scores: SplitScores) -> list[str]:
     return notes
 
 
+def joint_of(models: Collection[object]) -> str:
+    """What stands between the values of several models: an arrow between two, for only then one follows the other."""
+    return " → " if len(models) == 2 else " · "
+
+
 def _corpus_bleu(scores: SplitScores) -> list[str]:
     if not scores.corpus_bleu:
         return []
-    order = " → ".join(scores.corpus_bleu)
-    values = " → ".join(number(100 * value) for value in scores.corpus_bleu.values())
+    joint = joint_of(scores.corpus_bleu)
+    order = joint.join(scores.corpus_bleu)
+    values = joint.join(number(100 * value) for value in scores.corpus_bleu.values())
     return [f"{scores.split}, corpus BLEU-4 of reports as sacrebleu computes it, {order}: {values}."]
 
 
@@ -256,12 +264,13 @@ def _not_asked(evaluation: Evaluation) -> list[str]:
 
 def _findings(scores: SplitScores) -> list[str]:
     """What reports say of findings, read by rules: the hallucinated and the missed ones."""
+    joint = joint_of(scores.summaries)
     shown = [
-        f"{label} {' → '.join(_hundred(summary, name) for summary in scores.summaries.values())}"
+        f"{label} {joint.join(_hundred(summary, name) for summary in scores.summaries.values())}"
         for name, label in FINDING_LABELS.items()
         if all(name in summary.metrics for summary in scores.summaries.values())
     ]
-    order = " → ".join(scores.summaries)
+    order = joint.join(scores.summaries)
     return [f"{scores.split}, findings in reports, read by rules, {order}, %: {', '.join(shown)}."] if shown else []
 
 
@@ -269,7 +278,7 @@ def _other_protocols(scores: SplitScores) -> list[ProtocolRow]:
     rows = []
     for protocol, summaries in scores.other_protocols.items():
         shown = {
-            LABELS[name]: " → ".join(_hundred(summary, name) for summary in summaries.values())
+            LABELS[name]: joint_of(summaries).join(_hundred(summary, name) for summary in summaries.values())
             for name in METRICS
             if all(name in summary.metrics for summary in summaries.values())
         }

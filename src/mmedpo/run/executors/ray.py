@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mmedpo.config import RunSettings
+from mmedpo.environment import DEFAULTS
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, brief
 from mmedpo.records import Record
 from mmedpo.registry import register
@@ -39,7 +40,7 @@ R = TypeVar("R", bound=Record)
 
 ADDRESS = "RAY_ADDRESS"
 """Variable of the environment that names a running cluster, e.g. `auto` on one of its nodes."""
-PASSED_ON = ("HF_HUB_OFFLINE", "TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE")
+PASSED_ON = tuple(DEFAULTS)
 """What a worker gets of the driver's environment; no key is among it."""
 PATIENCE = 30.0
 """Seconds without a word from any worker until the user is told what is waited for."""
