@@ -112,4 +112,6 @@ def test_a_judge_that_needs_a_truth_is_refused_beside_it():
     with pytest.raises(ConfigError, match=line):
         load_settings("phantom-stllava-med", ["curate.judge=contradiction"])
     with pytest.raises(ConfigError, match="works on the model itself"):
-        load_settings("phantom-stllava-med", ["model.server=s", "finetune=null", "chat.endpoints.s.model=m"])
+        load_settings(
+            "phantom-stllava-med", ["model.server=s", "finetune=null", "chat.endpoints.s={model: m, images: true}"]
+        )

@@ -20,8 +20,8 @@ TABLES = sorted(item.name.removesuffix(".yaml") for item in (resources.files("mm
 def test_every_arm_of_a_shipped_table_is_a_recipe_that_loads(name: str) -> None:
     table = load_table(name).over("phantom", ["chat.endpoints.judge.model=m"])
     told = set()
-    for recipe in table.arms.values():
-        overrides = [*table.settings, *table.quick().settings, *QUICK_PHANTOM]
+    for arm, recipe in table.arms.items():
+        overrides = [*table.settings, *table.quick().settings, *QUICK_PHANTOM, *table.own.get(arm, ())]
         asks = recipe.removesuffix("-after-sft") in ASKING
         asked = read_recipe(recipe)["curate"].get("judge", "").partition(":")[2] if asks else ""
         if asked:

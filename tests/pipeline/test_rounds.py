@@ -98,7 +98,7 @@ def test_the_reference_may_stay_the_first_model(finished: Run, tmp_path: Path) -
         ([{}], "each_round speaks of 1 rounds, but rounds=2; give one entry each"),
         ([{}, {"model": {"name": "x"}}], "round 2: model is the same in every round; allowed: curate, score, train"),
         ([{}, {"train": {"betta": 1}}], "round 2: train: unknown setting 'betta'; did you mean 'beta'?"),
-        ([{}, {"train": {"tune": "full"}}], "needs train.method=preference and train.tune=lora"),
+        ([{}, {"train": {"tune": "full"}}], "round 2: train: train.lora has no effect because train.tune is 'full'"),
         ([{}, {"curate": {"judge": "nobody"}}], "each_round, round 2: curate.judge: unknown judge 'nobody'"),
     ],
 )

@@ -71,11 +71,14 @@ class Table(BaseModel):
 
     def runs(self) -> int:
         """How many runs the table takes."""
-        grid = {(recipe, rate) for recipe in self.arms.values() for rate in self.learning_rates}
-        panels = len(self.panels) * len(self.seeds)
-        return (
-            panels + len(grid) + (len(self.seeds) - (self.selection_seed in self.seeds)) * len(set(self.arms.values()))
-        )
+        arms = {(recipe, self.own.get(arm, ())) for arm, recipe in self.arms.items()}
+        of_arm = len(self.learning_rates) + len(self.seeds) - (self.selection_seed in self.seeds)
+        return len(arms) * of_arm + len(self.panels) * len(self.seeds)
+
+    def job(self, arm: str, recipe: str, seed: int, rate: float) -> Job:
+        """A run of an arm, with what is set for that arm alone."""
+        own = self.own.get(arm, ())
+        return Job(arm, recipe, seed, rate, own, f"-own-{list(self.arms).index(arm) + 1}" if own else "")
 
 
 QUICK = ("data.max_train_examples=240", "evaluate.bootstrap_samples=2000", "train.epochs=1")
@@ -144,14 +147,15 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
     )
     runner = _Runner(folder, study, jobs, reporter)
     first = next(iter(plan.arms.items()))
-    shared = [Job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
+    shared = [plan.job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]
     runner.all(shared, until="score")
-    grid = [Job(arm, recipe, plan.selection_seed, r) for arm, recipe in plan.arms.items() for r in plan.learning_rates]
+    arms = plan.arms.items()
+    grid = [plan.job(arm, recipe, plan.selection_seed, rate) for arm, recipe in arms for rate in plan.learning_rates]
     collapsed = runner.all(grid, until="train")
     chosen = {arm: choose_rate(folder, arm, recipe, plan, collapsed) for arm, recipe in plan.arms.items()}
     for arm, (rate, scores) in chosen.items():
         reporter.message(f"{arm}: learning rate {rate:g} ({', '.join(f'{r:g}: {s}' for r, s in scores.items())})")
-    final = [Job(arm, recipe, seed, chosen[arm][0]) for seed in plan.seeds for arm, recipe in plan.arms.items()]
+    final = [plan.job(arm, recipe, seed, chosen[arm][0]) for seed in plan.seeds for arm, recipe in arms]
     # The base's answers are the same for all arms of a seed: made once, then taken over.
     lost = runner.all([job for job in final if job.arm == first[0]], until="evaluate")
     lost |= runner.all([job for job in final if job.arm != first[0]], until="evaluate")
@@ -242,7 +246,7 @@ def choose_rate(
     scores: dict[float, float] = {}
     shown: dict[float, str] = {}
     for rate in plan.learning_rates:
-        job = Job(arm, recipe, plan.selection_seed, rate)
+        job = plan.job(arm, recipe, plan.selection_seed, rate)
         if job in collapsed:
             shown[rate] = "collapsed"
             continue
@@ -286,9 +290,8 @@ class _Runner:
         command += ["--donors", str(self.folder)]
         if until is not None:
             command += ["--until", until]
-        plan = self.study.plan
-        given = (*plan.settings, *plan.own.get(job.arm, ()), *self.study.overrides)
-        for override in (*given, *job.overrides, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
+        given = (*self.study.plan.settings, *job.overrides, *self.study.overrides)
+        for override in (*given, f"seed={job.seed}", f"train.learning_rate={job.rate!r}"):
             command += ["--set", override]
         threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
         log = self.folder / f"{job.name}.log"

@@ -55,16 +55,8 @@ def write_study(
     """
     first = next(iter(folders.values()))
     settings = stored_settings(first[0] / RESOLVED)
-    cells: list[Cell] = []
-    contrasts: list[Contrast] = []
-    samples = settings.evaluate.bootstrap_samples
-    leader = next(iter(folders))
-    scores = {folder: _scores(folder, settings.evaluate.protocol) for paths in folders.values() for folder in paths}
-    for split in settings.evaluate.splits:
-        base = [_of(scores[folder], BASE, split) for folder in first]
-        arms = {arm: [_of(scores[folder], TUNED, split) for folder in paths] for arm, paths in folders.items()}
-        cells += study_cells(split, base, arms, samples)
-        contrasts += study_contrasts(split, arms, leader, samples)
+    leader, samples = next(iter(folders)), settings.evaluate.bootstrap_samples
+    cells, contrasts = _answers(settings, folders)
     costs = [_cost(arm, paths) for arm, paths in folders.items()]
     parts = [
         _head(description, command, settings, len(first)),
@@ -96,6 +88,20 @@ def write_study(
     }
     write_text(out / f"{name}.json", json.dumps(content, indent=1))
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
+
+
+def _answers(settings: RunSettings, folders: Mapping[str, Sequence[Path]]) -> tuple[list[Cell], list[Contrast]]:
+    """Of every split: each arm against the base, and the first arm against the others."""
+    leader, samples = next(iter(folders)), settings.evaluate.bootstrap_samples
+    scores = {folder: _scores(folder, settings.evaluate.protocol) for paths in folders.values() for folder in paths}
+    cells: list[Cell] = []
+    contrasts: list[Contrast] = []
+    for split in settings.evaluate.splits:
+        base = [_of(scores[folder], BASE, split) for folder in folders[leader]]
+        arms = {arm: [_of(scores[folder], TUNED, split) for folder in paths] for arm, paths in folders.items()}
+        cells += study_cells(split, base, arms, samples)
+        contrasts += study_contrasts(split, arms, leader, samples)
+    return cells, contrasts
 
 
 def _probes(
