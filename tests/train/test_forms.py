@@ -182,7 +182,7 @@ def test_a_term_counts_only_in_its_part_of_the_steps():
 
 
 def gain(rewards, advantages):
-    """PPO's surrogate of an own answer of two tokens, and its gradient in log pi."""
+    """PPO's surrogate of an own answer of two tokens less what it is at the reference, and its gradient in log pi."""
     own = Branch((IMAGE,), (1, 2), (8, 9))
     pair = replace(TEXT, rejected=own, edited=None, rewards=rewards)
     values = torch.tensor([*LOGPROBS[WRITTEN], *advantages], dtype=torch.float64, requires_grad=True)
@@ -193,8 +193,8 @@ def gain(rewards, advantages):
 
 
 def test_policy_gradient_is_clipped_on_the_side_that_pays():
-    # On the policy that was sampled rho is 1: the gradient is the reward.
-    assert gain((0.5, -2.0), (0.0, 0.0)) == (pytest.approx(-1.5), pytest.approx([0.5, -2.0]))
+    # On the policy that was sampled rho is 1: nothing is gained yet, and the gradient is the reward.
+    assert gain((0.5, -2.0), (0.0, 0.0)) == (pytest.approx(0.0), pytest.approx([0.5, -2.0]))
     # A praised token that is likelier already by more than a fifth, a blamed one that is rarer: nothing to gain.
     value, slope = gain((1.0, -1.0), (0.5, -0.5))
     assert value == pytest.approx(1.2 - 0.8)

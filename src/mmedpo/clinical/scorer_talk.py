@@ -149,7 +149,8 @@ def _goes_on(sentence: str, begins: re.Match[str]) -> bool:
     behind = talk_words(sentence[begins.end() : begins.end() + 80])[:2]
     if not before or not behind or behind[0].kind not in ("rule", "context", "score"):
         return False
-    counted = before[0].kind in ("number", "extreme") and not (behind[1:] and behind[1].kind in ("number", "extreme"))
+    # "10 Punkte"; behind a number in words a new sentence begins: "three Scoring guide".
+    counted = before[0].text.isdigit() and not (behind[1:] and behind[1].kind in ("number", "extreme"))
     return before[0].kind == "glue" or counted
 
 

@@ -63,6 +63,8 @@ _ROLE = re.compile(
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFAFF]")
 _LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
+_REST = re.compile(r"\n[ \t]*[.;,](?=\s|$)")
+"""The stop of a sentence that was taken out."""
 _UNDERLINE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
 """Underscores around words, which are emphasis; inside a word they are part of it."""
 
@@ -74,7 +76,7 @@ def without_markup(text: str, talks: Callable[[str], bool]) -> str:
         text: an answer.
         talks: whether a table speaks of scoring alone.
     """
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    text = whole = "".join(c for c in text if unicodedata.category(c) != "Cf")
     rest = _VOTES.sub("\n", text)
     text = rest if words(rest) else text
     rest = _TABLE.sub(lambda m: "\n" if talks(m.group()) else m.group(), text)
@@ -82,6 +84,7 @@ def without_markup(text: str, talks: Callable[[str], bool]) -> str:
     for pattern in _MARKUP:
         rest = pattern.sub(_taken_out, text)
         text = rest if words(rest) else text
+    text = _REST.sub("\n", text) if text != whole else text
     text = _ROLE.sub("\n", _TAG.sub("\n", _UNDERLINE.sub(" ", text)))
     latin = _latin(text)
     return latin if words(latin) else text
