@@ -150,6 +150,7 @@ def test_two_nodes_end_with_the_bytes_of_one(prepared, trained, tmp_path):
     assert adapter(folder) == adapter(trained)
 
 
+@pytest.mark.long
 def test_only_training_is_started_as_several_processes(tmp_path):
     together = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     environment = {**os.environ, **together}

@@ -113,6 +113,7 @@ def test_the_reference_of_a_single_round_is_not_set() -> None:
         validate_settings({"train": {"reference": "first"}}, "test")
 
 
+@pytest.mark.long
 def test_the_tuned_model_is_both_adapters(finished: Run) -> None:
     """Weights of the chain: the base, plus the first adapter merged, plus the second."""
     merged = load_start(finished.slot(TUNED)).model.state_dict()

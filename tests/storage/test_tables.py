@@ -68,7 +68,7 @@ def _drop(reason: str = "unreadable-image") -> Drop:
 
 
 @pytest.mark.parametrize("kind", RECORD_TYPES, ids=lambda kind: kind.__name__)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_every_record_comes_back_as_it_was(
     kind: type[Record], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

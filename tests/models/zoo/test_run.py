@@ -27,7 +27,7 @@ SLICE = [
     "evaluate.probes.lesion-reliance.images=3",
     "evaluate.probes.attention.questions=2",
 ]
-ALWAYS = ("gemma3",)
+ALWAYS: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize("kind", [k if k in ALWAYS else pytest.param(k, marks=pytest.mark.long) for k in ZOO])
