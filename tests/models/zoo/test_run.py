@@ -27,10 +27,10 @@ SLICE = [
     "evaluate.probes.lesion-reliance.images=3",
     "evaluate.probes.attention.questions=2",
 ]
-ALWAYS: tuple[str, ...] = ()
 
 
-@pytest.mark.parametrize("kind", [k if k in ALWAYS else pytest.param(k, marks=pytest.mark.long) for k in ZOO])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ZOO)
 def test_a_run_goes_from_data_to_report(kind, zoo_folder, tmp_path):
     settings = load_settings("phantom-mmedpo", [f"model.name={zoo_folder(kind)}", *SLICE])
     with open_run(tmp_path / "run", settings) as run:
