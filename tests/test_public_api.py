@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 CHECK = """
 import sys
 import mmedpo
@@ -21,6 +23,7 @@ for name in stages.__all__:
 """
 
 
+@pytest.mark.long
 def test_every_public_name_is_there_documented_and_lazy():
     subprocess.run([sys.executable, "-c", CHECK], check=True)
 

@@ -125,6 +125,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(whole, tmp_path):
     assert (tmp_path / "other" / "curated.parquet").read_bytes() != (whole / "curated.parquet").read_bytes()
 
 
+@pytest.mark.long
 def test_changed_settings_run_only_what_depends_on_them(whole, tmp_path):
     folder = run_recipe("phantom-mmedpo", tmp_path / "run", donors=(whole,))
     curated = (folder / "curated.parquet").stat().st_mtime_ns

@@ -103,6 +103,7 @@ def test_greedy_equals_step_by_step_argmax(small_vlm, engine):
     bounds=st.sampled_from([(4096, 16_384), (150, 16_384), (4096, 200), (1, 1)]),
     seed=st.integers(0, 1000),
 )
+@pytest.mark.long
 def test_answers_are_those_of_stock_generation_one_by_one(
     exact_engine, asked, longest, temperature, top_p, bounds, seed
 ):

@@ -170,6 +170,7 @@ def scores_and_payments(path: Path, number: int, script, **changes: Any) -> tupl
     return scores, server
 
 
+@pytest.mark.long
 def test_many_debates_end_alike_when_a_fifth_of_all_calls_fails(tmp_path: Path) -> None:
     quiet, calm = scores_and_payments(tmp_path / "quiet", 250, panellist, score={"rounds": 2})
     stormy, storm = scores_and_payments(tmp_path / "stormy", 250, failing(0.2, 1, panellist), score={"rounds": 2})
