@@ -106,7 +106,9 @@ def _run_data(folder: Path, root: str) -> Path:
     from mmedpo.data.stage import stage
     from mmedpo.run import open_run
 
-    settings = validate_settings({"data": {"dataset": "vqa-rad", "root": root, "fractions": [1, 0, 0]}}, "it")
+    settings = validate_settings(
+        {"data": {"dataset": "vqa-rad", "root": root, "fractions": [1, 0, 0]}, "ground": {"tool": "annotation"}}, "it"
+    )
     with open_run(folder / "run", settings) as run:
         assert run.execute(stage(run.settings))
         assert not run.execute(stage(run.settings)), "a bucket that did not change is read once"
