@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from mmedpo.cli.main import app, main
 from mmedpo.config import RunSettings, load_settings
+from mmedpo.environment import DEFAULTS
 from mmedpo.errors import MMedPOError
 from mmedpo.recipes import shipped_recipes
 from mmedpo.records import Drop
@@ -70,7 +71,7 @@ def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM"):
+    for name in DEFAULTS:
         monkeypatch.setenv(name, os.environ.get(name, ""))  # what main sets is taken back after the test
 
 
@@ -301,6 +302,11 @@ def test_looking_at_a_run_changes_nothing_in_it(tmp_path: Path, capsys: pytest.C
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     _status(folder, capsys)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_what_numpy_and_torch_read_is_set_before_they_are_there() -> None:
+    code = "import sys, mmedpo.cli.main; assert not {'numpy', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_nothing_is_ever_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:

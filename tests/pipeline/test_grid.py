@@ -51,6 +51,18 @@ TABLE = Table(
 )
 
 
+def test_an_arm_may_have_settings_of_its_own_and_is_a_run_of_its_own() -> None:
+    table = Table.model_validate(
+        {**TABLE.model_dump(), "arms": {"a": "dpo", "b": "dpo"}, "own": {"b": ["train.epochs=5"]}}
+    )
+    one, other = (table.job(arm, "phantom-dpo", 0, 1e-4) for arm in table.arms)
+    assert (one.overrides, other.overrides) == ((), ("train.epochs=5",))
+    assert one.name != other.name
+    assert table.runs() == TABLE.runs() == 2 * (3 + 2)
+    with pytest.raises(ValueError, match="own speaks of 'c2', which is no arm; arms: a, b"):
+        Table.model_validate({**TABLE.model_dump(), "own": {"c2": ["train.epochs=5"]}})
+
+
 def test_arms_that_ask_run_where_endpoints_are_given_and_are_told_of_where_not() -> None:
     without = TABLE.over("phantom", [])
     assert list(without.arms) == ["a", "b"]

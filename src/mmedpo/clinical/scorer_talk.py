@@ -32,6 +32,8 @@ _MARK = re.compile(r"[^\w\s.!?,;:]")
 """What may stand around words: brackets, quotes, stars, dashes. No mark that parts statements."""
 _DANGLING = re.compile(r"^[\s–—-]*[–—-](?=\s)|(?<=\s)[–—-][\s–—-]*$")
 """Dashes at an end of a sentence that was cut there: they joined what was taken out."""
+_GERMAN_MARKS = re.compile(r"punkt(?:e|en|zahl)?|sterne?n?|prozent|noten?")
+"""What German counts marks in."""
 _SENTENCE = re.compile(r"(?:[^;!?\n.]|\.(?=\d))*(?:[;!?\n.]+|$)")
 _FRESH = re.compile(r"(?:\b[a-z]\w*|\d|[)}\]\"=*`])\s+(?=[A-Z][a-z]*[,:\s]+\w)")
 _PIECE_MARK = re.compile(r"[,:()\[\]\"“”—]|\s-+\s")
@@ -149,8 +151,9 @@ def _goes_on(sentence: str, begins: re.Match[str]) -> bool:
     behind = talk_words(sentence[begins.end() : begins.end() + 80])[:2]
     if not before or not behind or behind[0].kind not in ("rule", "context", "score"):
         return False
-    # "10 Punkte"; behind a number in words a new sentence begins: "three Scoring guide".
-    counted = before[0].text.isdigit() and not (behind[1:] and behind[1].kind in ("number", "extreme"))
+    # "10 Punkte"; behind a number that is the answer another sentence begins: "3 Scoring guide".
+    counted = before[0].kind in ("number", "extreme") and bool(_GERMAN_MARKS.fullmatch(behind[0].text))
+    counted = counted and not (behind[1:] and behind[1].kind in ("number", "extreme"))
     return before[0].kind == "glue" or counted
 
 

@@ -63,7 +63,7 @@ _ROLE = re.compile(
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFAFF]")
 _LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
-_REST = re.compile(r"\n[ \t]*[.;,](?=\s|$)")
+_REST = re.compile(r"\n[ \t]*[.;,!?:]+(?=\s|$)")
 """The stop of a sentence that was taken out."""
 _UNDERLINE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
 """Underscores around words, which are emphasis; inside a word they are part of it."""

@@ -226,7 +226,7 @@ def _refuse_idle_curation(settings: RunSettings) -> None:
 def _check_questions(curate: CurateSettings) -> None:
     asked, of = curate.visual_questions, getattr(lookup("noise", curate.noise.kind), "questions", "")
     if "visual" in curate.kinds and (asked == "side" or of) and asked != of:
-        needs = f"set curate.visual_questions={of}" if of else "set curate.noise.kind=mirror, or all or lesion"
+        needs = f"set curate.visual_questions={of}" if of else "set curate.noise.kind=mirror, or another value"
         raise ConfigError(
             f"curate.visual_questions={asked!r} does not go with the noise {curate.noise.kind!r}; {needs}"
         )

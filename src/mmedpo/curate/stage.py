@@ -13,9 +13,9 @@ from mmedpo.chat.identity import asked_models
 from mmedpo.chat.opening import Chat, open_chat
 from mmedpo.clinical.bearing import marked_by, rests_on, shares
 from mmedpo.clinical.labels import about_organ, findings_asked
-from mmedpo.clinical.mirrored import turns
 from mmedpo.config import RunSettings, speaker
 from mmedpo.curate.judges.judge import Judge, JudgeByAsking
+from mmedpo.curate.judges.mirrored import unturned
 from mmedpo.curate.noising import noised_views
 from mmedpo.curate.pairs import answer_pair, text_pair, visual_pair
 from mmedpo.curate.self_asked import self_asked
@@ -224,7 +224,7 @@ def _visual_pairs(
         grounding, view = max(noised, key=_confidence) if noised else (None, views[example.image.sha256])
         decides = _not_of_organ if run.settings.maps_organs else _undecided
         reason = view.reason or (
-            _one_side(example) if asked == "side" else decides(example, grounding, asked == "lesion")
+            unturned(example) if asked == "side" else decides(example, grounding, asked == "lesion")
         )
         if view.noise is None or reason:
             drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
@@ -244,12 +244,6 @@ def _not_of_organ(example: Example, grounding: Grounding | None, of_lesion: bool
     if grounding is None or not (of_lesion or findings_asked(example) or rests_on(example.question, example.answer)):
         return ""
     return "" if about_organ(example, grounding.organ.split(", ")) else "question-not-about-the-organ"
-
-
-def _one_side(example: Example) -> str:
-    """Why a mirrored image does not turn a question's truth round; empty when it does."""
-    one_side = example.answer_type != "report" and turns(example.question, example.answer)
-    return "" if one_side else "truth-names-no-side"
 
 
 def _undecided(example: Example, grounding: Grounding | None, of_lesion: bool) -> str:

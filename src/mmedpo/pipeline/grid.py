@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, brief, shown
 from mmedpo.pipeline.study_table import write_study
@@ -49,6 +50,12 @@ class Table(BaseModel):
     """Further overrides of single arms, by their names in the table."""
     caveats: tuple[str, ...] = ()
     """What a reader must know of the table."""
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> Self:
+        if idle := self.own.keys() - {*self.arms, *self.asking}:
+            raise ValueError(f"own speaks of {shown(min(idle))}, which is no arm; arms: {', '.join(self.arms)}")
+        return self
 
     def over(self, dataset: str, overrides: Sequence[str]) -> Table:
         """The table with the recipes of one dataset for its arms; asking ones stay where endpoints are given."""

@@ -37,7 +37,10 @@ def small(recipe, checkpoint, root):
     if raw["data"]["split"] == "image-disjoint":
         raw["data"]["split_seed"] = 3  # of twelve images: nine, two and one
     del raw["chat"], raw["curate"]["judge"], raw["score"]["agents"]
-    probe = resources.files("mmedpo.grounding") / "coefficients" / "phantom.json"  # it marks something anywhere
+    # It marks something anywhere, once it does not say what it was fitted on.
+    fitted = json.loads((resources.files("mmedpo.grounding") / "coefficients" / "phantom.json").read_text())
+    probe = root.parent / "probe.json"
+    probe.write_text(json.dumps({**fitted, "modalities": [], "organs": []}))
     raw["ground"] = {"tool": "patch-probe", "options": {"patch-probe": {"probe": str(probe)}}}
     raw["curate"]["max_new_tokens"] = raw["evaluate"]["max_new_tokens"] = 4
     raw["train"] |= {"epochs": 1, "watch": {"every": 1, "questions": 2, "collapse_drop": 0.001}}

@@ -15,6 +15,12 @@ from mmedpo.registry import register
 NO_SIDE = "truth-names-no-side"
 
 
+def unturned(example: Example) -> str:
+    """Why a mirrored image does not turn a question's truth round; empty when it does."""
+    one_side = example.answer_type != "report" and turns(example.question, example.answer)
+    return "" if one_side else NO_SIDE
+
+
 @register("judge", "mirrored")
 @dataclass(frozen=True)
 class MirroredJudge:
@@ -27,6 +33,5 @@ class MirroredJudge:
 
     def judge(self, example: Example, candidates: Sequence[Candidate], seed: int) -> Verdict:
         """Settles one question; see `Judge`."""
-        one_side = example.answer_type != "report" and turns(example.question, example.answer)
-        made = accepted(example, turned(example.answer), "side", least=-1.0) if one_side else None
+        made = None if unturned(example) else accepted(example, turned(example.answer), "side", least=-1.0)
         return written(made or Drop(stage=STAGE, item=example.example_id, reason=NO_SIDE), example, self.name)
