@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from accelerate.utils import DistributedType
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
@@ -43,26 +44,68 @@ def groups() -> list[Group]:
     return result
 
 
-def whole(gradient: torch.Tensor) -> torch.Tensor:
-    """A gradient with the shares of all processes, where each holds one (FSDP2)."""
-    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient.clone()
+def whole(parameter: torch.nn.Parameter) -> torch.Tensor | None:
+    """Its gradient with the shares of all processes, where each holds one (FSDP2, ZeRO-3)."""
+    if hasattr(parameter, "ds_id"):
+        from deepspeed.utils import safe_get_full_grad
+
+        return safe_get_full_grad(parameter).clone() if parameter.requires_grad else None
+    gradient = parameter.grad
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else None if gradient is None else gradient.clone()
+
+
+def _is_partitioned(parameter: torch.nn.Parameter) -> bool:
+    """Whether this process holds a share alone (ZeRO-3), now that no pass needs more."""
+    return hasattr(parameter, "ds_id") and parameter.numel() == 0 and parameter.ds_tensor.numel() < parameter.ds_numel
+
+
+def prepare_deepspeed(trainer: PreferenceTrainer) -> None:
+    """Splits weights as small as these, and lets gloo exchange them: its own operator would have to be compiled."""
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    zero = trainer.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
+    zero["stage3_param_persistence_threshold"] = 0
 
 
 class _Record(TrainerCallback):
     """Keeps the gradients of every optimizer step, before clipping could tell the processes apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: PreferenceTrainer) -> None:
+        self.trainer = trainer
         self.steps: list[dict[str, torch.Tensor]] = []
         self.split = False
 
+    def watch(self, engine: Any) -> None:
+        """DeepSpeed takes the step within the last backward pass: gradients are gone when the trainer tells of it."""
+        step = engine.step
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            self.note(engine.module)
+            return step(*arguments, **named)
+
+        engine.step = noted
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The model is wrapped."""
+        if wrapped := getattr(self.trainer.accelerator, "deepspeed_engine_wrapped", None):
+            self.watch(wrapped.engine)
+
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Gradients are complete and exchanged."""
-        named = list(kwargs["model"].named_parameters())
-        base = getattr(kwargs["model"], "module", kwargs["model"]).get_base_model()
-        # Layer by layer: weights that are gathered all at once would save nothing.
-        self.split = all(isinstance(layer, FSDPModule) for layer in base.get_decoder().layers)
-        self.split &= all(isinstance(p, DTensor) for _, p in named)
-        self.steps.append({name.removeprefix("module."): whole(p.grad) for name, p in named if p.grad is not None})
+        if self.trainer.accelerator.distributed_type != DistributedType.DEEPSPEED:
+            self.note(kwargs["model"])
+
+    def note(self, model: Any) -> None:
+        """Keeps the gradients, and whether the weights are split."""
+        named = list(model.named_parameters())
+        self.split = all(isinstance(p, DTensor) or _is_partitioned(p) for _, p in named)
+        if self.trainer.accelerator.distributed_type == DistributedType.FSDP:
+            # Layer by layer: weights that are gathered all at once would save nothing.
+            layers = getattr(model, "module", model).get_base_model().get_decoder().layers
+            self.split &= all(isinstance(layer, FSDPModule) for layer in layers)
+        gradients = {name.removeprefix("module."): whole(p) for name, p in named}
+        self.steps.append({name: gradient for name, gradient in gradients.items() if gradient is not None})
 
 
 def write_gradients(out: Path, batch_groups: int, accumulation: int, loss: str) -> None:
@@ -89,7 +132,6 @@ def write_gradients(out: Path, batch_groups: int, accumulation: int, loss: str) 
     for parameter in vlm.model.parameters():
         if parameter.requires_grad:
             parameter.data.normal_(0.0, 0.1)
-    record = _Record()
     with tempfile.TemporaryDirectory() as scratch:
         trainer = PreferenceTrainer(
             engine=engine,
@@ -100,6 +142,9 @@ def write_gradients(out: Path, batch_groups: int, accumulation: int, loss: str) 
             advance=lambda done, total: None,
             message=print,
         )
+        if trainer.is_deepspeed_enabled:
+            prepare_deepspeed(trainer)
+        record = _Record(trainer)
         trainer.add_callback(record)
         trainer.train()
     if trainer.is_world_process_zero():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,6 +47,11 @@ PATIENCE = 30.0
 """Seconds without a word from any worker until the user is told what is waited for."""
 SETTLES = 10.0
 """Seconds after which a network drive shows what another node has written."""
+CONNECTS = 10.0
+"""Seconds within which a cluster must let itself be connected to."""
+SAME = "install the same packages as where the run was started"
+_PORT = re.compile(r"([^/]+):([0-9]{1,5})")
+_PLACE = re.compile(r"\bip=([0-9a-fA-F.:]+)")
 
 
 @register("executor", "ray")
@@ -102,22 +108,44 @@ def _connect() -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without GPUs sees none
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # times 40 seconds for a cluster that is silent, not 20
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     import ray
 
     if ray.is_initialized():
         return
     address = os.environ.get(ADDRESS, "")
+    _knock(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
             ray.init(address=address, **quiet)
         else:
             ray.init(address="local", include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has no type for it: refused, unanswered, misspelled, another version
         where = f"the Ray cluster at {ADDRESS}={address[:80]}" if address else "a Ray cluster on this machine"
         why = brief(" ".join(str(error).split()))
         fix = "start it with the Python and Ray of this environment" if "ersion" in why else "see `ray status`"
         raise ConfigError(f"{where} cannot be used ({why}); {fix}") from None
+
+
+def _knock(address: str) -> None:
+    """Looks whether anything listens at an address: Ray would ask for many minutes.
+
+    Raises:
+        ConfigError: nothing does.
+    """
+    place = _PORT.fullmatch(address)
+    if place is None:
+        return  # `auto`, or nothing that Ray takes either
+    try:
+        socket.create_connection((place[1].strip("[]"), int(place[2])), CONNECTS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        why = brief(getattr(error, "strerror", None) or str(error), 80)
+        raise ConfigError(
+            f"nobody answers at {ADDRESS}={brief(address, 80)} ({why}); start the cluster there, name the one that runs, "
+            f"or unset {ADDRESS} for one on this machine"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -195,8 +223,7 @@ class Worker(Generic[T, R]):
                 make = ray.get(factory[0])
             except (ray.exceptions.RaySystemError, ImportError) as error:
                 why = brief(str(error).strip().splitlines()[-1])
-                fix = "install the same packages as where the run was started"
-                raise RunFolderError(f"what the work is made with cannot be loaded there ({why}); {fix}") from None
+                raise RunFolderError(f"what the work is made with cannot be loaded there ({why}); {SAME}") from None
             self._work = make()
         return ()
 
@@ -288,7 +315,12 @@ class _Actors(Generic[T, R]):
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
-            return worker, Lost(brief(" ".join(str(error).split())))
+            said = " ".join(str(error).split())
+            if getattr(error, "actor_init_failed", False):
+                # Making one does nothing that could fail: this package, or what it imports, is not there.
+                node = (_PLACE.findall(said) or ["of the cluster"])[0]
+                raise RunFolderError(f"node {node}: mmedpo cannot be loaded there ({brief(said)}); {SAME}") from None
+            return worker, Lost(brief(said))
 
     def stop(self, worker: Any) -> None:
         """See `Pool`."""
