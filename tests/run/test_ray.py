@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,40 @@ def test_an_address_for_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(ConfigError, match="is for Ray Client; start this on a node of the cluster"):
         room.RayExecutor.check(ON_RAY)
+
+
+def test_an_address_at_which_nobody_answers_is_told_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        # It is held by this socket, which does not listen.
+        with pytest.raises(ConfigError, match=rf"nobody answers at RAY_ADDRESS=127\.0\.0\.1:{port} \(Connection refused"):
+            room._knock(f"127.0.0.1:{port}")
+        for address in ("no-such-host.invalid:6379", "127.0.0.1:99999", "a..b:1", "[::1:1"):
+            with pytest.raises(ConfigError, match="nobody answers at .*start the cluster there, name the one") as told:
+                room._knock(address)
+            assert "\n" not in str(told.value)
+        free.listen()
+        room._knock(f"127.0.0.1:{port}")
+    for left_to_ray in ("auto", "", "head", "ray://head:1"):
+        room._knock(left_to_ray)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [Exception, OSError, TimeoutError, ConnectionError])
+def test_whatever_ray_makes_of_a_cluster_that_does_not_start_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    ray = pytest.importorskip("ray")
+
+    def init(**_: object) -> None:
+        raise kind("The current node timed out during startup.\nLast lines:\n  a traceback")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConfigError, match=r"a Ray cluster on this machine cannot be used \(The current node") as told:
+        mapped(tmp_path / "r")
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["workers=2", "cpus=4", "gpus=1"])
@@ -241,6 +276,22 @@ with open_run(Path({str(tmp_path / "r")!r}), RunSettings(executor={{"name": "ray
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     said = r"RunFolderError: node \S+: what the work is made with cannot be loaded there \(.*here_alone.*\); install"
     assert re.search(said, done.stderr), done.stderr[-2000:]
+
+
+@pytest.mark.long
+def test_a_node_without_this_package_is_told_in_one_line(tmp_path: Path, nodes: Any) -> None:
+    """Its workers cannot even read what they are told to do; nobody restarts them until they give up."""
+    (tmp_path / "mmedpo").mkdir()
+    (tmp_path / "mmedpo/__init__.py").write_text("raise ImportError('not on this node')")
+    bare = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
+    nodes.wait_for_nodes()
+    try:
+        said = r"node [\d.]+: mmedpo cannot be loaded there \(.*not on this node.*\); install the same packages"
+        with pytest.raises(RunFolderError, match=said) as told:
+            mapped(tmp_path / "r")
+        assert "\n" not in str(told.value)
+    finally:
+        nodes.remove_node(bare)
 
 
 @pytest.mark.long

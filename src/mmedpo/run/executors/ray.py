@@ -125,7 +125,9 @@ def _connect() -> None:
     except Exception as error:  # Ray has no type for it: refused, unanswered, misspelled, another version
         where = f"the Ray cluster at {ADDRESS}={address[:80]}" if address else "a Ray cluster on this machine"
         why = brief(" ".join(str(error).split()))
-        fix = "start it with the Python and Ray of this environment" if "ersion" in why else "see `ray status`"
+        here = f"{ADDRESS} is HOST:PORT of its head, or auto on one of its nodes"
+        fix = here if address else "its logs lie in /tmp/ray/session_latest"
+        fix = "start it with the Python and Ray of this environment" if "ersion" in why else fix
         raise ConfigError(f"{where} cannot be used ({why}); {fix}") from None
 
 
@@ -143,8 +145,8 @@ def _knock(address: str) -> None:
     except (OSError, OverflowError, UnicodeError) as error:
         why = brief(getattr(error, "strerror", None) or str(error), 80)
         raise ConfigError(
-            f"nobody answers at {ADDRESS}={brief(address, 80)} ({why}); start the cluster there, name the one that runs, "
-            f"or unset {ADDRESS} for one on this machine"
+            f"nobody answers at {ADDRESS}={brief(address, 80)} ({why}); start the cluster there, name the one that "
+            f"runs, or unset {ADDRESS} for one on this machine"
         ) from None
 
 
