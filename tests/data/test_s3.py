@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -188,6 +191,30 @@ def test_what_a_store_refuses_is_one_line(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     _one_line(read, "http://127.0.0.1:9 cannot be reached", "check AWS_ENDPOINT_URL")
     assert isinstance(root, RemotePath)
+
+
+@pytest.mark.timeout(900)
+def test_workers_of_a_cluster_see_a_bucket_as_one_process_sees_a_disk(tmp_path: Path, store: Store) -> None:
+    """Marking, noising and sampling read images and masks there; keys come from the environment of the node."""
+    pytest.importorskip("ray")
+    LAYOUTS["slake"].write(tmp_path / "data")
+    root = store.upload(tmp_path / "data", "on-ray")
+    small = ["data.dataset=slake", "finetune=null", "curate.kinds=[text,visual]", "ground.minimum_confidence=0"]
+    for name, given in (
+        ("local", [f"data.root={tmp_path / 'data'}"]),
+        ("ray", [f"data.root={root}", "executor.name=ray"]),
+    ):
+        sets = [part for one in (*small, *given) for part in ("--set", one)]
+        command = ["run", "vqa-rad", "--name", name, "--runs", str(tmp_path), "--until", "score", *sets]
+        environment = {**os.environ, "RAY_worker_niceness": "0", "RAY_ADDRESS": ""}
+        done = subprocess.run(
+            [sys.executable, "-m", "mmedpo", *command], env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    local, ray = (_folder_of(tmp_path / name) for name in ("local", "ray"))
+    tables = {name for name in local if name.endswith((".parquet", ".npy"))}
+    assert {"groundings.parquet", "candidates.parquet", "pairs.parquet"} <= tables
+    assert {name: ray[name] for name in tables} == {name: local[name] for name in tables}
 
 
 def test_a_store_that_is_silent_or_cut_ends_the_work_in_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

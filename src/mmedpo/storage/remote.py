@@ -283,7 +283,7 @@ def _endpoint() -> str:
 
 
 def _where() -> str:
-    return brief(_endpoint() or "S3", 80)
+    return brief(_endpoint(), 80) or "Amazon S3 (AWS_ENDPOINT_URL is not set)"
 
 
 def _store(path: RemotePath) -> Any:

@@ -49,6 +49,7 @@ SETTLES = 10.0
 """Seconds after which a network drive shows what another node has written."""
 CONNECTS = 10.0
 """Seconds within which a cluster must let itself be connected to."""
+LOGS = "/tmp/ray/session_latest"
 SAME = "install the same packages as where the run was started"
 _PORT = re.compile(r"([^/]+):([0-9]{1,5})")
 _PLACE = re.compile(r"\bip=([0-9a-fA-F.:]+)")
@@ -125,10 +126,17 @@ def _connect() -> None:
     except Exception as error:  # Ray has no type for it: refused, unanswered, misspelled, another version
         where = f"the Ray cluster at {ADDRESS}={address[:80]}" if address else "a Ray cluster on this machine"
         why = brief(" ".join(str(error).split()))
-        here = f"{ADDRESS} is HOST:PORT of its head, or auto on one of its nodes"
-        fix = here if address else "its logs lie in /tmp/ray/session_latest"
-        fix = "start it with the Python and Ray of this environment" if "ersion" in why else fix
-        raise ConfigError(f"{where} cannot be used ({why}); {fix}") from None
+        raise ConfigError(f"{where} cannot be used ({why}); {_remedy(address, error)}") from None
+
+
+def _remedy(address: str, error: Exception) -> str:
+    """What to do about a cluster that cannot be used."""
+    # What a cluster answered stands in the cause: the error itself says only that it could not be connected to.
+    if "InvalidAuthToken" in f"{error} {error.__cause__}":
+        return "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on its head"
+    if "ersion" in str(error):
+        return "start it with the Python and Ray of this environment"
+    return f"{ADDRESS} is HOST:PORT of its head, or auto on one of its nodes" if address else f"its logs lie in {LOGS}"
 
 
 def _knock(address: str) -> None:
