@@ -328,7 +328,8 @@ class _Actors(Generic[T, R]):
             if getattr(error, "actor_init_failed", False):
                 # Making one does nothing that could fail: this package, or what it imports, is not there.
                 node = (_PLACE.findall(said) or ["of the cluster"])[0]
-                raise RunFolderError(f"node {node}: mmedpo cannot be loaded there ({brief(said)}); {SAME}") from None
+                why = brief(str(error).strip().splitlines()[-1])
+                raise RunFolderError(f"node {node}: mmedpo cannot be loaded there ({why}); {SAME}") from None
             return worker, Lost(brief(said))
 
     def stop(self, worker: Any) -> None:
