@@ -57,7 +57,9 @@ def test_an_address_at_which_nobody_answers_is_told_at_once() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         # It is held by this socket, which does not listen.
-        with pytest.raises(ConfigError, match=rf"nobody answers at RAY_ADDRESS=127\.0\.0\.1:{port} \(Connection refused"):
+        with pytest.raises(
+            ConfigError, match=rf"nobody answers at RAY_ADDRESS=127\.0\.0\.1:{port} \(Connection refused"
+        ):
             room._knock(f"127.0.0.1:{port}")
         for address in ("no-such-host.invalid:6379", "127.0.0.1:99999", "a..b:1", "[::1:1"):
             with pytest.raises(ConfigError, match="nobody answers at .*start the cluster there, name the one") as told:
