@@ -99,11 +99,10 @@ class _Record(TrainerCallback):
     def note(self, model: Any) -> None:
         """Keeps the gradients, and whether the weights are split."""
         named = list(model.named_parameters())
-        self.split = all(isinstance(p, DTensor) or _is_partitioned(p) for _, p in named)
-        if self.trainer.accelerator.distributed_type == DistributedType.FSDP:
-            # Layer by layer: weights that are gathered all at once would save nothing.
-            layers = getattr(model, "module", model).get_base_model().get_decoder().layers
-            self.split &= all(isinstance(layer, FSDPModule) for layer in layers)
+        layers = getattr(model, "module", model).get_base_model().get_decoder().layers
+        # Layer by layer: weights that are gathered all at once would save nothing.
+        by_layer = all(isinstance(layer, FSDPModule) for layer in layers)
+        self.split = all(by_layer and isinstance(p, DTensor) or _is_partitioned(p) for _, p in named)
         gradients = {name.removeprefix("module."): whole(p) for name, p in named}
         self.steps.append({name: gradient for name, gradient in gradients.items() if gradient is not None})
 
