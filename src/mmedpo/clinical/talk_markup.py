@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import NamedTuple
 
 from mmedpo.clinical.lexicon import words
 from mmedpo.clinical.talk_words import SCALES
@@ -51,10 +52,8 @@ _CALL = re.compile(r"\b[A-Za-z_]\w*\((?=[^()]{0,80}=)[^()]{0,80}\)")
 """A call as in a program, with a value by name."""
 _POSTSCRIPT = re.compile(r"\b(?:P\.\s?S|N\.\s?B)\.(?=[\s:])")
 _ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
-_BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
+_BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]{20})(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
 _SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
-_MARKUP = (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _CALL, _MARKED, _VALUE,
-           _POSTSCRIPT)  # fmt: skip
 _ROLE = re.compile(
     r"(?:^|(?<=[.!?\n;>]))[\s#*>_]{0,20}(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
     r"[\s*_]*:"
@@ -69,6 +68,42 @@ _UNDERLINE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
 """Underscores around words, which are emphasis; inside a word they are part of it."""
 
 
+class _Kind(NamedTuple):
+    """One kind of markup, and what to look for before a whole text is gone through for it."""
+
+    pattern: re.Pattern[str]
+    signs: tuple[str, ...] = ("",)
+    """Wherever it stands in an ASCII text, one of these does, in lower case."""
+
+    def sub(self, taken: str | Callable[[re.Match[str]], str], text: str) -> str:
+        """As `re.sub`."""
+        # Beyond ASCII, more letters than those of `lower` are the same to a pattern that ignores case.
+        if text.isascii() and not any(sign in text.lower() for sign in self.signs):
+            return text
+        return self.pattern.sub(taken, text)
+
+    def out_of(self, text: str, taken: str | Callable[[re.Match[str]], str]) -> str:
+        """The text without it; as it was where no word would be left."""
+        rest = self.sub(taken, text)
+        return rest if rest == text or words(rest) else text
+
+
+_MARKS = ("score", "rating", "grade", "mark", "verdict", "relevance", "points")
+_MARKUP = (
+    _Kind(_COMMENT, ("<!--",)),
+    _Kind(_FENCE, ("```",)),
+    *[_Kind(_OBJECT, ("{",))] * 3,
+    _Kind(_PAIR, ('"',)),
+    _Kind(_ADDRESS, (":",)),
+    _Kind(_BLOB),
+    _Kind(_SPELLED),
+    _Kind(_CALL, ("(",)),
+    _Kind(_MARKED, (*_MARKS, "result", "valuation", "assessment", "output", "value", "10", "agree")),
+    _Kind(_VALUE, _MARKS),
+    _Kind(_POSTSCRIPT, ("p.", "n.")),
+)
+
+
 def without_markup(text: str, talks: Callable[[str], bool]) -> str:
     """A text without its markup. What would leave no word at all is opened instead: its content is the answer.
 
@@ -76,16 +111,13 @@ def without_markup(text: str, talks: Callable[[str], bool]) -> str:
         text: an answer.
         talks: whether a table speaks of scoring alone.
     """
-    text = whole = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    rest = _VOTES.sub("\n", text)
-    text = rest if words(rest) else text
-    rest = _TABLE.sub(lambda m: "\n" if talks(m.group()) else m.group(), text)
-    text = rest if words(rest) else text
-    for pattern in _MARKUP:
-        rest = pattern.sub(_taken_out, text)
-        text = rest if words(rest) else text
+    text = whole = text if text.isascii() else "".join(c for c in text if unicodedata.category(c) != "Cf")
+    text = _Kind(_VOTES, ("|",)).out_of(text, "\n")
+    text = _Kind(_TABLE, ("|",)).out_of(text, lambda m: "\n" if talks(m.group()) else m.group())
+    for kind in _MARKUP:
+        text = kind.out_of(text, _taken_out)
     text = _REST.sub("\n", text) if text != whole else text
-    text = _ROLE.sub("\n", _TAG.sub("\n", _UNDERLINE.sub(" ", text)))
+    text = _Kind(_ROLE, (":",)).sub("\n", _Kind(_TAG, ("<", "[")).sub("\n", _UNDERLINE.sub(" ", text)))
     latin = _latin(text)
     return latin if words(latin) else text
 
@@ -99,6 +131,8 @@ def _taken_out(found: re.Match[str]) -> str:
 
 def _latin(text: str) -> str:
     """Without words of other scripts and the score that stands beside them."""
+    if not _OTHER_SCRIPT.search(text):
+        return text
     parts = re.split(r"(\s+)", text)
     other = [bool(_OTHER_SCRIPT.search(part)) for part in parts]
     gone = {i for i, found in enumerate(other) if found}
