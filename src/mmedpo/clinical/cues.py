@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 Category = Literal["present", "absent", "resolved", "uncertain", "historical", "unknown", "persists", "nothing"]
 """What a cue says. `persists`: there now, though told of the past; `nothing`: consumed without effect."""
@@ -252,6 +252,10 @@ FILLERS = frozenset(
 """Words that may follow a cue that stands alone as an answer: "none seen", "no evidence"."""
 
 
+_BEGIN = r"(?<!\S)"
+"""Where a word or a mark begins."""
+
+
 @lru_cache(maxsize=1)
 def _compiled() -> tuple[tuple[Category, Direction, re.Pattern[str]], ...]:
     classes = _CLASSES | {"_may": _MAY, "_possible": _POSSIBLE}
@@ -260,7 +264,7 @@ def _compiled() -> tuple[tuple[Category, Direction, re.Pattern[str]], ...]:
         for pattern in patterns:
             for name, words in classes.items():
                 pattern = pattern.replace(f"{{{name}}}", f"(?:{words})")
-            found.append((category, direction, re.compile(rf"(?<!\S)(?:{pattern})(?!\S)")))
+            found.append((category, direction, re.compile(rf"{_BEGIN}(?:{pattern})(?!\S)")))
     return tuple(found)
 
 
@@ -289,11 +293,16 @@ def find_cues(tokens: Sequence[str], barred: Set[int] = frozenset()) -> list[Cue
     return sorted(found, key=lambda c: c.first)
 
 
-@lru_cache(maxsize=1)
-def _any() -> re.Pattern[str]:
-    """Matches wherever one of the cues does."""
-    every = "|".join(pattern.pattern for _, _, pattern in _compiled())
-    return re.compile(every)
+def may_hold(tokens: Sequence[str], categories: Set[Category]) -> bool:
+    """Whether a cue of these categories stands among `tokens`, be it part of a longer one of another category."""
+    return _any(frozenset(categories)).search(" ".join(tokens)) is not None
+
+
+@lru_cache(maxsize=8)
+def _any(categories: frozenset[Category] = frozenset(get_args(Category))) -> re.Pattern[str]:
+    """Matches wherever one of the cues of these categories does."""
+    every = (pattern.pattern.removeprefix(_BEGIN) for category, _, pattern in _compiled() if category in categories)
+    return re.compile(f"{_BEGIN}(?:{'|'.join(every)})")
 
 
 def _starts(text: str) -> list[int]:
