@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -121,7 +121,7 @@ def _clauses(text: str, sentence: Sentence, framed: Set[Category]) -> list[Claus
         part = _Line(
             words[start:end],
             tuple(m._replace(first=m.first - start, last=m.last - start) for m in matches if start <= m.first < end),
-            tuple(replace(c, first=c.first - start, last=c.last - start) for c in cues if start <= c.first < end),
+            tuple(c.behind(start) for c in cues if start <= c.first < end),
         )
         mentions = []
         for match in part.matches:

@@ -33,6 +33,10 @@ class Cue:
     last: int
     """Index of its last token."""
 
+    def behind(self, start: int) -> Cue:
+        """The same, counted from token `start`."""
+        return Cue(self.category, self.direction, self.first - start, self.last - start)
+
 
 _CLASSES = {
     "be": "is|are|was|were|be|been|being|am|s|appears?|remains?|seems?|considered|thought|felt|deemed|believed|looks?",
