@@ -164,8 +164,13 @@ def _is_score_table(text: str, shared: frozenset[str]) -> bool:
 def _cleaned(text: str, shared: frozenset[str]) -> _Sentence:
     """Step 2 for one sentence."""
     found = talk_words(text)
-    if not any(kind_of(word.text) in _TALKS for word in found):  # nothing that commands or scores, whatever is around
-        return _Sentence(text, text, kinds={word.kind for word in found})
+    # No command and no score is without one of these words, whatever stands around it.
+    if any(kind_of(word.text) in _TALKS for word in found):
+        return _without_talk(text, found, shared)
+    return _Sentence(text, text, kinds={word.kind for word in found})
+
+
+def _without_talk(text: str, found: list[Word], shared: frozenset[str]) -> _Sentence:
     said = _said(text, found, shared)
     if said is not None:
         return _Sentence(text, _DANGLING.sub(" ", said), True)
