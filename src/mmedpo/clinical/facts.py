@@ -215,6 +215,7 @@ def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozen
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def content_words(text: str) -> frozenset[str]:
     """Words that carry meaning, without a plural s."""
     return frozenset(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words(text) if w not in _STOP_WORDS)

@@ -20,9 +20,13 @@ class _Kind(NamedTuple):
 
     def sub(self, taken: str | Callable[[re.Match[str]], str], text: str) -> str:
         """As `re.sub`."""
-        # Beyond ASCII, more letters than those of `lower` are the same to a pattern that ignores case.
-        if text.isascii() and not any(sign in text.lower() for sign in self.signs):
-            return text
+        if text.isascii():  # beyond it, a pattern that ignores case takes more letters for the same than `lower`
+            lower = text.lower()
+            for sign in self.signs:
+                if sign in lower:
+                    break
+            else:
+                return text
         return self.pattern.sub(taken, text)
 
     def out_of(self, text: str, taken: str | Callable[[re.Match[str]], str]) -> str:
