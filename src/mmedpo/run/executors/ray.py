@@ -96,7 +96,7 @@ def _connect() -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without GPUs sees none
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # times 40 seconds for a cluster that is silent, not 20
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # times 40 seconds for a cluster that is silent, not 20
     import ray
 
     if ray.is_initialized():
