@@ -102,7 +102,7 @@ class _Record(TrainerCallback):
         layers = getattr(model, "module", model).get_base_model().get_decoder().layers
         # Layer by layer: weights that are gathered all at once would save nothing.
         by_layer = all(isinstance(layer, FSDPModule) for layer in layers)
-        self.split = all(by_layer and isinstance(p, DTensor) or _is_partitioned(p) for _, p in named)
+        self.split = all((by_layer and isinstance(p, DTensor)) or _is_partitioned(p) for _, p in named)
         gradients = {name.removeprefix("module."): whole(p) for name, p in named}
         self.steps.append({name: gradient for name, gradient in gradients.items() if gradient is not None})
 
