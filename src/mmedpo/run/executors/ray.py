@@ -103,7 +103,8 @@ def _connect() -> None:
         return
     address = os.environ.get(ADDRESS, "")
     _knock(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # What Ray logs of a failure, tracebacks and the ends of its files, is in the error that it raises as well.
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if address:
             ray.init(address=address, **quiet)
