@@ -115,8 +115,8 @@ def forked(number: int, *arguments: Any) -> None:
     """`write_gradients` in so many processes."""
     small_model("llama")  # what it loads, they share
     one_node = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=number, run_id="test", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-        max_restarts=0, start_method="fork",
+        min_nodes=1, max_nodes=1, nproc_per_node=number, max_restarts=0, start_method="fork",
+        run_id="test", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
     )  # fmt: skip
     elastic_launch(one_node, write_gradients)(*arguments)
 

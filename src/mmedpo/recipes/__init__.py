@@ -31,12 +31,13 @@ def shipped_recipes() -> list[str]:
 
 def methods() -> list[str]:
     """Names of the methods that can be laid over the recipe of any dataset."""
-    return _files("methods")
+    return list(_files("methods"))
 
 
-def _files(*folder: str) -> list[str]:
+@cache
+def _files(*folder: str) -> tuple[str, ...]:
     place = resources.files("mmedpo.recipes").joinpath(*folder)
-    return sorted(item.name.removesuffix(".yaml") for item in place.iterdir() if item.name.endswith(".yaml"))
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in place.iterdir() if item.name.endswith(".yaml")))
 
 
 @cache
