@@ -87,3 +87,14 @@ def test_a_study_tells_the_command_that_makes_it_again() -> None:
     assert set(QUICK_PHANTOM) < set(quick.overrides)
     other = study("table3", "vqa-rad", False, [])
     assert (other.name, other.command) == ("table3-vqa-rad", "mmedpo reproduce table3 --dataset vqa-rad")
+
+
+def test_only_tables_that_set_nothing_of_their_own_share_their_runs() -> None:
+    def folder(table: str, quick: bool = False, *overrides: str) -> str:
+        return study(table, "phantom", quick, overrides).folder
+
+    assert folder("table1") == folder("table3") == folder("benchmark")
+    assert folder("table1", True) == folder("table3", True) != folder("table1")
+    # Other images, settings of one arm, panels, and overrides: the same name would be another run.
+    own = [folder("table3", False, "train.beta=0.5"), *map(folder, ("beyond", "mirrored", "agents", "table3"))]
+    assert len(set(own)) == 5

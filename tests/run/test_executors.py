@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmedpo.config import RunSettings
+from mmedpo.config import RunSettings, load_settings
 from mmedpo.curate.sample import sampler
 from mmedpo.curate.stage import judging
 from mmedpo.evaluate.predictions import predictor
+from mmedpo.pipeline.plan import plan
 from mmedpo.records import Drop
 from mmedpo.run import ItemWork, Run, Stage, open_run
 from mmedpo.run.executors import ChunkJob
@@ -110,6 +111,14 @@ def test_workers_can_be_made_elsewhere(tmp_path: Path) -> None:
             again = pickle.loads(pickle.dumps(factory))  # noqa: S301
             assert again.args[0].path == run.path
             assert again.args[0].settings == run.settings
+
+
+def test_a_run_can_be_sent_to_a_worker_in_whatever_stage(tmp_path: Path) -> None:
+    settings = load_settings("phantom-mmedpo")
+    with open_run(tmp_path / "r", settings) as run:
+        for run.stage in plan(settings):
+            sent = pickle.loads(pickle.dumps(run))  # noqa: S301
+            assert (sent.current, sent.work_folder, sent.model) == (run.current, run.work_folder, run.model)
 
 
 def test_another_executor_gets_every_job(tmp_path: Path) -> None:

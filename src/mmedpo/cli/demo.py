@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 RECIPE = "phantom-mmedpo"
+SETTINGS = ("model.device=cpu", "executor.name=processes")
+"""The model is too small to fill a GPU, or more than one core."""
 
 
 def demo(
@@ -23,4 +25,4 @@ def demo(
     from mmedpo.progress import LineReporter
 
     folder = runs / ("demo" if seed == 0 else f"demo-{seed}")
-    run_to_report(load_settings(RECIPE, [f"seed={seed}"]), folder, LineReporter())
+    run_to_report(load_settings(RECIPE, [*SETTINGS, f"seed={seed}"]), folder, LineReporter())

@@ -13,9 +13,9 @@ class ExecutorSettings(Settings):
     """Where models and visual tools work. None of these changes a result, so none makes a stage run again."""
 
     name: Annotated[str, Named("executor")] = "local"
-    """Registered name: `local` is this process, `ray` a cluster (docs/scale.md)."""
+    """Registered name: `local` is this process, `processes` several here, `ray` a cluster (docs/scale.md)."""
     workers: int | None = Field(None, ge=1, le=100_000)
-    """Workers at most; None: as many as the cluster has room for now. Set it where the cluster grows on demand."""
+    """Workers at most; None: as many as there is room for now. Set it where a cluster grows on demand."""
     cpus: int = Field(1, ge=1, le=10_000)
     """Cores, and threads, of a worker."""
     gpus: float | None = Field(None, ge=0, le=64)

@@ -90,6 +90,8 @@ class Table(BaseModel):
 
 QUICK = ("data.max_train_examples=240", "evaluate.bootstrap_samples=2000", "train.epochs=1")
 """Settings of a quick look; generated data are made smaller as well (`QUICK_PHANTOM`)."""
+SHARED = "tables"
+"""Folder of the runs of tables that set nothing of their own; a run's name says dataset, method, seed and rate."""
 QUICK_PHANTOM = (
     "data.phantom.train_images=40",
     "data.phantom.validation_images=15",
@@ -122,13 +124,15 @@ class Study:
     """A table over a dataset."""
 
     name: str
-    """Of the folder of its runs, and of what is written."""
+    """Of what is written."""
     plan: Table
     """What it compares; its arms are recipes."""
     overrides: tuple[str, ...]
     """Settings of every arm."""
     command: str
     """What makes it again."""
+    folder: str
+    """Of its runs. Tables that set nothing of their own share one, and so the runs they have in common."""
 
 
 def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter) -> Path:
@@ -147,7 +151,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
     Returns:
         The written page.
     """
-    plan, folder = study.plan, runs / study.name
+    plan, folder = study.plan, runs / study.folder
     reporter.message(
         f"{len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.learning_rates)} learning rates: "
         f"{plan.runs()} runs, {jobs} at a time; finished ones are not run again"
@@ -201,10 +205,11 @@ def study(table: str, dataset: str, quick: bool, overrides: Sequence[str]) -> St
     if dataset not in ("phantom", name):
         name, command = f"{name}-{dataset}", f"{command} --dataset {dataset}"
     given = "".join(f" --set {override}" for override in overrides)
+    folder = name if plan.settings or plan.own or plan.panels or overrides else SHARED
     if not quick:
-        return Study(name, plan, tuple(overrides), command + given)
+        return Study(name, plan, tuple(overrides), command + given, folder)
     small = QUICK_PHANTOM if dataset == "phantom" else ()
-    return Study(f"{name}-quick", plan.quick(), (*small, *overrides), f"{command} --quick{given}")
+    return Study(f"{name}-quick", plan.quick(), (*small, *overrides), f"{command} --quick{given}", f"{folder}-quick")
 
 
 def load_table(table: str) -> Table:

@@ -29,7 +29,7 @@ from mmedpo.records import DataNotes, Drop, Record
 from mmedpo.registry import lookup
 from mmedpo.run.disk import trouble
 from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
-from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, MANIFEST, WORK, drops_of
+from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, EXAMPLES, MANIFEST, WORK, drops_of
 from mmedpo.run.manifest import FORMAT, Manifest, StageState, read_manifest
 from mmedpo.run.slots import BASE, Slot, slot_of
 from mmedpo.run.stage import Stage
@@ -269,6 +269,8 @@ class Run:
             return False
         started = time.monotonic()
         self.prepare(stage, fingerprint)
+        if EXAMPLES in stage.writes and hasattr(executor := self._executor(), "begin"):
+            executor.begin(self.settings)
         with self._earlier_outputs_aside(stage):
             stage.work(self)
             self._finish(stage, fingerprint, time.monotonic() - started)

@@ -40,6 +40,10 @@ class Stage:
     places: Mapping[str, str] = field(default_factory=dict)
     """Where a declared name lies, if not under that name: `pairs.parquet` in `rounds/2/pairs.parquet`."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker in another process needs: where files and models are, not what is done with the run."""
+        return {**vars(self), "work": _not_here}
+
     def place(self, relative: str) -> str:
         """Where a file of the run lies for this stage.
 
@@ -58,6 +62,10 @@ class Stage:
     def placed(self, names: Sequence[str]) -> tuple[str, ...]:
         """Where these declared names lie."""
         return tuple(self.places.get(name, name) for name in names)
+
+
+def _not_here(run: Run) -> object:
+    raise AssertionError(f"a worker of {run.path} was asked to do a whole stage")
 
 
 def picked(settings: RunSettings, *names: str) -> dict[str, Any]:

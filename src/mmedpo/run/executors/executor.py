@@ -80,3 +80,8 @@ class Executor(Protocol):
     @optional
     def check(settings: RunSettings) -> None:
         """Raises at the start of a run a `ConfigError` that it would meet when its first job comes."""
+
+    @staticmethod
+    @optional
+    def begin(settings: RunSettings) -> None:
+        """Begins what takes a while, and returns; called where a run begins with its data, and so has much to do."""

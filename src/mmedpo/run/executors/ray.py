@@ -24,11 +24,11 @@ from mmedpo.environment import DEFAULTS
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, brief
 from mmedpo.records import Record
 from mmedpo.registry import register
-from mmedpo.run.chunks import Chunks
 from mmedpo.run.disk import trouble
 from mmedpo.run.executors.executor import ChunkJob, ItemJob
 from mmedpo.run.executors.local import LocalExecutor
-from mmedpo.run.handing import Done, Lost, hand_out
+from mmedpo.run.executors.pooled import map_pooled
+from mmedpo.run.handing import Done, Lost
 from mmedpo.run.layout import HOLDER
 from mmedpo.run.manifest import versions
 
@@ -67,27 +67,14 @@ class RayExecutor:
             raise ConfigError(f"{ADDRESS}=ray://... is for Ray Client; start this on a node of the cluster with auto")
 
     def map(self, run: Run, job: ChunkJob[T, R], items: Sequence[T]) -> list[R]:
-        """See `Executor`. Chunks finish in any order; each is on disk before it counts."""
-        chunks = Chunks(run.work_folder, job.label, len(items), job.size, job.record)
-        to_do = chunks.open()
-        advance = run.track(job.label)
-        done = len(items) - sum(chunks.length(start) for start in to_do)
-        advance(done, len(items))
-        saved: dict[int, Sequence[R]] = {}
+        """See `Executor`."""
 
-        def save(start: int, records: Sequence[R]) -> None:
-            nonlocal done
-            chunks.save(start, records)
-            saved[start] = records
-            done += chunks.length(start)
-            advance(done, len(items))
-
-        if to_do:
+        def actors() -> _Actors[T, R]:
             self.check(run.settings)
             _connect()
-            hand_out(to_do, _Actors(run, job, items), save)
-        every = (saved[start] if start in saved else chunks.read(start) for start in chunks.starts)
-        return [record for chunk in every for record in chunk]
+            return _Actors(run, job, items)
+
+        return map_pooled(run, job, items, actors)
 
     def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
         """See `Executor`. It waits and hardly computes, so the driver does it, alone."""

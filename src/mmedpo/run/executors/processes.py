@@ -1,0 +1,195 @@
+"""The `processes` executor: chunks are worked on by processes of this machine, each with a worker of its own.
+
+A small model keeps one core busy, however many there are; several processes keep all of them busy. They are forked
+from a server that has imported torch and the models once, so a worker is there as soon as its model is loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from mmedpo.config import RunSettings
+from mmedpo.errors import ConfigError, MMedPOError
+from mmedpo.records import Record
+from mmedpo.registry import register
+from mmedpo.run.chunks import Chunks
+from mmedpo.run.executors.executor import ChunkJob, ItemJob
+from mmedpo.run.executors.local import LocalExecutor
+from mmedpo.run.executors.pooled import map_pooled
+from mmedpo.run.handing import Done, Lost
+
+if TYPE_CHECKING:
+    from mmedpo.run.folder import Run
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+IMPORTED = ("mmedpo.engine", "mmedpo.models.slots", "mmedpo.curate.sample", "mmedpo.evaluate.predictions")
+"""What takes workers seconds to import; the server does it once."""
+LEAVES = 5.0
+"""Seconds in which a worker that has nothing to do ends by itself."""
+SERVED = "forkserver" in multiprocessing.get_all_start_methods()
+"""Whether this system can fork from a server; elsewhere every worker imports for itself."""
+
+
+@register("executor", "processes")
+class ProcessesExecutor:
+    """As many processes as this machine has cores for."""
+
+    options = frozenset({"workers", "cpus"})
+
+    @staticmethod
+    def check(settings: RunSettings) -> None:
+        """See `Executor`.
+
+        Raises:
+            ConfigError: models may come to work on a GPU, and every process would put one there.
+        """
+        if settings.model.device != "cpu":
+            raise ConfigError(
+                f"executor.name is 'processes', which is for CPUs, and model.device is {settings.model.device!r}; "
+                "set model.device=cpu, or executor.name=ray, which hands out GPUs"
+            )
+
+    @staticmethod
+    def begin(settings: RunSettings) -> None:
+        """See `Executor`: the server imports while this process does something else."""
+        if SERVED:
+            multiprocessing.get_context("forkserver").set_forkserver_preload(list(IMPORTED))
+            with _threads(settings.executor.cpus):
+                forkserver.ensure_running()
+
+    def map(self, run: Run, job: ChunkJob[T, R], items: Sequence[T]) -> list[R]:
+        """See `Executor`. One chunk, or room for one worker, is this process's."""
+        settings = run.settings.executor
+        room = settings.workers or max(1, (os.cpu_count() or 1) // settings.cpus)
+        chunks = Chunks(run.work_folder, job.label, len(items), job.size, job.record)
+        if min(room, len(chunks.open())) <= 1:
+            return LocalExecutor().map(run, job, items)
+        self.begin(run.settings)
+        return map_pooled(run, job, items, lambda: _Processes(job, items, room, settings.cpus))
+
+    def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
+        """See `Executor`. It waits and hardly computes, so this process does it."""
+        return LocalExecutor().stream(run, job, items)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """What is started inside has so many threads: torch reads it once, when it is imported."""
+    name = "OMP_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What a worker's work raised."""
+
+    error: Exception
+
+
+def _serve(pipe: Connection, factory: Callable[[], Callable[[Sequence[Any]], Sequence[Any]]]) -> None:
+    """A worker's life: made, then chunk after chunk, until the run hangs up."""
+    # Ctrl-C reaches every process of the terminal; the run alone decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    made: list[Callable[[Sequence[Any]], Sequence[Any]]] = []
+
+    def begin() -> Sequence[Any]:
+        made.append(factory())
+        return ()
+
+    with suppress(EOFError, ConnectionError):
+        pipe.send(_outcome(begin))
+        while made:
+            pipe.send(_outcome(partial(made[0], pipe.recv())))
+
+
+def _outcome(act: Callable[[], Sequence[Any]]) -> Sequence[Any] | _Failed:
+    try:
+        return act()
+    except Exception as error:
+        told = "".join(traceback.format_exception(error))
+        try:
+            # It will be put together anew in the other process, which not every error allows.
+            sent = copy.copy(error)
+        except Exception:
+            sent = RuntimeError(f"{type(error).__name__}: {error}")
+        if not isinstance(sent, MMedPOError):
+            sent.add_note(told)
+        return _Failed(sent)
+
+
+class _Processes(Generic[T, R]):
+    """The workers of one job: a `Pool` whose workers are the lines to them."""
+
+    def __init__(self, job: ChunkJob[T, R], items: Sequence[T], room: int, threads: int) -> None:
+        self._job, self._items, self._room, self._threads = job, items, room, threads
+        self._processes: dict[Connection, BaseProcess] = {}
+        self._at_work: set[Connection] = set()
+
+    def room(self) -> int:
+        """See `Pool`."""
+        return self._room
+
+    def start(self) -> Connection:
+        """See `Pool`."""
+        context: Any = multiprocessing.get_context("forkserver" if SERVED else "spawn")
+        here: Connection
+        here, there = context.Pipe()
+        process = context.Process(target=_serve, args=(there, self._job.factory), daemon=True)
+        with _threads(self._threads):
+            process.start()
+        there.close()  # the worker's end is the worker's alone: where it ends, the line does
+        self._processes[here] = process
+        self._at_work.add(here)
+        return here
+
+    def give(self, worker: Connection, start: int) -> None:
+        """See `Pool`."""
+        with suppress(ConnectionError):  # it died; `next` tells
+            worker.send(self._items[start : start + self._job.size])
+        self._at_work.add(worker)
+
+    def next(self) -> tuple[Connection, Done[R] | Lost]:
+        """See `Pool`."""
+        worker = next(line for line in wait(list(self._at_work)) if isinstance(line, Connection))
+        self._at_work.remove(worker)
+        try:
+            outcome = worker.recv()
+        except (EOFError, ConnectionError):
+            process = self._processes[worker]
+            process.join()
+            return worker, Lost(f"process {process.pid} ended with code {process.exitcode}")
+        if isinstance(outcome, _Failed):
+            raise outcome.error
+        return worker, Done(outcome)
+
+    def stop(self, worker: Connection) -> None:
+        """See `Pool`."""
+        process = self._processes.pop(worker)
+        worker.close()
+        if worker not in self._at_work:
+            process.join(LEAVES)  # it sees that the line is closed
+        self._at_work.discard(worker)
+        process.kill()
+        process.join()

@@ -1,0 +1,115 @@
+"""The `processes` executor: workers that live in other processes, die, and fail.
+
+What workers are made from is in this file, which they import: it imports nothing that takes long.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mmedpo.config import RunSettings, load_settings
+from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
+from mmedpo.records import Drop
+from mmedpo.run import Stage, open_run
+from mmedpo.run.executors import processes
+
+IN_PROCESSES = RunSettings.model_validate({"model": {"device": "cpu"}, "executor": {"name": "processes", "workers": 2}})
+
+
+def elsewhere(notes: Path, mishap: str) -> Callable[[Sequence[int]], list[Drop]]:
+    """Notes which process it lives in; has a mishap at item 8, the first time it comes by."""
+
+    def work(items: Sequence[int]) -> list[Drop]:
+        (notes / f"by-{os.getpid()}").touch()
+        while mishap == "both" and len(list(notes.glob("by-*"))) < 2:
+            time.sleep(0.01)
+        if 8 in items and not (notes / "mishap").exists():
+            (notes / "mishap").touch()
+            if mishap == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if mishap == "ours":
+                raise MMedPOError("item 8 is no item")
+            if mishap == "full":
+                raise OSError(errno.ENOSPC, "No space left on device", "/scratch/x")
+            if mishap == "of its own":
+                raise OfItsOwn(8, "no item")
+        return [Drop(stage="s", item=str(item), reason=str(os.environ["OMP_NUM_THREADS"])) for item in items]
+
+    return work
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that load no model need none of what takes seconds to import."""
+    monkeypatch.setattr(processes, "IMPORTED", ("mmedpo.run",))
+
+
+class OfItsOwn(Exception):
+    """One that cannot be put together from what it says."""
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(f"{number} is {what}")
+
+
+def in_processes(folder: Path, mishap: str, count: int = 12) -> list[Drop]:
+    notes, found = folder / "notes", list[Drop]()
+    notes.mkdir(exist_ok=True)
+    with open_run(folder / "r", IN_PROCESSES) as run:
+        work = partial(elsewhere, notes, mishap)
+        run.execute(Stage("s", lambda run: found.extend(run.map("m", range(count), 3, work, Drop)), {}))
+    return found
+
+
+@pytest.mark.usefixtures("light")
+def test_processes_do_the_chunks_and_one_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    for mishap in ("both", "killed"):
+        folder = tmp_path / mishap
+        folder.mkdir()
+        found = in_processes(folder, mishap)
+        assert [drop.item for drop in found] == [str(item) for item in range(12)]
+        assert {drop.reason for drop in found} == {"1"}, "threads of a worker"
+        by = {int(path.name.removeprefix("by-")) for path in (folder / "notes").glob("by-*")}
+        assert len(by) >= 2
+        assert os.getpid() not in by
+        for pid in by:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("mishap", "error", "told"),
+    [
+        ("ours", MMedPOError, "^item 8 is no item$"),
+        ("full", RunFolderError, "no space left"),
+        ("of its own", RuntimeError, "^OfItsOwn: 8 is no item\n"),
+    ],
+)
+def test_what_a_process_raises_is_the_error_that_it_would_be_here(
+    tmp_path: Path, mishap: str, error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        in_processes(tmp_path, mishap)
+    # What was done is kept, and the rest is done when it is asked for again.
+    assert [drop.item for drop in in_processes(tmp_path, mishap)] == [str(item) for item in range(12)]
+
+
+def test_one_chunk_is_done_in_this_process(tmp_path: Path) -> None:
+    in_processes(tmp_path, "", count=3)
+    assert [path.name for path in (tmp_path / "notes").glob("by-*")] == [f"by-{os.getpid()}"]
+
+
+def test_processes_that_would_share_a_gpu_are_refused_at_the_start(tmp_path: Path) -> None:
+    from mmedpo.pipeline.plan import run_stages
+
+    settings = load_settings("phantom-dpo", ["executor.name=processes"])
+    with open_run(tmp_path / "r", settings) as run, pytest.raises(ConfigError, match="model.device is 'auto'; set"):
+        run_stages(run)
