@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from mmedpo.clinical.cues import FILLERS, TERMINATORS, Category, Cue, find_cues
+from mmedpo.clinical.cues import FILLERS, TERMINATORS, Category, Cue, find_cues, may_hold
 from mmedpo.clinical.entries import BREAKS
 from mmedpo.clinical.lexicon import Match, Token, terms_at
 from mmedpo.clinical.sentences import Sentence, sentences, tokens_of
@@ -42,6 +42,8 @@ _NO_ADJECTIVES = _JOINERS | frozenset(["in", "on", "at", "of", "within", "there"
 """Words behind "no longer" that leave it to take away the thing."""
 _NEW = frozenset(["new", "newly", "additional", "further", "more"])
 """Denied with one of these in front, a finding may be there already."""
+_OPEN: frozenset[Category] = frozenset(["uncertain", "unknown"])
+"""What a question can ask to be guessed, or told in general."""
 _STATES = frozenset(["normal", "enlarged"])
 """Attributes that state a finding of an organ, and so begin statements as findings do."""
 
@@ -87,8 +89,9 @@ def clauses(text: str, framed: Set[Category] = frozenset()) -> list[Clause]:
 @lru_cache(maxsize=256)
 def frame(question: str) -> frozenset[Category]:
     """What a question asks to be guessed or generalised: `uncertain`, `unknown`, both or neither."""
-    told = {c.category for c in find_cues([t.text for t in tokens_of(question) if t.text != "?"])}
-    return frozenset(told & {"uncertain", "unknown"})
+    words = [t.text for t in tokens_of(question) if t.text != "?"]
+    told = {c.category for c in find_cues(words)} if may_hold(words, _OPEN) else set()
+    return frozenset(told & _OPEN)
 
 
 def joins(tokens: Sequence[Token], i: int) -> bool:
@@ -118,7 +121,7 @@ def _clauses(text: str, sentence: Sentence, framed: Set[Category]) -> list[Claus
         part = _Line(
             words[start:end],
             tuple(m._replace(first=m.first - start, last=m.last - start) for m in matches if start <= m.first < end),
-            tuple(replace(c, first=c.first - start, last=c.last - start) for c in cues if start <= c.first < end),
+            tuple(c.behind(start) for c in cues if start <= c.first < end),
         )
         mentions = []
         for match in part.matches:

@@ -54,8 +54,8 @@ def bind(clause: Clause) -> list[Bound]:
             ties.append(len(cuts))
     members = [sum(m.match.first >= cut for cut in cuts) for m in clause.mentions]
     found = [Bound(m, n, is_moved(clause, m)) for m, n in zip(clause.mentions, members, strict=True)]
-    hosted = [replace(b, member=_host(clause, found, b)) for b in found]
-    return [replace(b, shared=_shared(b, ties)) for b in hosted]
+    hosted = [Bound(b.mention, _host(clause, found, b), b.moved) for b in found]
+    return [replace(b, shared=_shared(b, ties)) for b in hosted] if ties else hosted
 
 
 def _predicated(clause: Clause, a: Match, b: Match) -> bool:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 Category = Literal["present", "absent", "resolved", "uncertain", "historical", "unknown", "persists", "nothing"]
 """What a cue says. `persists`: there now, though told of the past; `nothing`: consumed without effect."""
@@ -32,6 +32,10 @@ class Cue:
     """Index of its first token."""
     last: int
     """Index of its last token."""
+
+    def behind(self, start: int) -> Cue:
+        """The same, counted from token `start`."""
+        return Cue(self.category, self.direction, self.first - start, self.last - start)
 
 
 _CLASSES = {
@@ -252,16 +256,33 @@ FILLERS = frozenset(
 """Words that may follow a cue that stands alone as an answer: "none seen", "no evidence"."""
 
 
+class _Row(NamedTuple):
+    """A row of the table, compiled."""
+
+    category: Category
+    direction: Direction
+    patterns: tuple[re.Pattern[str], ...]
+    any: re.Pattern[str]
+    """Matches where one of the patterns does."""
+
+
 @lru_cache(maxsize=1)
-def _compiled() -> tuple[tuple[Category, Direction, re.Pattern[str]], ...]:
+def _compiled() -> tuple[_Row, ...]:
     classes = _CLASSES | {"_may": _MAY, "_possible": _POSSIBLE}
-    found = []
+    rows = []
     for category, direction, patterns in _TABLE:
+        filled = []
         for pattern in patterns:
             for name, words in classes.items():
                 pattern = pattern.replace(f"{{{name}}}", f"(?:{words})")
-            found.append((category, direction, re.compile(rf"(?<!\S)(?:{pattern})(?!\S)")))
-    return tuple(found)
+            filled.append(pattern)
+        rows.append(_Row(category, direction, tuple(map(_whole, filled)), _whole("|".join(filled))))
+    return tuple(rows)
+
+
+def _whole(pattern: str) -> re.Pattern[str]:
+    """Matches whole words and marks alone."""
+    return re.compile(rf"(?<!\S)(?:{pattern})(?!\S)")
 
 
 def find_cues(tokens: Sequence[str], barred: Set[int] = frozenset()) -> list[Cue]:
@@ -289,11 +310,15 @@ def find_cues(tokens: Sequence[str], barred: Set[int] = frozenset()) -> list[Cue
     return sorted(found, key=lambda c: c.first)
 
 
-@lru_cache(maxsize=1)
-def _any() -> re.Pattern[str]:
-    """Matches wherever one of the cues does."""
-    every = "|".join(pattern.pattern for _, _, pattern in _compiled())
-    return re.compile(every)
+def may_hold(tokens: Sequence[str], categories: Set[Category]) -> bool:
+    """Whether a cue of these categories stands among `tokens`, be it part of a longer one of another category."""
+    return _any(frozenset(categories)).search(" ".join(tokens)) is not None
+
+
+@lru_cache(maxsize=8)
+def _any(categories: frozenset[Category] = frozenset(get_args(Category))) -> re.Pattern[str]:
+    """Matches wherever one of the cues of these categories does."""
+    return re.compile("|".join(row.any.pattern for row in _compiled() if row.category in categories))
 
 
 def _starts(text: str) -> list[int]:
@@ -312,13 +337,15 @@ def _spans(text: str) -> tuple[tuple[int, int, Category, Direction], ...]:
 
 def _found(text: str) -> Iterator[tuple[int, int, Category, Direction]]:
     starts = _starts(text)
-    for category, direction, pattern in _compiled() if starts else ():
-        first = next((at for at in starts if pattern.match(text, at)), None)
-        for m in pattern.finditer(text, first) if first is not None else ():
-            start = m.start() + len(m.group()) - len(m.group().lstrip())
-            end = start + len(m.group().strip())
-            if end > start:
-                yield start, end, category, direction
+    for row in _compiled() if starts else ():
+        here = [at for at in starts if row.any.match(text, at)]
+        for pattern in row.patterns if here else ():
+            first = next((at for at in here if pattern.match(text, at)), None)
+            for m in pattern.finditer(text, first) if first is not None else ():
+                start = m.start() + len(m.group()) - len(m.group().lstrip())
+                end = start + len(m.group().strip())
+                if end > start:
+                    yield start, end, row.category, row.direction
 
 
 @lru_cache(maxsize=256)

@@ -141,14 +141,16 @@ def extract_facts(text: str, question: str = "", error_type: ErrorType = "other"
         error_type: what the question asks for.
     """
     polarity, body = _opening(_unquoted(text, question), question)
-    facts = replace(_statement(body, error_type, frame(question)), text=text)
-    if polarity is None and is_yes_no_question(question):
-        polarity = _follows(facts, _statement(question.rstrip("? "), error_type), body)
-        facts = replace(facts, polarity_inferred=polarity is not None)
-    facts = replace(facts, polarity=polarity)
-    if polarity is not None and is_yes_no_question(question):
-        facts = replace(facts, findings=_settled(facts, _statement(question.rstrip("? "), error_type), polarity))
-    return facts
+    facts, inferred = _statement(body, error_type, frame(question)), False
+    findings = facts.findings
+    if is_yes_no_question(question):
+        asked = _statement(question.rstrip("? "), error_type)
+        if polarity is None:
+            polarity = _follows(facts, asked, body)
+            inferred = polarity is not None
+        if polarity is not None:
+            findings = _settled(facts, asked, polarity)
+    return replace(facts, text=text, polarity=polarity, polarity_inferred=inferred, findings=findings)
 
 
 def _unquoted(text: str, question: str) -> str:
@@ -188,7 +190,9 @@ def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozen
             values.setdefault(kind, set()).add(name)
         about = [m for m in clause.mentions if m.elsewhere] if any(_is_finding(m) for m in clause.mentions) else None
         if about is None or about:
-            turned = tuple(replace(m, status=_OPPOSITE.get(m.status, "unknown")) for m in about or clause.mentions)
+            turned = tuple(
+                Mention(m.match, _OPPOSITE.get(m.status, "unknown"), m.elsewhere) for m in about or clause.mentions
+            )
             denied = _values(replace(clause, mentions=turned), asked)
             values.setdefault("denied", set()).update(f"{k}:{n}" for k, n in denied)
     if "sequence" in values:
@@ -198,7 +202,7 @@ def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozen
     def get(kind: str) -> frozenset[str]:
         return frozenset(values.get(kind, ()))
 
-    every = tuple(dict.fromkeys(findings))
+    every, content = tuple(dict.fromkeys(findings)), content_words(text)
     return Facts(
         text=text, asked=asked, findings=tuple(f for f in every if f.status in SETTLED),
         unsettled=tuple(f for f in every if f.status not in SETTLED), directions=get("direction"),
@@ -206,11 +210,12 @@ def _statement(text: str, asked: ErrorType, framed: frozenset[Category] = frozen
         modalities=get("modality"), planes=get("plane"), attributes=get("attribute") | sequences, denied=get("denied"),
         measures_mm=frozenset(round(float(n) * (10 if u.lower() == "cm" else 1), 3) for n, u in _MEASURE.findall(text)),
         levels=frozenset(m.lower() for m in _LEVEL.findall(text)) - values.get("sequence", set()),
-        content=content_words(text),
-        unknown=content_words(text) - content_words(" ".join(text[m.start : m.end] for m in find_terms(text))),
+        content=content,
+        unknown=content - content_words(" ".join(text[m.start : m.end] for m in find_terms(text))),
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def content_words(text: str) -> frozenset[str]:
     """Words that carry meaning, without a plural s."""
     return frozenset(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words(text) if w not in _STOP_WORDS)

@@ -181,8 +181,12 @@ def _terms(text: str) -> tuple[Match, ...]:
     found: list[Match] = []
     i = 0
     while i < len(tokens):
+        begun = index.get(spelled[i])
+        if begun is None and not spelled[i].isdigit():
+            i += 1
+            continue
         best: tuple[int, Form] | None = None
-        for key, form in index.get(spelled[i], {}).items():
+        for key, form in (begun or {}).items():
             n = len(key)
             if (best is None or n > best[0]) and spelled[i : i + n] == key:
                 best = n, form

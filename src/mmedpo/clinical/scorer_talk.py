@@ -34,7 +34,7 @@ _DANGLING = re.compile(r"^[\s–—-]*[–—-](?=\s)|(?<=\s)[–—-][\s–—-
 """Dashes at an end of a sentence that was cut there: they joined what was taken out."""
 _GERMAN_MARKS = re.compile(r"punkt(?:e|en|zahl)?|sterne?n?|prozent|noten?")
 """What German counts marks in."""
-_SENTENCE = re.compile(r"(?:[^;!?\n.]|\.(?=\d))*(?:[;!?\n.]+|$)")
+_SENTENCE = re.compile(r"(?:[^;!?\n.]+|\.(?=\d))*(?:[;!?\n.]+|$)")
 _FRESH = re.compile(r"(?:\b[a-z]\w*|\d|[)}\]\"=*`])\s+(?=[A-Z][a-z]*[,:\s]+\w)")
 _PIECE_MARK = re.compile(r"[,:()\[\]\"“”—]|\s-+\s")
 _COUNT_QUESTION = re.compile(r"\b(?:how many|number|count|level)\b", re.IGNORECASE)
@@ -163,10 +163,18 @@ def _is_score_table(text: str, shared: frozenset[str]) -> bool:
 
 def _cleaned(text: str, shared: frozenset[str]) -> _Sentence:
     """Step 2 for one sentence."""
-    said = _said(text, shared)
+    found = talk_words(text)
+    # No command and no score is without one of these words, whatever stands around it.
+    if any(kind_of(word.text) in _TALKS for word in found):
+        return _without_talk(text, found, shared)
+    return _Sentence(text, text, kinds={word.kind for word in found})
+
+
+def _without_talk(text: str, found: list[Word], shared: frozenset[str]) -> _Sentence:
+    said = _said(text, found, shared)
     if said is not None:
         return _Sentence(text, _DANGLING.sub(" ", said), True)
-    spans = _commands(text, shared)
+    spans = _commands(text, found, shared)
     left = text
     for start, end in reversed(spans):
         start, end = _wrapped(left, start, end)
@@ -184,7 +192,7 @@ def _wrapped(text: str, start: int, end: int) -> tuple[int, int]:
         start, end = before - 1, after + 1
 
 
-def _said(text: str, shared: frozenset[str]) -> str | None:
+def _said(text: str, found: list[Word], shared: frozenset[str]) -> str | None:
     """A sentence without the talk glued in front of or behind all that it states; None where there is none."""
     anchors = [(m.start, m.end) for m in find_terms(text) if _certain(text[m.start : m.end], shared)]
     anchors += [m.span() for m in TOKEN.finditer(text) if content_words(m.group()) & shared]
@@ -192,7 +200,6 @@ def _said(text: str, shared: frozenset[str]) -> str | None:
     if not anchors:
         return None
     first, last = min(a for a, _ in anchors), max(b for _, b in anchors)
-    found = talk_words(text)
     head = [w for w in found if w.end <= first]
     tail = [w for w in found if w.start >= last]
     marks = [m.start() for m in _BOUNDARY.finditer(text)]
@@ -242,8 +249,7 @@ def _before_glue(tail: list[Word], at: int) -> int:
     return at
 
 
-def _commands(text: str, shared: frozenset[str]) -> list[tuple[int, int]]:
-    found = talk_words(text)
+def _commands(text: str, found: list[Word], shared: frozenset[str]) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     i = 0
     while i < len(found):

@@ -80,9 +80,10 @@ def tokens_of(text: str) -> list[Token]:
     lower = text.lower()
     found: list[Token] = []
     for m in _TOKEN.finditer(lower):
-        around = lower[max(m.start() - 1, 0) : m.end() + 1]
-        if not (m.group() in "-/–" and len(around) == 3 and around[0].isalnum() and around[2].isalnum()):
-            found.append(Token("…" if m.group().startswith("...") else m.group(), m.start(), m.end()))
+        word, start, end = m.group(), m.start(), m.end()
+        if word in "-/–" and start and lower[start - 1].isalnum() and lower[end : end + 1].isalnum():
+            continue
+        found.append(Token("…" if word.startswith("...") else word, start, end))
     return found
 
 

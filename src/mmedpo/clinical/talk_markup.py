@@ -5,61 +5,107 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import NamedTuple
 
 from mmedpo.clinical.lexicon import words
 from mmedpo.clinical.talk_words import SCALES
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
-_FENCE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
+
+class _Kind(NamedTuple):
+    """One kind of markup, and the signs that are looked for before a whole text is gone through for it."""
+
+    pattern: re.Pattern[str]
+    signs: tuple[str, ...] = ("",)
+    """Wherever it stands in an ASCII text, one of these does, in lower case."""
+
+    def sub(self, taken: str | Callable[[re.Match[str]], str], text: str) -> str:
+        """As `re.sub`."""
+        if text.isascii():  # beyond it, a pattern that ignores case takes more letters for the same than `lower`
+            lower = text.lower()
+            for sign in self.signs:
+                if sign in lower:
+                    break
+            else:
+                return text
+        return self.pattern.sub(taken, text)
+
+    def out_of(self, text: str, taken: str | Callable[[re.Match[str]], str]) -> str:
+        """The text without it; as it was where no word would be left."""
+        rest = self.sub(taken, text)
+        return rest if rest == text or words(rest) else text
+
+
+_COMMENT = _Kind(re.compile(r"<!--.*?(?:-->|$)", re.DOTALL), ("<!--",))
+_FENCE = _Kind(re.compile(r"```.*?(?:```|$)", re.DOTALL), ("```",))
 _KEYWORD = r"(?:\b(?:return|assert|set|let|var|const|select|export|print|echo)\s+)?"
-_OBJECT = re.compile(_KEYWORD + r"\{[^{}]*\}", re.IGNORECASE)
-_PAIR = re.compile(r"\{?\s{0,8}\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s*,?\s*\}?")
-_TAG = re.compile(
-    r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
+_OBJECT = _Kind(re.compile(_KEYWORD + r"\{[^{}]*\}", re.IGNORECASE), ("{",))
+_PAIR = _Kind(re.compile(r"\{?\s{0,8}\"[\w -]{1,40}\"\s*:\s*(?:\"[\d./ ]*\"|[\d./]+)\s*,?\s*\}?"), ('"',))
+_TAG = _Kind(
+    re.compile(
+        r"<\|[^|<>]{0,40}\|>|<<?/?[A-Za-z_][^<>]{0,120}>>?|\[/?(?:inst|sys|system|user|assistant)\]", re.IGNORECASE
+    ),
+    ("<", "["),
 )
-_TABLE = re.compile(r"\|(?:[^|\n]*\|)+(?:\s*\|(?:[^|\n]*\|)+)*")
-_VOTES = re.compile(
-    r"\b(?:round|turn)\s(?:\d+|one|two|three|four)(?:\s*\|[^|\n]{0,60}){0,5}\|\s*\d+(?:\.\d+)?\b", re.IGNORECASE
+_TABLE = _Kind(re.compile(r"\|(?:[^|\n]*\|)+(?:\s*\|(?:[^|\n]*\|)+)*"), ("|",))
+_VOTES = _Kind(
+    re.compile(
+        r"\b(?:round|turn)\s(?:\d+|one|two|three|four)(?:\s*\|[^|\n]{0,60}){0,5}\|\s*\d+(?:\.\d+)?\b", re.IGNORECASE
+    ),
+    ("|",),
 )
 """A row of a debate's history."""
 _RATED = (
     r"(?<![\w-])(?:(?:final|last|current|total|overall|mean|average|my|the|clinical|severity|harm|safety|quality|answer|response)"
     r"[ _])*"
 )
-_LABEL = _RATED + r"(?:score|rating|grade|mark|verdict|relevance|points)"
-_VALUE = re.compile(
-    rf"{_KEYWORD}{_LABEL}\s*(?:[:=]|\s-)\s*"
-    r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?!\w|\.\w)|[A-F][+-]?(?!\w))",
-    re.IGNORECASE,
+_MARKS = ("score", "rating", "grade", "mark", "verdict", "relevance", "points")
+_LABEL = rf"{_RATED}(?:{'|'.join(_MARKS)})"
+_VALUE = _Kind(
+    re.compile(
+        rf"{_KEYWORD}{_LABEL}\s*(?:[:=]|\s-)\s*"
+        r"(?:(?:100?|0|1\.0|0\.0)(?:\s*(?:/|(?:out )?of)\s*100?)?%?(?!\w|\.\w)|[A-F][+-]?(?!\w))",
+        re.IGNORECASE,
+    ),
+    _MARKS,
 )
 _BARE_NUMBER = r"\d+(?:\.\d+)?(?![\w.]*\d|/\d|\s*(?:%|(?:mm|cm|ml|hu|years?|days?|weeks?|degrees|bpm|kg|th)\b))"
-_MARKED = re.compile(
-    rf"(?:{_KEYWORD}{_LABEL}|\b(?:(?:evaluation|assessment|grading|scoring|judging|final)\s+)?"
-    r"(?:result|(?:e|é)valuation|assessment|output|value))\s*"
-    rf"(?:(?:==|:=|->|=>|→)\s*{_BARE_NUMBER}"
-    r"|[:=-]?\s*\d+(?:\.\d+)?\s*(?:/|(?:out )?of|sur|von|de|su)\s*100?\b)"
-    rf"|{_RATED}(?:rating|verdict|mark|relevance)\s*(?:[:=]|\s-)\s*{_BARE_NUMBER}"
-    r"|\b(?:final|overall|total|my)\s+(?:score|rating|grade|mark|verdict)\s+(?:one|two|three|four|five|six|seven|eight"
-    r"|nine|ten)\b"
-    r"|(?:^|(?<=[.!?;\n]))\s*(?:[a-z]+\s)?\d+(?:\.\d+)?\s*(?:/|out of)\s*10\b\s*(?=[.!?;\n]|$)"
-    r"|\b[\w-]+(?:,? (?:round|turn) \d+)?\s*:\s*\d+(?:\.\d+)?(?: of 10)?\s*\((?:dis)?agree\w*\)",
-    re.IGNORECASE,
+_MARKED = _Kind(
+    re.compile(
+        rf"(?:{_KEYWORD}{_LABEL}|\b(?:(?:evaluation|assessment|grading|scoring|judging|final)\s+)?"
+        r"(?:result|(?:e|é)valuation|assessment|output|value))\s*"
+        rf"(?:(?:==|:=|->|=>|→)\s*{_BARE_NUMBER}"
+        r"|[:=-]?\s*\d+(?:\.\d+)?\s*(?:/|(?:out )?of|sur|von|de|su)\s*100?\b)"
+        rf"|{_RATED}(?:rating|verdict|mark|relevance)\s*(?:[:=]|\s-)\s*{_BARE_NUMBER}"
+        r"|\b(?:final|overall|total|my)\s+(?:score|rating|grade|mark|verdict)\s+(?:one|two|three|four|five|six|seven|eight"
+        r"|nine|ten)\b"
+        r"|(?:^|(?<=[.!?;\n]))\s*(?:[a-z]+\s)?\d+(?:\.\d+)?\s*(?:/|out of)\s*10\b\s*(?=[.!?;\n]|$)"
+        r"|\b[\w-]+(?:,? (?:round|turn) \d+)?\s*:\s*\d+(?:\.\d+)?(?: of 10)?\s*\((?:dis)?agree\w*\)",
+        re.IGNORECASE,
+    ),
+    (*_MARKS, "result", "valuation", "assessment", "output", "value", "10", "agree"),
 )
 """A value as a program writes it, one of ten or a hundred, what no clinical scale is called by, a vote,
 a sentence that is nothing but a mark out of ten."""
-_CALL = re.compile(r"\b[A-Za-z_]\w*\((?=[^()]{0,80}=)[^()]{0,80}\)")
+_CALL = _Kind(re.compile(r"\b[A-Za-z_]\w*\((?=[^()]{0,80}=)[^()]{0,80}\)"), ("(",))
 """A call as in a program, with a value by name."""
-_POSTSCRIPT = re.compile(r"\b(?:P\.\s?S|N\.\s?B)\.(?=[\s:])")
-_ADDRESS = re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE)
-_BLOB = re.compile(r"\b(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}")
-_SPELLED = re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*")
+_POSTSCRIPT = _Kind(re.compile(r"\b(?:P\.\s?S|N\.\s?B)\.(?=[\s:])"), ("p.", "n."))
+_ADDRESS = _Kind(re.compile(r"\b(?:https?|ftp|data|javascript):\S+", re.IGNORECASE), (":",))
+_BLOB = _Kind(
+    re.compile(
+        r"\b(?=[A-Za-z0-9+/]{20})(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{20,}={0,2}"
+    )
+)
+_SPELLED = _Kind(re.compile(r"\b(?:[^\W\d_][ .:=_-]+){4,}(?:\w\b[ .:=_-]*)*"))
 _MARKUP = (_COMMENT, _FENCE, _OBJECT, _OBJECT, _OBJECT, _PAIR, _ADDRESS, _BLOB, _SPELLED, _CALL, _MARKED, _VALUE,
            _POSTSCRIPT)  # fmt: skip
-_ROLE = re.compile(
-    r"(?:^|(?<=[.!?\n;>]))[\s#*>_]{0,20}(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
-    r"[\s*_]*:"
-    r"|\b(?-i:System|SYSTEM|Assistant|ASSISTANT|User|USER|Human|HUMAN|Judge|JUDGE|Instructions?|INSTRUCTIONS?)\s*:",
-    re.IGNORECASE,
+_ROLE = _Kind(
+    re.compile(
+        r"(?:^|(?<=[.!?\n;>]))[\s#*>_]{0,20}(?:system|assistant|user|human|developer|judge|grader|evaluator|instructions?)"
+        r"[\s*_]*:"
+        r"|\b(?-i:System|SYSTEM|Assistant|ASSISTANT|User|USER|Human|HUMAN|Judge|JUDGE|Instructions?|INSTRUCTIONS?)\s*:",
+        re.IGNORECASE,
+    ),
+    (":",),
 )
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u1CFF\u3040-\uA71F\uA840-\uD7FF\uF900-\uFAFF]")
 _LONE_SCORE = re.compile(r"\W*(?:100?|1\.0)(?:/100?)?\W*")
@@ -76,14 +122,11 @@ def without_markup(text: str, talks: Callable[[str], bool]) -> str:
         text: an answer.
         talks: whether a table speaks of scoring alone.
     """
-    text = whole = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    rest = _VOTES.sub("\n", text)
-    text = rest if words(rest) else text
-    rest = _TABLE.sub(lambda m: "\n" if talks(m.group()) else m.group(), text)
-    text = rest if words(rest) else text
-    for pattern in _MARKUP:
-        rest = pattern.sub(_taken_out, text)
-        text = rest if words(rest) else text
+    text = whole = text if text.isascii() else "".join(c for c in text if unicodedata.category(c) != "Cf")
+    text = _VOTES.out_of(text, "\n")
+    text = _TABLE.out_of(text, lambda m: "\n" if talks(m.group()) else m.group())
+    for kind in _MARKUP:
+        text = kind.out_of(text, _taken_out)
     text = _REST.sub("\n", text) if text != whole else text
     text = _ROLE.sub("\n", _TAG.sub("\n", _UNDERLINE.sub(" ", text)))
     latin = _latin(text)
@@ -99,6 +142,8 @@ def _taken_out(found: re.Match[str]) -> str:
 
 def _latin(text: str) -> str:
     """Without words of other scripts and the score that stands beside them."""
+    if not _OTHER_SCRIPT.search(text):
+        return text
     parts = re.split(r"(\s+)", text)
     other = [bool(_OTHER_SCRIPT.search(part)) for part in parts]
     gone = {i for i, found in enumerate(other) if found}

@@ -85,12 +85,16 @@ def _folded(word: str) -> str:
 
 def talk_words(text: str) -> list[Word]:
     """The words of a text with their kinds; "calcium score" and "10 mm" are clinical and have none."""
-    found = [(m, _folded(m.group())) for m in TOKEN.finditer(text)]
+    found = list(TOKEN.finditer(text))
+    spoken = [_folded(m.group()) for m in found]
     result: list[Word] = []
-    for i, (m, word) in enumerate(found):
+    for i, (m, word) in enumerate(zip(found, spoken, strict=True)):
         kind = kind_of(word)
-        before = found[i - 1][1] if i else ""
-        after = found[i + 1][1] if i + 1 < len(found) else ""
+        if kind in ("", "glue") and word != "no":  # whatever stands around it
+            result.append(Word(word, m.start(), m.end(), kind))
+            continue
+        before = spoken[i - 1] if i else ""
+        after = spoken[i + 1] if i + 1 < len(spoken) else ""
         if (
             (kind in ("score", "hand", "reader", "judge") and before in SCALES)
             or (kind in ("number", "extreme") and after in _UNITS)

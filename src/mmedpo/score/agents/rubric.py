@@ -65,13 +65,13 @@ _GRADED = frozenset({"zone", "count", "size", "attribute"})
 
 @dataclass(frozen=True)
 class _Reading:
-    """A case as the rubrics see it."""
+    """A case as the rubrics see it: read once, for all agents and turns."""
 
     truth: Facts
     rejected: Facts
     found: Conflict
-    truth_text: str
-    rejected_text: str
+    truth_words: tuple[str, ...]
+    rejected_words: tuple[str, ...]
 
 
 class _RubricAgent:
@@ -84,7 +84,7 @@ class _RubricAgent:
     def first(self, case: Case) -> Opinion:
         """Scores by the rubric alone; abstains where truth or answer holds no word."""
         reading = _read(case)
-        if not words(reading.truth_text) or not words(reading.rejected_text):
+        if not reading.truth_words or not reading.rejected_words:
             return abstain("nothing to score: an answer is empty")
         points, reason = self.points(reading)
         return rescore(min(10, max(0, points)) / 10, reason)
@@ -156,7 +156,7 @@ class LanguageRubric(_RubricAgent):
 
     def points(self, reading: _Reading) -> tuple[int, str]:
         """0..10 and the reason."""
-        truth, rejected = words(reading.truth_text), words(reading.rejected_text)
+        truth, rejected = reading.truth_words, reading.rejected_words
         if truth == rejected:
             return 0, "both answers are the same"
         if reading.found.score == 0.0:
@@ -185,4 +185,5 @@ def _read(case: Case) -> _Reading:
     rejected_text = plain_answer(case.rejected, case.question, truth_text)
     truth = extract_facts(truth_text, case.question)
     rejected = extract_facts(rejected_text, case.question)
-    return _Reading(truth, rejected, conflict(truth, rejected), truth_text, rejected_text)
+    spoken = tuple(words(truth_text)), tuple(words(rejected_text))
+    return _Reading(truth, rejected, conflict(truth, rejected), *spoken)
