@@ -1,8 +1,7 @@
 """Trains a small model for one epoch and writes the gradients of every optimizer step.
 
-Run by the tests as one process, and by torchrun or accelerate as several; or started once, with a number, and forked by
-torchrun's launcher into so many, which then load nothing again:
-python -m train.gradients_of_steps OUT BATCH_GROUPS GRADIENT_ACCUMULATION OBJECTIVE [NUMBER]
+Run by the tests as one process, and by torchrun or accelerate as several:
+python -m train.gradients_of_steps OUT BATCH_GROUPS GRADIENT_ACCUMULATION OBJECTIVE
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
@@ -111,16 +109,5 @@ def write_gradients(out: Path, batch_groups: int, accumulation: int, loss: str) 
         save_file({**tensors, **about}, out)
 
 
-def forked(number: int, *arguments: Any) -> None:
-    """`write_gradients` in so many processes."""
-    small_model("llama")  # what it loads, they share
-    one_node = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=number, max_restarts=0, start_method="fork",
-        run_id="test", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-    )  # fmt: skip
-    elastic_launch(one_node, write_gradients)(*arguments)
-
-
 if __name__ == "__main__":
-    given = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    forked(int(sys.argv[5]), *given) if len(sys.argv) > 5 else write_gradients(*given)
+    write_gradients(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

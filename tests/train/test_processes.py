@@ -1,4 +1,4 @@
-"""Several processes, started by torchrun or its launcher, against one: the same gradients, the same files."""
+"""Several processes, started by torchrun, against one: the same gradients, the same files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,10 @@ def _path() -> str:
     return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-FORKED = "forked"
-"""By the launcher that torchrun calls, in a process that has loaded what takes each of several others seconds."""
-
-
 def run_on(number: int, *arguments: str, config: str = "", cwd: Path = TESTS) -> None:
     """Starts a module as several processes: by torchrun, or by accelerate with a configuration that ships."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
-    if config == FORKED:
-        launcher, arguments = [], (*arguments, str(number))
-    elif config:
+    if config:
         file = str(TESTS.parent / "examples" / "launch" / config)
         launcher = ["-m", "accelerate.commands.launch", "--config_file", file, "--num_processes", str(number)]
     environment = {**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -48,8 +42,7 @@ def run_on(number: int, *arguments: str, config: str = "", cwd: Path = TESTS) ->
 @pytest.mark.parametrize(
     ("loss", "accumulation", "number", "config"),
     [
-        ("anchor", 2, 2, FORKED),
-        pytest.param("anchor", 2, 2, "", marks=pytest.mark.long),
+        ("anchor", 2, 2, ""),
         pytest.param("sigmoid", 1, 2, "", marks=pytest.mark.long),
         pytest.param("sigmoid", 1, 4, "", marks=pytest.mark.long),
         pytest.param("anchor", 2, 2, "fsdp2.yaml", marks=pytest.mark.long),
@@ -62,7 +55,7 @@ def test_several_processes_have_the_losses_and_gradients_of_one(tmp_path, loss, 
     write_gradients(one, number, accumulation, loss)
     run_on(number, "train.gradients_of_steps", str(several), "1", str(accumulation), loss, config=config)
     expected, found = load_file(one), load_file(several)
-    assert bool(found.pop("split")) == (config not in ("", FORKED))
+    assert bool(found.pop("split")) == bool(config)
     assert not expected.pop("split")
     assert found.keys() == expected.keys()
     steps = {name.split("/")[0] for name in expected} - {"losses"}
