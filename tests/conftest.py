@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,29 @@ def shared_data() -> Path:
     if not (folder / "README.md").exists():
         pytest.skip(f"no real test data at {folder}; set MMEDPO_TEST_DATA to run this test")
     return folder
+
+
+@cache
+def _decoded(file: Path, changed: int, **options: Any) -> Any:
+    from mmedpo.imaging.images import index_image
+
+    return index_image(file.parent, file.name, **options)
+
+
+@pytest.fixture(scope="module")
+def decoded_once() -> Iterator[None]:
+    """Of the real images each is decoded once in a process, by whichever test asks first, not by every one again."""
+    from mmedpo.imaging.images import index_image
+
+    def indexed(root: Path, relative: str, **options: Any) -> Any:
+        file = root / relative
+        if not file.is_file():
+            return index_image(root, relative, **options)
+        return _decoded(file, file.stat().st_mtime_ns, **options).model_copy(update={"path": relative})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmedpo.imaging.index.index_image", indexed)
+        yield
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from mmedpo.config import RunSettings, dump_settings, load_settings, validate_settings
 from mmedpo.errors import ConfigError
-from mmedpo.recipes import methods, recipe_description, shipped_recipes
+from mmedpo.recipes import inherited_settings, methods, read_recipe, recipe_description, shipped_recipes
 
 BASE = "phantom-mmedpo"
 FROM_USER = {
@@ -350,6 +350,15 @@ def test_every_shipped_recipe_is_valid_and_says_what_it_is(tmp_path: Path, recip
     settings = _load_shipped(recipe)
     assert settings.description == recipe_description(recipe) != ""
     _resolves(tmp_path, settings)
+
+
+@pytest.mark.parametrize("recipe", [BASE, "phantom-irpo"])
+def test_whoever_reads_a_recipe_may_change_what_he_read(recipe: str) -> None:
+    before = dump_settings(load_settings(recipe))
+    for read in (read_recipe(recipe), inherited_settings(recipe)):
+        for group in read.values():
+            group.clear() if isinstance(group, dict | list) else None
+    assert dump_settings(load_settings(recipe)) == before
 
 
 def test_no_two_shipped_recipes_are_the_same() -> None:

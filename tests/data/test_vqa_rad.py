@@ -236,7 +236,7 @@ def test_yes_no_choices_belong_to_closed_questions_only() -> None:
 
 
 @pytest.fixture(scope="module")
-def official(shared_data: Path) -> DatasetReading:
+def official(shared_data: Path, decoded_once: None) -> DatasetReading:
     return lookup("dataset", "vqa-rad")().read(shared_data / "vqa_rad", OFFICIAL)  # type: ignore[no-any-return]
 
 
@@ -264,7 +264,9 @@ class TestRealRelease:
         assert len(patients) == 314  # the 315th image of the release is asked nothing
         assert all(len(ids) == 1 for ids in patients.values())
 
-    def test_default_split_shares_nothing_and_is_near_its_fractions(self, shared_data: Path) -> None:
+    def test_default_split_shares_nothing_and_is_near_its_fractions(
+        self, shared_data: Path, decoded_once: None
+    ) -> None:
         examples = VqaRad().read(shared_data / "vqa_rad", DatasetSettings()).examples
         assert leak_report(examples).clean
         images = {example.image.sha256: example.split for example in examples}
@@ -272,7 +274,7 @@ class TestRealRelease:
         assert counts["train"] / len(images) == pytest.approx(0.7, abs=0.08)
         assert counts["test"] / len(images) == pytest.approx(0.2, abs=0.07)
 
-    def test_all_images_of_the_folder_decode(self, shared_data: Path) -> None:
+    def test_all_images_of_the_folder_decode(self, shared_data: Path, decoded_once: None) -> None:
         root = shared_data / "vqa_rad"
         index = index_images(root, (f"images/{path.name}" for path in sorted((root / "images").iterdir())))
         assert len(index.images) == 315

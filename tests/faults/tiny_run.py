@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 RECIPE = {
-    "data": {"phantom": {"train_images": 4, "validation_images": 2, "test_images": 2}},
+    "data": {"phantom": {"train_images": 2, "validation_images": 2, "test_images": 2}},
     "model": {"device": "cpu"},
     "curate": {"candidates": 2, "max_new_tokens": 4},
     "train": {

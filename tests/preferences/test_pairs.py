@@ -287,7 +287,7 @@ def test_re_encoded_test_image_is_known_by_its_path(tmp_path: Path) -> None:
 
 
 class TestRealRelease:
-    def test_all_1797_pairs_import_and_join(self, shared_data: Path) -> None:
+    def test_all_1797_pairs_import_and_join(self, shared_data: Path, decoded_once: None) -> None:
         examples = VqaRad().read(shared_data / "vqa_rad", DatasetSettings()).examples
         path = shared_data / "mmedpo_vqa_rad_prefs" / "vqa-rad_dpo_weighted.json"
         imported = read_pairs(path, shared_data / "vqa_rad" / "images", examples, index_images=index_images)

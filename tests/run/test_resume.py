@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mmedpo.errors import RunFolderError
 from mmedpo.records import Drop
 from mmedpo.run import Run, Stage, open_run, read_run
 from mmedpo.storage.tables import read_table, write_text
+from run import killed_stage
 from small_stages import execute
 
 
@@ -28,38 +28,12 @@ def run_path(tmp_path: Path) -> Path:
 
 # Chunks, killed and resumed.
 
-PROGRAM = textwrap.dedent(
-    """
-    import os, sys, time
-    from pathlib import Path
-    from mmedpo.config import RunSettings
-    from mmedpo.records import Drop
-    from mmedpo.run import Stage, open_run
 
-    path, setting, hang_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-
-    def one_chunk(items):
-        if items[0] >= hang_at:
-            print("hanging", flush=True)
-            time.sleep(600)
-        with open(path.parent / "computed", "a") as log:
-            log.write(f"{items[0]} ")
-        return [Drop(stage="s", item=str(i), reason=setting) for i in items]
-
-    def work(run):
-        run.write("t.parquet", Drop, run.map("some items", range(10), 3, lambda: one_chunk, Drop))
-
-    with open_run(path, RunSettings()) as run:
-        run.execute(Stage("s", work, {"setting": setting}, (), ("t.parquet",)))
-    """
-)
-
-
-def _start(path: Path, setting: str, hang_at: int = 99) -> subprocess.Popen[str]:
+def _start(path: Path, setting: str, hang_at: int) -> subprocess.Popen[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).resolve().parents[2] / "src"
     environment = {**os.environ, "PYTHONPATH": str(source)}
-    command = [sys.executable, "-c", PROGRAM, str(path), setting, str(hang_at)]
+    command = [sys.executable, str(Path(__file__).with_name("killed_stage.py")), str(path), setting, str(hang_at)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -71,11 +45,6 @@ def _kill_in_the_middle(path: Path, setting: str, hang_at: int) -> None:
         process.wait(30)
 
 
-def _finish(path: Path, setting: str) -> None:
-    with _start(path, setting) as process:
-        assert process.wait(60) == 0
-
-
 def _computed(path: Path) -> list[str]:
     log = path.parent / "computed"
     chunks = log.read_text().split()
@@ -85,11 +54,11 @@ def _computed(path: Path) -> list[str]:
 
 def test_a_killed_stage_goes_on_at_its_chunk_and_gives_the_same_table(run_path: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole" / "r"
-    _finish(whole, "a")
+    killed_stage.execute(whole, "a")
     _kill_in_the_middle(run_path, "a", hang_at=6)
     assert not run_path.joinpath("t.parquet").exists()
     assert _computed(run_path) == ["0", "3"]
-    _finish(run_path, "a")
+    killed_stage.execute(run_path, "a")
     assert _computed(run_path) == ["6", "9"]
     assert run_path.joinpath("t.parquet").read_bytes() == whole.joinpath("t.parquet").read_bytes()
     assert not list(run_path.joinpath(".work").iterdir()), "finished work is cleared away"
@@ -98,16 +67,16 @@ def test_a_killed_stage_goes_on_at_its_chunk_and_gives_the_same_table(run_path: 
 def test_work_of_other_settings_is_thrown_away(run_path: Path) -> None:
     _kill_in_the_middle(run_path, "a", hang_at=6)
     _computed(run_path)
-    _finish(run_path, "b")
+    killed_stage.execute(run_path, "b")
     assert _computed(run_path) == ["0", "3", "6", "9"]
     assert {drop.reason for drop in read_table(run_path / "t.parquet", Drop)} == {"b"}
 
 
 def test_a_stage_killed_while_it_replaces_its_outputs_gives_the_old_ones_back(run_path: Path) -> None:
-    _finish(run_path, "a")
+    killed_stage.execute(run_path, "a")
     _kill_in_the_middle(run_path, "b", hang_at=3)
     _computed(run_path)
-    _finish(run_path, "a")
+    killed_stage.execute(run_path, "a")
     assert not run_path.parent.joinpath("computed").exists(), "the old settings are still done"
     assert {drop.reason for drop in read_table(run_path / "t.parquet", Drop)} == {"a"}
 

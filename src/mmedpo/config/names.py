@@ -7,6 +7,7 @@ registry is asked whether the piece exists, and the piece says which settings it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -130,7 +131,7 @@ def refuse_demonstration(settings: RunSettings) -> None:
 
 def _names(group: Settings, prefix: str = "") -> Iterator[tuple[str, str, Named]]:
     """(setting, value, marker) of every name in a group and in those below it."""
-    for field, info in type(group).model_fields.items():
+    for field, marker in _fields(type(group)):
         value, where = getattr(group, field), f"{prefix}{field}"
         if isinstance(value, Settings):
             yield from _names(value, f"{where}.")
@@ -138,8 +139,17 @@ def _names(group: Settings, prefix: str = "") -> Iterator[tuple[str, str, Named]
             for key, inner in value.items():
                 if isinstance(inner, Settings):
                     yield from _names(inner, f"{where}.{key}.")
-        elif marker := next((m for m in info.metadata if isinstance(m, Named)), _inner(info.annotation)):
+        elif marker is not None:
             yield from ((where, one, marker) for one in ((value,) if isinstance(value, str) else value))
+
+
+@cache
+def _fields(group: type[Settings]) -> tuple[tuple[str, Named | None], ...]:
+    """The settings of a group, each with the marker of the names it holds."""
+    return tuple(
+        (field, next((m for m in info.metadata if isinstance(m, Named)), _inner(info.annotation)))
+        for field, info in group.model_fields.items()
+    )
 
 
 def _inner(annotation: Any) -> Named | None:

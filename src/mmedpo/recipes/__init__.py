@@ -6,7 +6,9 @@ over `phantom-mmedpo`, `vqa-rad-irpo` the same over `vqa-rad`; several may follo
 
 from __future__ import annotations
 
+import copy
 import difflib
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,23 @@ def shipped_recipes() -> list[str]:
 
 def methods() -> list[str]:
     """Names of the methods that can be laid over the recipe of any dataset."""
-    return _files("methods")
+    return list(_files("methods"))
 
 
-def _files(*folder: str) -> list[str]:
+@cache
+def _files(*folder: str) -> tuple[str, ...]:
     place = resources.files("mmedpo.recipes").joinpath(*folder)
-    return sorted(item.name.removesuffix(".yaml") for item in place.iterdir() if item.name.endswith(".yaml"))
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in place.iterdir() if item.name.endswith(".yaml")))
+
+
+@cache
+def _parsed(what: str, *place: str) -> Any:
+    return read_yaml(resources.files("mmedpo.recipes").joinpath(*place).read_text(), what)
+
+
+def _shipped(what: str, *place: str) -> Any:
+    """What a file of the package says. It is read once: a method is laid over many recipes, each of them often."""
+    return copy.deepcopy(_parsed(what, *place))
 
 
 def composed_of(recipe: str) -> tuple[str, tuple[str, ...]] | None:
@@ -104,9 +117,9 @@ def _written(recipe: str | Path) -> tuple[dict[str, Any], str | None]:
     """What a recipe itself says, and the recipe that it extends."""
     path, name = Path(recipe), _told(recipe)
     if path.suffix in {".yaml", ".yml"}:
-        text = _read_file(path)
+        raw = read_yaml(_read_file(path), name)
     elif str(recipe) in _files():
-        text = resources.files("mmedpo.recipes").joinpath(f"{recipe}.yaml").read_text()
+        raw = _shipped(name, f"{recipe}.yaml")
     else:
         close = difflib.get_close_matches(str(recipe)[:LONGEST_NAME], shipped_recipes(), n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -114,7 +127,6 @@ def _written(recipe: str | Path) -> tuple[dict[str, Any], str | None]:
             f"unknown recipe {shown(str(recipe))}; {hint}shipped: {', '.join(_files())}, and every method over them, "
             "as in phantom-irpo (`mmedpo recipes` lists all); or a .yaml file"
         )
-    raw = read_yaml(text, name)
     if not isinstance(raw, dict):
         raise ConfigError(f"{name} must be a mapping of settings, found {type(raw).__name__}")
     parent = raw.pop("extends", None)
@@ -133,8 +145,7 @@ def _composed(base: str, layers: tuple[str, ...]) -> dict[str, Any]:
     raw = read_recipe(base)
     told = []
     for layer in layers:
-        text = resources.files("mmedpo.recipes").joinpath("methods", f"{layer}.yaml").read_text()
-        change = read_yaml(text, f"method {layer}")
+        change = _shipped(f"method {layer}", "methods", f"{layer}.yaml")
         told.append(str(change.pop("description")).rstrip("."))
         caveats = dict.fromkeys([*raw.get("caveats", ()), *change.get("caveats", ())])
         raw = _merge(raw, {**change, "caveats": list(caveats)})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmedpo.config import RunSettings, dump_settings, load_settings
 from mmedpo.errors import ConfigError
-from mmedpo.recipes import shipped_recipes
+from mmedpo.recipes import recipe_description, shipped_recipes
 from mmedpo.registry import register
 from mmedpo.report.content import Fact
 from mmedpo.report.parts import Part
@@ -62,6 +62,9 @@ def _commands(run: Run) -> tuple[str, ...]:
 
 
 def _same(recipe: str, overrides: Sequence[str], settings: RunSettings) -> bool:
+    # Reading what a recipe says of itself is cheap, validating all of them takes longer than the rest of the report.
+    if recipe_description(recipe) != settings.description:
+        return False
     try:
         return load_settings(recipe, list(overrides)) == settings
     except ConfigError:
