@@ -50,7 +50,6 @@ def run_on(number: int, *arguments: str, config: str = "", cwd: Path = TESTS) ->
         pytest.param("token-kl", 1, 2, "fsdp2.yaml", marks=pytest.mark.long),
         pytest.param("sigmoid", 1, 4, "fsdp2.yaml", marks=pytest.mark.long),
         pytest.param("anchor", 2, 2, "zero3.yaml", marks=pytest.mark.long),
-        pytest.param("token-kl", 1, 2, "zero3.yaml", marks=pytest.mark.long),
     ],
 )
 def test_several_processes_have_the_losses_and_gradients_of_one(tmp_path, loss, accumulation, number, config):
