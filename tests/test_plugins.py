@@ -77,7 +77,19 @@ def _recipe(folder: Path, root: Path, **content: Any) -> Path:
     return path
 
 
-def _run(recipe: Path, folder: Path, outside: Path, until: str = "") -> None:
+PIECES = """
+import json, typing
+from mmedpo.registry import Kind, lookup, names
+kinds = typing.get_args(Kind)
+print(json.dumps({
+    kind: [name for name in names(kind) if lookup(kind, name).__module__.startswith("mmedpo_colours.")]
+    for kind in kinds
+}))
+"""
+
+
+def _run(recipe: Path, folder: Path, outside: Path, until: str = "", then: str = "") -> list[str]:
+    """Runs a recipe in a process of its own, and `then` what is given; returns the lines that were printed."""
     code = f"""
 from pathlib import Path
 import mmedpo
@@ -88,10 +100,11 @@ with mmedpo.open_run(Path({str(folder)!r}), settings) as run:
     run.executor = lookup("executor", "counting")()
     mmedpo.run_stages(run, until={until or None!r})
     print(*run.executor.jobs, sep=";")
+{then}
 """
     done = run_python(code, outside)
     assert done.returncode == 0, done.stderr
-    (folder / "jobs.txt").write_text(done.stdout.strip())
+    return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -107,23 +120,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, root: Path, outside: Path) -
         score={"agents": ["by-length", "percent:m"], "weights": "ranks", "rounds": 1},
         evaluate={**SMALL["evaluate"], "judges": ["brevity:m"]},
     )
-    _run(recipe, folder / "r", outside)
+    *_, jobs, pieces = _run(recipe, folder / "r", outside, then=PIECES)
+    (folder / "r" / "jobs.txt").write_text(jobs)
+    (folder / "r" / "pieces.json").write_text(pieces)
     return folder / "r"
 
 
-def test_the_package_holds_a_piece_of_every_kind(outside: Path) -> None:
-    code = """
-import json, typing
-from mmedpo.registry import Kind, lookup, names
-kinds = typing.get_args(Kind)
-print(json.dumps({
-    kind: [name for name in names(kind) if lookup(kind, name).__module__.startswith("mmedpo_colours.")]
-    for kind in kinds
-}))
-"""
-    done = run_python(code, outside)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+def test_the_package_holds_a_piece_of_every_kind(whole: Path) -> None:
+    found = json.loads((whole / "pieces.json").read_text())
     assert set(found) == set(typing.get_args(Kind))
     assert [kind for kind, pieces in found.items() if not pieces] == []
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,9 +49,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@cache
 def _run(
-    side: str, checkpoint: Path, workload: Workload = SMALL, *, checkpointing: bool = False, **options
+    side: str, checkpoint: Path, workload: Workload = SMALL, *, checkpointing: bool = False, **options: Any
 ) -> SideResult:
+    """What a side computes; the same run asked for again is the one there was."""
     return run_side(
         side,
         checkpoint,

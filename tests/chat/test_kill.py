@@ -38,7 +38,7 @@ def stored(folder: Path) -> int:
 
 
 def test_kill_nine_loses_at_most_the_calls_in_flight(tmp_path: Path) -> None:
-    pairs = [pair(number) for number in range(150)]
+    pairs = [pair(number) for number in range(100)]
     with ChatServer(panellist) as server:
         wanted = score(debating_run(tmp_path / "calm", settings({"a": server.url, "b": server.url}), pairs))
     folder = tmp_path / "killed"
@@ -48,7 +48,7 @@ def test_kill_nine_loses_at_most_the_calls_in_flight(tmp_path: Path) -> None:
         answered = 0
         for _ in range(3):
             process = start(folder)
-            until = answered + 60
+            until = answered + 45
             while sum(server.paid.values()) < until and process.poll() is None:
                 time.sleep(0.002)
             os.kill(process.pid, signal.SIGKILL)

@@ -29,7 +29,7 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 @pytest.fixture
-def released(shared_data: Path) -> tuple[Path, Path]:
+def released(shared_data: Path, decoded_once: None) -> tuple[Path, Path]:
     return (
         shared_data / "mmedpo_vqa_rad_prefs" / "vqa-rad_dpo_weighted.json",
         shared_data / "vqa_rad",

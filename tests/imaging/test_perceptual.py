@@ -66,7 +66,7 @@ def test_near_pairs_agree_with_a_plain_double_loop() -> None:
     assert 10 < len(plain) < 90
 
 
-def test_real_images_are_all_different(shared_data: Path) -> None:
+def test_real_images_are_all_different(shared_data: Path, decoded_once: None) -> None:
     root = shared_data / "vqa_rad" / "images"
     looks = [image.perceptual for image in index_images(root, sorted(p.name for p in root.iterdir())).images.values()]
     assert len(looks) == 315

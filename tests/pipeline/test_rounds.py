@@ -22,7 +22,7 @@ from mmedpo.storage.tables import read_table
 RECIPE = {
     "rounds": 2,
     "each_round": [{}, {"curate": {"candidates": 3}}],
-    "data": {"phantom": {"train_images": 4, "validation_images": 2, "test_images": 2}},
+    "data": {"phantom": {"train_images": 2, "validation_images": 2, "test_images": 2}},
     "model": {"device": "cpu"},
     "curate": {"kinds": ["text"], "candidates": 2, "max_new_tokens": 4},
     "train": {

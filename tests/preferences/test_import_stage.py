@@ -26,7 +26,7 @@ def no_model(monkeypatch):
     monkeypatch.setattr("mmedpo.train.finetune.finetune", lambda run: run.file("finetuned").mkdir())
 
 
-def test_released_pairs_are_joined_and_kept_off_the_test_images(shared_data, tmp_path, no_model):
+def test_released_pairs_are_joined_and_kept_off_the_test_images(shared_data, decoded_once, tmp_path, no_model):
     with open_run(tmp_path / "run", load_settings("vqa-rad-released", _overrides(shared_data))) as run:
         run_stages(run, until="score")
         pairs = run.read("pairs.parquet", PreferencePair)

@@ -7,6 +7,7 @@ import math
 import os
 import types
 import typing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def _value(annotation: Any) -> st.SearchStrategy[Any]:
     return _record(annotation)
 
 
+@cache
 def _record(kind: type[Record]) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(kind)
     free = {name: _value(hints[name]) for name in kind.model_fields}

@@ -343,12 +343,13 @@ def test_other_ways_to_train_learn_too(small_vlm_folder, tmp_path, train):
 
 
 def test_activation_checkpointing_and_packing_change_nothing_but_rounding(small_vlm_folder, tmp_path):
-    plain = _settings(small_vlm_folder, lora={"rank": 4, "alpha": 8})
+    short = {"lora": {"rank": 4, "alpha": 8}, "epochs": 2}
+    plain = _settings(small_vlm_folder, **short)
     logs = []
     for name, settings in {
         "packed": plain,
         "unpacked": plain.model_copy(update={"engine": plain.engine.model_copy(update={"packing": "off"})}),
-        "checkpointed": _settings(small_vlm_folder, lora={"rank": 4, "alpha": 8}, activation_checkpointing=True),
+        "checkpointed": _settings(small_vlm_folder, **short, activation_checkpointing=True),
     }.items():
         _train(tmp_path / name, settings)
         logs.append([entry["loss"] for entry in _log(tmp_path / name) if "loss" in entry])
