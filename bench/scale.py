@@ -1,6 +1,6 @@
 """What a table of 10,000, 100,000 and a million rows takes: time and peak memory of every stage that reads tables only.
 
-    python -m bench.scale                       # writes bench/SCALE.md and docs/images/scale.svg
+    python -m bench.scale                       # an hour and a half; writes bench/SCALE.md and docs/images/scale.svg
     python -m bench.scale --sizes 10000
 
 Rows are generated: questions on a radiograph, a true answer and a wrong one, of the length of real ones. Every
@@ -33,8 +33,6 @@ RESULT, FIGURE = REPOSITORY / "bench" / "SCALE.md", REPOSITORY / "docs" / "image
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 FULL = 100_000
 """Rows from which on what is held for a while is as large as it gets."""
-LARGEST = {"score": FULL}
-"""Sizes up to which a stage is measured unless `--all` is given, where a million rows would take hours."""
 STAGES = {
     "import": "what `mmedpo import` does beside looking at images: another program's JSON Lines to the canonical table",
     "lint": "`mmedpo lint`: that table, every check that needs no image and no tokenizer",
@@ -157,7 +155,6 @@ def main() -> None:
     """Measures, one process for each stage and size, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--all", action="store_true", help="every stage at every size: hours, and 16 GB")
     parser.add_argument("--one", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one is not None:
@@ -165,14 +162,11 @@ def main() -> None:
         return
     found = []
     for rows in given.sizes:
-        stages = [stage for stage in STAGES if given.all or rows <= LARGEST[stage]]
-        if not stages:
-            continue
         with tempfile.TemporaryDirectory() as scratch:
             prepared = multiprocessing.get_context("spawn").Process(target=prepare, args=(Path(scratch), rows))
             prepared.start()
             prepared.join()
-            for stage in stages:
+            for stage in STAGES:
                 command = [sys.executable, "-m", "bench.scale", "--one", stage, scratch]
                 done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
                 found.append(Measured(stage, rows, *json.loads(done.stdout)))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,9 +19,10 @@ import pytest
 
 from mmedpo.config import RunSettings, load_settings
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
-from mmedpo.records import Drop
+from mmedpo.records import Drop, Example
 from mmedpo.run import Stage, open_run
 from mmedpo.run.executors import processes
+from mmedpo.run.layout import EXAMPLES
 
 IN_PROCESSES = RunSettings.model_validate({"model": {"device": "cpu"}, "executor": {"name": "processes", "workers": 2}})
 
@@ -105,6 +108,30 @@ def test_what_a_process_raises_is_the_error_that_it_would_be_here(
 def test_one_chunk_is_done_in_this_process(tmp_path: Path) -> None:
     in_processes(tmp_path, "", count=3)
     assert [path.name for path in (tmp_path / "notes").glob("by-*")] == [f"by-{os.getpid()}"]
+
+
+def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_processes_executor as here
+here.processes.IMPORTED = ("mmedpo.run",)
+print(len(here.in_processes(Path({str(tmp_path)!r}), "both")))
+""")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("12\n", "")
+
+
+def test_the_server_begins_where_a_run_begins_with_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = list[str]()
+    monkeypatch.setattr(processes.ProcessesExecutor, "begin", staticmethod(lambda settings: begun.append("begun")))
+    with open_run(tmp_path / "r", IN_PROCESSES) as run:
+        run.execute(Stage("report", lambda run: run.file("report.html").touch(), {}, writes=("report.html",)))
+        assert begun == []
+        run.execute(Stage("data", lambda run: run.write(EXAMPLES, Example, []), {}, writes=(EXAMPLES,)))
+        assert begun == ["begun"]
 
 
 def test_processes_that_would_share_a_gpu_are_refused_at_the_start(tmp_path: Path) -> None:

@@ -134,11 +134,13 @@ def _rows(folders: Sequence[Path], name: str, probe: Probe[Any], model: str) -> 
 
 def _head(description: str, command: str, settings: RunSettings, seeds: int) -> str:
     versions = ", ".join(f"{package} {version(package)}" for package in ("mmedpo", "torch", "transformers", "peft"))
+    best = settings.train.watch.keep == "best"
+    kept = "rate and stopping are" if best else "the last adapter is kept, the rate is"
     return (
         f"# {description.rstrip('.')}\n\n"
         f"Command: `{command}`. Versions: {versions}. {seeds} seeds; every arm has the same "
         f"training questions and the same learning-rate grid; "
-        "rate and stopping are chosen on the validation split. Protocol "
+        f"{kept} chosen on the validation split. Protocol "
         f"`{settings.evaluate.protocol}`. Differences are paired by question; 95 % intervals by a bootstrap over "
         f"images and seeds ({settings.evaluate.bootstrap_samples:,} resamples). Numbers are percent; bold: the "
         "interval excludes 0; with a star it also does after Holm's correction for all comparisons of its table "

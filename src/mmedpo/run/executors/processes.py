@@ -10,6 +10,7 @@ import copy
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mmedpo.config import RunSettings
@@ -101,6 +103,17 @@ def _threads(count: int) -> Iterator[None]:
             os.environ[name] = before
 
 
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """What is started inside does not run this process's script again, which multiprocessing would have it do."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 @dataclass(frozen=True)
 class _Failed:
     """What a worker's work raised."""
@@ -157,7 +170,7 @@ class _Processes(Generic[T, R]):
         here: Connection
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, self._job.factory), daemon=True)
-        with _threads(self._threads):
+        with _threads(self._threads), _without_script():
             process.start()
         there.close()  # the worker's end is the worker's alone: where it ends, the line does
         self._processes[here] = process
