@@ -20,12 +20,13 @@ RIGHT = {"base": [0.0] * 12 + [1.0] * 12, "better": [1.0] * 23 + [0.0], "same": 
 """Model or arm -> what its answers score: 50, 95.8 and 50 %."""
 
 
+EVALUATE = {"evaluate": {"splits": ["test"], "bootstrap_samples": 400, "probes": {"attention": None}}}
+
+
 def folder(root: Path, arm: str, seed: int, splits: tuple[str, ...] = ("test",)) -> Path:
     """What the evaluation of one run leaves; under another protocol every answer is wrong."""
     path = root / f"{arm}-{seed}"
-    settings = RunSettings.model_validate(
-        {"evaluate": {"splits": splits, "bootstrap_samples": 400, "probes": {"attention": None}}}
-    )
+    settings = RunSettings.model_validate({"evaluate": {**EVALUATE["evaluate"], "splits": splits}})
     path.mkdir(parents=True)
     (path / RESOLVED).write_text(dump_settings(settings))
     rows = [*items(RIGHT["base"]), *items(RIGHT[arm], "tuned")]
@@ -87,7 +88,23 @@ def test_a_probe_has_a_table_of_its_own(folders, tmp_path: Path) -> None:
 def test_what_training_took_is_told(folders, tmp_path: Path) -> None:
     text, content = written(folders, tmp_path)
     assert "| better | 3 | 8 | 35 |" in text
-    assert content["cost"][0] == {"arm": "better", "passes": 3.0, "steps": 7.5, "seconds": 35.0}
+    assert content["cost"][0] == {"arm": "better", "passes": 3.0, "steps": 7.5, "seconds": 35.0, "before": 0}
+
+
+def test_training_is_that_of_all_rounds_and_of_the_fine_tuning_before(folders, tmp_path: Path) -> None:
+    (path,) = folders["same"] = folders["same"][:1]
+    folders["better"] = folders["better"][:1]
+    rounds = {"rounds": 2, "curate": {"kinds": ["text"]}, "finetune": {"epochs": 4}}
+    settings = RunSettings.model_validate({**EVALUATE, **rounds})
+    (path / RESOLVED).write_text(dump_settings(settings))
+    manifest = new_manifest()
+    for number, (name, seconds) in enumerate((("finetune", 100.0), ("rounds/1/train", 7.0), ("rounds/2/train", 5.0))):
+        manifest.stages[name] = StageState(fingerprint="f", outputs={}, seconds=seconds)
+        write_text(path / "rounds" / str(number) / LOG, json.dumps([{"step": 20 + number, "epoch": 1.0}]))
+    write_text(path / MANIFEST, manifest.model_dump_json())
+    text, content = written(folders, tmp_path)
+    assert "| same | 4 + 6 | 43 | 112 |" in text
+    assert content["cost"][1]["before"] == 4
 
 
 def test_stored_scores_are_what_is_compared(folders, tmp_path: Path) -> None:

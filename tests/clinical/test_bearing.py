@@ -66,3 +66,8 @@ def test_names_that_may_mean_the_same_are_shared():
 def test_labels_of_regions_name_findings():
     assert marked_by(["Pleural effusion", "thing"]) == {"pleural effusion"}
     assert marked_by(["", "box 1"]) == frozenset()
+
+
+def test_a_region_called_a_lesion_may_be_any_finding():
+    """What a tool without classes marks."""
+    assert marked_by(["lesion"]) == marked_by(["Abnormal finding", "nodule"]) == frozenset()

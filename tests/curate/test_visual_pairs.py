@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -82,10 +83,10 @@ def test_a_visual_pair_may_ask_only_what_the_lesion_decides(tmp_path):
         ]
         run.write("examples.parquet", Example, rows)
 
-    def label(run):
+    def label(run, name="lung nodule"):
         ask(run)
         marked = run.read("groundings.parquet", Grounding)
-        box = Box(x0=8, y0=8, x1=16, y1=16, label="lung nodule")
+        box = Box(x0=8, y0=8, x1=16, y1=16, label=name)
         run.write("groundings.parquet", Grounding, [marked[0].model_copy(update={"boxes": (box,)}), *marked[1:]])
 
     raw = {"curate": {"kinds": ["visual"], "visual_questions": "lesion"}}
@@ -95,6 +96,9 @@ def test_a_visual_pair_may_ask_only_what_the_lesion_decides(tmp_path):
     # Where the tool says that it marked a nodule, it decides nothing about a pneumothorax.
     pairs, drops = _made(tmp_path / "labelled", raw, label)
     assert [pair.example_id for pair in pairs] == ["q0", "q4", "q5"]
+    # A tool without classes calls whatever it marks a lesion.
+    pairs, drops = _made(tmp_path / "unnamed", raw, partial(label, name="lesion"))
+    assert [pair.example_id for pair in pairs] == ["q0", "q3", "q4", "q5"]
     every, none = _made(tmp_path / "every", {"curate": {"kinds": ["visual"]}}, ask)
     assert (len(every), none) == (6, [])
 

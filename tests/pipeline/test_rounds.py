@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from mmedpo.config import validate_settings
 from mmedpo.errors import ConfigError
 from mmedpo.models.slots import load_slot, load_start
-from mmedpo.pipeline.plan import run_stages
+from mmedpo.pipeline.plan import last_called, plan, run_stages
 from mmedpo.records import Candidate, PreferencePair
 from mmedpo.run import TUNED, Run, open_run
 from mmedpo.storage.tables import read_table
@@ -53,7 +53,19 @@ def test_every_round_has_its_folder_and_the_whole_its_report(finished: Run) -> N
         for name in ("candidates.parquet", "curated.parquet", "pairs.parquet", "adapter", "train/log.json"):
             assert (finished.path / f"rounds/{number}" / name).exists()
     assert not (finished.path / "pairs.parquet").exists()
-    assert all(finished.is_done(stage) for stage in _plan(finished))
+    assert all(finished.is_done(stage) for stage in plan(finished.settings))
+
+
+def test_what_every_round_does_ends_with_the_last_round() -> None:
+    """`--until train`, which is also what a table asks of every arm."""
+    names = [stage.name for stage in plan(validate_settings(RECIPE, "test"))]
+    assert [names[last_called(name, names)] for name in ("train", "rounds/1/train", "data")] == [
+        "rounds/2/train",
+        "rounds/1/train",
+        "data",
+    ]
+    with pytest.raises(ConfigError, match="no stage 'trian'; it has data, rounds/1/curate"):
+        last_called("trian", names)
 
 
 def test_the_reference_of_the_second_round_is_the_model_of_the_first(finished: Run) -> None:
@@ -138,9 +150,3 @@ def _reference(round_folder: Path) -> dict[str, torch.Tensor]:
         keys = json.loads(file.metadata()["mmedpo"])["branches"]
         values = torch.split(file.get_tensor("logprobs"), file.get_tensor("tokens").tolist())
     return dict(zip(keys, values, strict=True))
-
-
-def _plan(run: Run):
-    from mmedpo.pipeline.plan import plan
-
-    return plan(run.settings)

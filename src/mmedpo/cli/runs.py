@@ -31,7 +31,9 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the run folder; default: the recipe's name.")] = None,
     runs: RunsFolder = Path("runs"),
     settings: Overrides = None,
-    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop after this stage; of several rounds, after the last round's.")
+    ] = None,
     donors: Annotated[
         Path | None, typer.Option(help="Folder of other runs whose stages with equal inputs may be taken over.")
     ] = None,

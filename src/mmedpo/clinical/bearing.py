@@ -52,8 +52,9 @@ def shown_in(examples: Iterable[Example]) -> Mapping[str, frozenset[str]]:
 
 
 def marked_by(labels: Iterable[str]) -> frozenset[str]:
-    """Findings that labels of regions name; empty where they name none that the lexicon knows."""
-    return frozenset(match.term.name for label in labels for match in find_terms(label) if match.term.kind == "finding")
+    """Findings that labels of regions name; empty where one may be any finding ("lesion") or the lexicon knows none."""
+    names = {match.term.name for label in labels for match in find_terms(label) if match.term.kind == "finding"}
+    return frozenset() if names & GENERIC_FINDINGS.keys() else frozenset(names)
 
 
 def shares(ours: Iterable[str], theirs: Iterable[str]) -> bool:

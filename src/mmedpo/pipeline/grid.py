@@ -14,13 +14,15 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mmedpo.config import stored_settings
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, brief, shown
 from mmedpo.pipeline.study_table import write_study
 from mmedpo.progress import Reporter
 from mmedpo.recipes import ITSELF, composed_of, shipped_recipes
 from mmedpo.recipes.reading import read_yaml
 from mmedpo.records.looks import SCORE, LogEntry, best_look, watch_log
-from mmedpo.run.layout import LOG
+from mmedpo.run.layout import LOG, RESOLVED
+from mmedpo.run.slots import in_round
 from mmedpo.storage.json_file import read_json
 
 
@@ -262,11 +264,10 @@ def choose_rate(
         if job in collapsed:
             shown[rate] = "collapsed"
             continue
-        best = best_look(watch_log(read_json(folder / job.name / LOG, list[LogEntry])))
+        log = folder / job.name / in_round(stored_settings(folder / job.name / RESOLVED), LOG)
+        best = best_look(watch_log(read_json(log, list[LogEntry])))
         if best is None:
-            raise RunFolderError(
-                f"{folder / job.name / LOG} holds no look after the start; delete the run and start it again"
-            )
+            raise RunFolderError(f"{log} holds no look after the start; delete the run and start it again")
         scores[rate] = float(best[SCORE])
         shown[rate] = f"{scores[rate]:.4f}"
     if not scores:

@@ -84,12 +84,28 @@ def _generation_probe(run: Run) -> GenerationProbe:
     return lambda engine, examples: probe_answers(engine, examples, root, protocol)
 
 
+def last_called(name: str, names: Sequence[str]) -> int:
+    """Place of a stage; of what every round does, `train` is that of the last round.
+
+    Raises:
+        ConfigError: no stage is called so.
+    """
+    called = [place for place, full in enumerate(names) if name in (full, full.rpartition("/")[2])]
+    if not called:
+        raise ConfigError(_no_stage(name, names))
+    return called[-1]
+
+
+def _no_stage(name: str, names: Sequence[str]) -> str:
+    return f"this recipe has no stage {shown(name)}; it has {', '.join(names)}"
+
+
 def run_stages(run: Run, until: str | None = None, only: str | None = None) -> None:
     """Executes the stages that are not done, in order.
 
     Args:
         run: an open run.
-        until: the last stage to execute; None for all.
+        until: the last stage to execute, as `last_called`; None for all.
         only: the single stage to execute; what it reads must be there.
 
     Raises:
@@ -105,11 +121,10 @@ def _run_stages(run: Run, until: str | None, only: str | None) -> None:
     _check_executor(run.settings)
     stages = plan(run.settings)
     names = [stage.name for stage in stages]
-    for wanted in (until, only):
-        if wanted is not None and wanted not in names:
-            raise ConfigError(f"this recipe has no stage {shown(wanted)}; it has {', '.join(names)}")
+    if only is not None and only not in names:
+        raise ConfigError(_no_stage(only, names))
     done = []
-    wanted_stages = stages[: names.index(until) + 1] if until is not None else stages
+    wanted_stages = stages if until is None else stages[: last_called(until, names) + 1]
     if only is not None:
         wanted_stages = [stage for stage in stages if stage.name == only]
     _check_pieces(run, wanted_stages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,7 @@ from mmedpo.records.looks import LogEntry
 from mmedpo.run import BASE, TUNED
 from mmedpo.run.layout import LOG, RESOLVED, SCORES, measured_by
 from mmedpo.run.manifest import read_manifest
+from mmedpo.run.slots import in_round
 from mmedpo.storage.json_file import read_json
 from mmedpo.storage.tables import read_table, write_text
 
@@ -35,6 +37,8 @@ COLUMNS = {**LABELS, "meteor": meteor_label()}
 """METEOR says whether it had its synonyms."""
 ALPHA = 0.05
 """Adjusted p-values up to this get a star; the intervals cover 95 %."""
+TRAINS = ("finetune", "train")
+"""Stages that train."""
 Chosen = Mapping[str, tuple[float, Mapping[float, str]]]
 """Arm -> (chosen learning rate, validation score of every rate)."""
 
@@ -170,26 +174,42 @@ class Cost(NamedTuple):
     arm: str
     passes: float
     steps: float
+    """Of preference training."""
     seconds: float
+    before: int
+    """Passes of the fine-tuning before."""
 
 
 def _cost(arm: str, folders: Sequence[Path]) -> Cost:
-    passes = stored_settings(folders[0] / RESOLVED).train.epochs
-    steps = [max(entry["step"] or 0 for entry in read_json(folder / LOG, list[LogEntry])) for folder in folders]
-    seconds = [read_manifest(folder).stages["train"].seconds for folder in folders]
-    return Cost(arm, passes, fmean(steps), fmean(seconds))
+    """Of every round, and of the fine-tuning before them where a recipe has one."""
+    settings = stored_settings(folders[0] / RESOLVED)
+    passes = sum(own.train.epochs for own in settings.every_round)
+    steps = [_steps(folder, settings) for folder in folders]
+    stages = [read_manifest(folder).stages for folder in folders]
+    seconds = [sum(done.seconds for name, done in of.items() if name.rpartition("/")[2] in TRAINS) for of in stages]
+    return Cost(arm, passes, fmean(steps), fmean(seconds), settings.finetune.epochs if settings.finetune else 0)
+
+
+def _steps(folder: Path, settings: RunSettings) -> float:
+    logs = [read_json(folder / in_round(settings, LOG, n), list[LogEntry]) for n in range(1, settings.rounds + 1)]
+    return math.fsum(max(entry["step"] or 0 for entry in log) for log in logs)
+
+
+def _passes(cost: Cost) -> str:
+    return f"{cost.before} + {cost.passes:g}" if cost.before else f"{cost.passes:g}"
 
 
 def _cost_table(costs: Sequence[Cost]) -> str:
     lines = [
         "## What training took",
         "",
-        "Passes over the training questions, optimizer steps, and seconds of the `train` stage by the clock, mean over "
-        "seeds; runs side by side slow each other down.",
+        "Passes over the training questions and optimizer steps, of all rounds; seconds of training by the clock, with "
+        "that of the fine-tuning before where there is one; mean over seeds, and runs side by side slow each other "
+        "down.",
         "",
         "| arm | passes | steps | seconds |",
         "|---|---|---|---|",
-        *[f"| {cost.arm} | {cost.passes:g} | {cost.steps:.0f} | {cost.seconds:.0f} |" for cost in costs],
+        *[f"| {cost.arm} | {_passes(cost)} | {cost.steps:.0f} | {cost.seconds:.0f} |" for cost in costs],
     ]
     return "\n".join(lines)
 

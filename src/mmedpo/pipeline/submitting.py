@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from mmedpo.config import RunSettings, SlurmSettings
 from mmedpo.errors import ConfigError, brief, shown
-from mmedpo.pipeline.plan import plan
+from mmedpo.pipeline.plan import last_called, plan
 from mmedpo.run import Run, Stage, open_run
 from mmedpo.run.layout import JOBS
 from mmedpo.storage.tables import write_text
@@ -119,9 +119,7 @@ def submit_run(
 def _jobs(run: Run, until: str | None) -> Iterator[Job]:
     stages, asked = plan(run.settings), run.settings.slurm
     names = [stage.name for stage in stages]
-    if until is not None and until not in names:
-        raise ConfigError(f"this recipe has no stage {shown(until)}; it has {', '.join(names)}")
-    last = names.index(until) if until is not None else len(names)
+    last = last_called(until, names) if until is not None else len(names)
     first = next((place for place, stage in enumerate(stages) if not run.is_done(stage)), len(names))
     for stage in stages[first : last + 1]:
         kind = stage.name.rpartition("/")[2]

@@ -47,7 +47,7 @@ from mmedpo.run.layout import (
     WEIGHTS,
     predictions_of,
 )
-from mmedpo.run.slots import round_folder
+from mmedpo.run.slots import in_round
 from mmedpo.storage.json_file import read_json
 
 R = TypeVar("R", bound=Record)
@@ -148,7 +148,7 @@ def _check_joins(run: Run, stored: Stored) -> None:
 
 def _last_training(settings: RunSettings) -> str:
     """Name of the stage that gives the tuned model."""
-    return "train" if settings.rounds == 1 else f"{round_folder(settings.rounds)}/train"
+    return in_round(settings, "train")
 
 
 def _is_grounded(settings: RunSettings) -> bool:

@@ -38,6 +38,11 @@ def round_folder(number: int) -> str:
     return f"rounds/{number}"
 
 
+def in_round(settings: RunSettings, name: str, number: int | None = None) -> str:
+    """Where a round, the last unless told, writes what a run of one round calls `name`; of its stages the name."""
+    return name if settings.rounds == 1 else f"{round_folder(number or settings.rounds)}/{name}"
+
+
 def slot_of(settings: RunSettings, root: Path, name: str) -> Slot:
     """The model of that name.
 
