@@ -103,6 +103,30 @@ def test_a_visual_pair_may_ask_only_what_the_lesion_decides(tmp_path):
     assert (len(every), none) == (6, [])
 
 
+def test_visual_pairs_may_be_made_of_open_answers_alone(tmp_path):
+    """Each other one is counted as what it is."""
+    asked = {"q0": ("is there a nodule?", "yes", "closed"), "q1": ("what is seen?", "a nodule", "open")}
+    asked["q2"] = ("describe the image", "There is a nodule.", "report")
+
+    def ask(run):
+        first = run.read("examples.parquet", Example)[0]
+        rows = [
+            first.model_copy(update={"example_id": name, "question": q, "answer": a, "answer_type": form})
+            for name, (q, a, form) in asked.items()
+        ]
+        run.write("examples.parquet", Example, rows)
+
+    raw = {"curate": {"kinds": ["visual"], "visual_answers": ["open"]}}
+    pairs, drops = _made(tmp_path / "open", raw, ask)
+    assert [pair.example_id for pair in pairs] == ["q1"]
+    assert {drop.item: drop.reason for drop in drops} == {
+        "q0/visual": "answer-is-closed",
+        "q2/visual": "answer-is-report",
+    }
+    with pytest.raises(ConfigError, match=r"visual_answers.*has no effect"):
+        validate_settings({"curate": {"kinds": ["answer"], "visual_answers": ["open"]}}, "test")
+
+
 def test_a_mirrored_image_is_shown_only_where_the_truth_names_one_side(tmp_path):
     asked = [
         ("is there a nodule?", "yes"),

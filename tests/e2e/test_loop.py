@@ -37,6 +37,8 @@ ALWAYS = ("phantom-sft-contrast",)
 REFERENCE_FREE = (
     "phantom-mmedpo-anchored",
     "phantom-sft-contrast",
+    "phantom-sft-contrast-lesion",
+    "phantom-sft-contrast-projector",
     "phantom-sft-mirrored",
     "phantom-sft-weighted",
     "phantom-simpo",

@@ -135,6 +135,7 @@ EXPECTED = {
     "fire-mpo": s(-1 - 1) + 0.1 * s(-1 - 0.5),
     "sft-contrast": 4 + 0.3 * (1 - 0.5),
     "sft-contrast-projector": 4 + 0.3 * (1 - 0.5),
+    "sft-contrast-lesion": 4 + 0.3 * (1 - 0.5) + (1 - (-4 + 3.5)),
     "sft-mirrored": 4 + (1 - 0.5) + 4,
     "sft-weighted": 4.0,
     "mmedpo-anchored": 4 + 0.75 * (1 - (-4 + 3.5)),

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from mmedpo.config.groups import IdleSetting, Named, Settings, UserPath, refuse_set
 from mmedpo.errors import shown
-from mmedpo.records import NoiseRegion, PairKind
+from mmedpo.records import AnswerType, NoiseRegion, PairKind
 
 
 class AssumeSettings(Settings):
@@ -114,13 +114,17 @@ class CurateSettings(Settings):
     that is there, and, where the tool names what it marked, on that (`mmedpo.clinical.bearing`). With noise in the
     organ: of those that are about it; a question about a finding always is asked for that. `side`: of those whose truth
     names one side, for the noise `mirror`."""
+    visual_answers: tuple[AnswerType, ...] = Field(("closed", "open", "report"), min_length=1)
+    """Which of these questions, by the form of their answer. Of a yes/no question whose truth is the finding, a noised
+    image can be told apart by saying "yes" less often everywhere; the words of an open answer must come from it."""
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
         if not self.kinds:
             raise ValueError("curate.kinds is empty; allowed: text, visual, answer, or several of them")
         if "visual" not in self.kinds:
-            refuse_set(self, {"noise", "visual_questions"}, "curate", "curate.kinds has no visual pairs")
+            idle = {"noise", "visual_questions", "visual_answers"}
+            refuse_set(self, idle, "curate", "curate.kinds has no visual pairs")
         if "text" not in self.kinds:
             idle = {"source", "candidates", "temperature", "top_p", "max_new_tokens", "judge"}
             refuse_set(self, idle, "curate", "curate.kinds has no text pairs")

@@ -23,7 +23,7 @@ from mmedpo.curate.served import ask_server
 from mmedpo.errors import ConfigError, CurationError
 from mmedpo.grounding.library import by_image
 from mmedpo.models.checkpoints import model_identity
-from mmedpo.records import Candidate, Drop, Example, Grounding, NoisedView, PreferencePair, Verdict
+from mmedpo.records import AnswerType, Candidate, Drop, Example, Grounding, NoisedView, PreferencePair, Verdict
 from mmedpo.registry import lookup
 from mmedpo.run import ItemWork, Run, Stage, picked, run_async, settled
 from mmedpo.run.layout import CANDIDATES, CURATED, EXAMPLES, GROUNDINGS, HEATMAPS, IMAGES, VERDICTS
@@ -223,9 +223,8 @@ def _visual_pairs(
         noised = [(groundings.get(i.sha256), views[i.sha256]) for i in images if views[i.sha256].noise is not None]
         grounding, view = max(noised, key=_confidence) if noised else (None, views[example.image.sha256])
         decides = _not_of_organ if run.settings.maps_organs else _undecided
-        reason = view.reason or (
-            unturned(example) if asked == "side" else decides(example, grounding, asked == "lesion")
-        )
+        reason = view.reason or _of_form(example, run.settings.curate.visual_answers)
+        reason = reason or (unturned(example) if asked == "side" else decides(example, grounding, asked == "lesion"))
         if view.noise is None or reason:
             drops.append(Drop(stage="curate", item=f"{example.example_id}/visual", reason=reason))
         else:
@@ -244,6 +243,10 @@ def _not_of_organ(example: Example, grounding: Grounding | None, of_lesion: bool
     if grounding is None or not (of_lesion or findings_asked(example) or rests_on(example.question, example.answer)):
         return ""
     return "" if about_organ(example, grounding.organ.split(", ")) else "question-not-about-the-organ"
+
+
+def _of_form(example: Example, wanted: Sequence[AnswerType]) -> str:
+    return "" if example.answer_type in wanted else f"answer-is-{example.answer_type}"
 
 
 def _undecided(example: Example, grounding: Grounding | None, of_lesion: bool) -> str:
