@@ -107,6 +107,32 @@ def test_training_is_that_of_all_rounds_and_of_the_fine_tuning_before(folders, t
     assert content["cost"][1]["before"] == 4
 
 
+PAPER = {"slake": {"base": {"open_recall": 44.26}, "better": {"closed_accuracy": 73.08, "mean": 60.0}}}
+
+
+def test_the_papers_numbers_stand_beside_ours_where_model_and_data_are_the_papers(tmp_path: Path) -> None:
+    """By the scripts' protocol, under which every answer here is wrong."""
+    runs = {arm: [folder(tmp_path, arm, seed) for seed in (0, 1)] for arm in ("better", "same")}
+
+    def page(dataset: str, model: str) -> str:
+        changed = {"data": {"dataset": dataset, "root": "x"}, "model": {"name": model}}
+        settings = RunSettings.model_validate({**EVALUATE, **changed})
+        for paths in runs.values():
+            for path in paths:
+                (path / RESOLVED).write_text(dump_settings(settings))
+        chosen = {arm: (1e-4, {1e-4: "0.5"}) for arm in runs}
+        write_study("t", "A study.", "mmedpo reproduce t", runs, chosen, [], tmp_path / "out", paper=PAPER)
+        return (tmp_path / "out" / "t.md").read_text()
+
+    shown = page("slake", "models/llava-med-v1.5")
+    assert "| arm | closed accuracy | open recall | mean |" in shown
+    assert "| base | 0.00 | / 44.26 | 0.00 |" in shown
+    assert "| better | 0.00 / 73.08 |  | 0.00 / 60.00 |" in shown
+    assert "| same | 0.00 |  | 0.00 |" in shown
+    assert "paper's numbers" not in page("vqa-rad", "models/llava-med-v1.5")
+    assert "paper's numbers" not in page("slake", "models/medgemma-4b-it")
+
+
 def test_stored_scores_are_what_is_compared(folders, tmp_path: Path) -> None:
     (folders["better"][0] / SCORES).unlink()
     with pytest.raises(RunFolderError, match=r"scores\.parquet is missing"):

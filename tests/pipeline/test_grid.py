@@ -61,6 +61,8 @@ def test_an_arm_may_have_settings_of_its_own_and_is_a_run_of_its_own() -> None:
     assert table.runs() == TABLE.runs() == 2 * (3 + 2)
     with pytest.raises(ValueError, match="own speaks of 'c2', which is no arm; arms: a, b"):
         Table.model_validate({**TABLE.model_dump(), "own": {"c2": ["train.epochs=5"]}})
+    with pytest.raises(ValueError, match="paper speaks of 'd', which is no arm"):
+        Table.model_validate({**TABLE.model_dump(), "paper": {"slake": {"base": {"mean": 1.0}, "d": {"mean": 1.0}}}})
 
 
 def test_arms_that_ask_run_where_endpoints_are_given_and_are_told_of_where_not() -> None:

@@ -21,6 +21,7 @@ from mmedpo.progress import Reporter
 from mmedpo.recipes import ITSELF, composed_of, shipped_recipes
 from mmedpo.recipes.reading import read_yaml
 from mmedpo.records.looks import SCORE, LogEntry, best_look, watch_log
+from mmedpo.run import BASE
 from mmedpo.run.layout import LOG, RESOLVED
 from mmedpo.run.slots import in_round
 from mmedpo.storage.json_file import read_json
@@ -50,13 +51,19 @@ class Table(BaseModel):
     held against the true severity where the dataset knows it."""
     own: dict[str, tuple[str, ...]] = {}
     """Further overrides of single arms, by their names in the table."""
+    paper: dict[str, dict[str, dict[str, float]]] = {}
+    """Dataset -> arm, or `base` -> metric, or their `mean` -> what the paper reports, percent; shown beside ours where
+    dataset and model are the paper's."""
     caveats: tuple[str, ...] = ()
     """What a reader must know of the table."""
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:
-        if idle := self.own.keys() - {*self.arms, *self.asking}:
-            raise ValueError(f"own speaks of {shown(min(idle))}, which is no arm; arms: {', '.join(self.arms)}")
+        arms = {*self.arms, *self.asking}
+        of_paper = {arm for numbers in self.paper.values() for arm in numbers} - {BASE}
+        for name, spoken in (("own", {*self.own}), ("paper", of_paper)):
+            if idle := spoken - arms:
+                raise ValueError(f"{name} speaks of {shown(min(idle))}, which is no arm; arms: {', '.join(self.arms)}")
         return self
 
     def over(self, dataset: str, overrides: Sequence[str]) -> Table:
@@ -181,7 +188,8 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
     gone = "training collapsed with seed {}; the arm is not in the tables"
     notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
     panels = _panels(runner, first, plan)
-    write_study(study.name, plan.description, study.command, folders, chosen, [*plan.caveats, *notes], out, panels)
+    notes = [*plan.caveats, *notes]
+    write_study(study.name, plan.description, study.command, folders, chosen, notes, out, panels, plan.paper)
     return out / f"{study.name}.md"
 
 

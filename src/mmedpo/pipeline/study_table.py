@@ -23,6 +23,7 @@ from mmedpo.evaluate.study import (
     study_probe_contrasts,
 )
 from mmedpo.pipeline.panels import panel, panel_section
+from mmedpo.pipeline.paper_numbers import Numbers, paper_section
 from mmedpo.records import Cell, Contrast, ItemScore, ProbeCell
 from mmedpo.records.evaluation import LABELS, METRICS
 from mmedpo.records.looks import LogEntry
@@ -52,10 +53,12 @@ def write_study(
     notes: Sequence[str],
     out: Path,
     panels: Mapping[str, Sequence[Path]] = {},
+    paper: Mapping[str, Numbers] = {},
 ) -> None:
     """Compares the stored scores and probes of all arms and seeds, and writes `NAME.md` and `NAME.json`.
 
-    `panels`: run folders of panels of agents that are compared by their scores alone.
+    `panels`: run folders of panels of agents that are compared by their scores alone. `paper`: what the paper reports
+    of each of its datasets.
     """
     first = next(iter(folders.values()))
     settings = stored_settings(first[0] / RESOLVED)
@@ -69,6 +72,7 @@ def write_study(
         _cost_table(costs),
         *[_split_table(split, cells) for split in settings.evaluate.splits],
         *[_contrast_table(leader, split, contrasts) for split in settings.evaluate.splits],
+        *paper_section(settings, folders, paper),
         *_seed_table(settings.evaluate.splits[0], cells),
     ]
     probes, of_probes = _probes(settings, folders)
