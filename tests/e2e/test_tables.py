@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmedpo.pipeline.grid import load_table, run_table, study
+from mmedpo.pipeline.grid import run_table
+from mmedpo.pipeline.tables import load_table, study
 from mmedpo.progress import Silent
 
 TABLE = """

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmedpo.config import load_settings
-from mmedpo.errors import ConfigError
-from mmedpo.pipeline.grid import QUICK_PHANTOM, Table, load_table, recipe_of, study
+from mmedpo.errors import ConfigError, MMedPOError
+from mmedpo.pipeline.grid import at_a_time, run_table
+from mmedpo.pipeline.table_plan import plan_table
+from mmedpo.pipeline.tables import QUICK_PHANTOM, Study, Table, load_table, recipe_of, study
+from mmedpo.progress import Silent
 from mmedpo.recipes import read_recipe
 
 ASKING = ("phantom-self-rewarding", "phantom-sima")
@@ -80,6 +87,52 @@ def test_runs_are_counted_once_and_a_quick_look_has_one_seed_and_rate() -> None:
     quick = TABLE.over("phantom", []).quick()
     assert (quick.seeds, quick.learning_rates, quick.runs()) == ((0,), (2e-4,), 2)
     assert "no result" in quick.caveats[0]
+
+
+def test_each_run_at_a_time_may_have_a_gpu_of_its_own() -> None:
+    assert at_a_time(None, "") == (2, [])
+    assert at_a_time(3, "") == (3, [])
+    assert at_a_time(None, "1,0,3") == (3, ["1", "0", "3"])
+    for jobs, gpus, why in (
+        (0, "", "at least one"),
+        (None, "0,0", "different GPUs"),
+        (None, "a", "numbers"),
+        (2, "0", "one of its own"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            at_a_time(jobs, gpus)
+
+
+def test_no_two_runs_see_one_gpu_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each process is told; no run gets as far as to use one."""
+    at_work: list[str] = []
+    told: list[str] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_: object) -> SimpleNamespace:
+        own = env["CUDA_VISIBLE_DEVICES"]
+        assert own not in at_work
+        at_work.append(own)
+        told.append(own)
+        time.sleep(0.02)
+        at_work.remove(own)
+        return SimpleNamespace(returncode=2)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    table = study("table2", "phantom", False, [])
+    with pytest.raises(MMedPOError, match="exit code 2: no output"):
+        run_table(table, tmp_path / "runs", tmp_path / "out", 2, Silent(), ["4", "7"])
+    assert {*told} == {"4", "7"}
+
+
+def test_a_plan_tells_what_every_arm_takes_and_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = [f"data.phantom.{split}_images=2" for split in ("train", "validation", "test")]
+    table = TABLE.over("phantom", []).model_copy(update={"arms": {"b": "phantom-dpo"}})
+    lines = list(plan_table(Study("t", table, tuple(small), "c", "t"), 2, Silent()))
+    assert lines[:2] == ["1 arms, 3 seeds, 3 learning rates: 5 runs", "b (phantom-dpo): 5 runs, each"]
+    assert [line.split()[0] for line in lines[2:-1]] == ["questions", "calls", "memory", "disk", "time"]
+    assert lines[-1].startswith("all of it  at most ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_study_tells_the_command_that_makes_it_again() -> None:

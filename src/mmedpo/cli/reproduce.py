@@ -21,7 +21,9 @@ def reproduce(
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for NAME.md and NAME.json.")] = Path("docs/results"),
     runs: Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(help="Runs at a time; each gets its share of the cores.")] = 2,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; each gets its share of the cores. [2]")] = None,
+    gpus: Annotated[str, typer.Option(help="A GPU for each run at a time, by number: 0,1,2,3.")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Tell runs, calls, memory and hours; run nothing.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override for every arm (repeatable).")] = None,
 ) -> None:
     """Run every arm of a table over its seeds and write the table; goes on where it stopped.
@@ -31,10 +33,20 @@ def reproduce(
 
     Example: mmedpo reproduce table1 --quick
 
+    Example: mmedpo reproduce table1 --plan
+
     Example: mmedpo reproduce table2 --dataset vqa-rad --set data.root=~/VQA_RAD
     """
-    from mmedpo.pipeline.grid import run_table, study
+    from mmedpo.pipeline.grid import at_a_time, run_table
+    from mmedpo.pipeline.tables import study
     from mmedpo.progress import LineReporter
 
     wanted = study(table, dataset, quick, settings or [])
-    print(f"wrote {run_table(wanted, runs, out, max(jobs, 1), LineReporter())}")
+    places, seen = at_a_time(jobs, gpus)
+    if plan:
+        from mmedpo.pipeline.table_plan import plan_table
+
+        for line in plan_table(wanted, places, LineReporter()):
+            print(line)
+        return
+    print(f"wrote {run_table(wanted, runs, out, places, LineReporter(), seen)}")

@@ -27,6 +27,8 @@ class Diagnosis:
     facts: list[tuple[str, str]] = field(default_factory=list)
     """Name and value, in order."""
     findings: list[Finding] = field(default_factory=list)
+    seconds: float | None = None
+    """What the run takes, where a step was measured."""
 
     def fact(self, name: str, value: str) -> None:
         """Adds a fact."""

@@ -286,6 +286,7 @@ def _tell_time(
     diagnosis.fact("one step", f"{per_step:.2g} s, {work.columns_per_step:,.0f} tokens after sharing")
     told = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if value >= 1)
     total = settings.rounds * (sum(seconds.values()) - seconds["answering"]) + seconds["answering"]
+    diagnosis.seconds = total
     diagnosis.fact("time", f"{duration(total)}: {told or 'all of it short'}; without calls, tools and reading")
 
 

@@ -1,0 +1,194 @@
+"""What a table compares: arms laid over a dataset, their learning rates and seeds, the runs these take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mmedpo.errors import ConfigError, brief, shown
+from mmedpo.recipes import ITSELF, composed_of, shipped_recipes
+from mmedpo.recipes.reading import read_yaml
+from mmedpo.run import BASE
+
+
+class Table(BaseModel):
+    """What a table compares (`recipes/tables/*.yaml`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    """One line."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """Run seeds; every arm runs every one of them."""
+    selection_seed: int
+    """Seed whose validation probe chooses each arm's learning rate."""
+    learning_rates: tuple[float, ...] = Field(min_length=1)
+    """The grid, the same for every arm."""
+    arms: dict[str, str]
+    """Name in the table -> method, laid over the recipe of a dataset; or a whole recipe."""
+    asking: dict[str, str] = {}
+    """The same for arms that ask a language model of the user's: run where `chat.endpoints` are given."""
+    settings: tuple[str, ...] = ()
+    """Overrides for every arm."""
+    panels: dict[str, tuple[str, ...]] = {}
+    """Name -> overrides of the first arm's recipe that change its debates: these runs end with their scores, which are
+    held against the true severity where the dataset knows it."""
+    own: dict[str, tuple[str, ...]] = {}
+    """Further overrides of single arms, by their names in the table."""
+    paper: dict[str, dict[str, dict[str, float]]] = {}
+    """Dataset -> arm, or `base` -> metric, or their `mean` -> what the paper reports, percent; shown beside ours where
+    dataset and model are the paper's."""
+    caveats: tuple[str, ...] = ()
+    """What a reader must know of the table."""
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> Self:
+        arms = {*self.arms, *self.asking}
+        of_paper = {arm for numbers in self.paper.values() for arm in numbers} - {BASE}
+        for name, spoken in (("own", {*self.own}), ("paper", of_paper)):
+            if idle := spoken - arms:
+                raise ValueError(f"{name} speaks of {shown(min(idle))}, which is no arm; arms: {', '.join(self.arms)}")
+        return self
+
+    def over(self, dataset: str, overrides: Sequence[str]) -> Table:
+        """The table with the recipes of one dataset for its arms; asking ones stay where endpoints are given."""
+        asks = any(override.startswith(("chat.endpoints", "chat=")) for override in overrides)
+        arms = {**self.arms, **(self.asking if asks else {})}
+        left_out = () if asks or not self.asking else (
+            f"{', '.join(self.asking)}: not run, they ask a language model; give one with --set chat.endpoints...",
+        )  # fmt: skip
+        recipes = {name: recipe_of(dataset, method) for name, method in arms.items()}
+        return self.model_copy(update={"arms": recipes, "asking": {}, "caveats": (*self.caveats, *left_out)})
+
+    def quick(self) -> Table:
+        """One seed, the middle rate, small splits: whether it runs and about where it leads, no result."""
+        rate = self.learning_rates[len(self.learning_rates) // 2]
+        told = "Quick look: one seed, one learning rate, a small part of the data; no result."
+        changes = {"seeds": self.seeds[:1], "selection_seed": self.seeds[0], "learning_rates": (rate,)}
+        return self.model_copy(
+            update={**changes, "settings": (*self.settings, *QUICK), "caveats": (told, *self.caveats)}
+        )
+
+    def runs(self) -> int:
+        """How many runs the table takes."""
+        arms = {(recipe, self.own.get(arm, ())) for arm, recipe in self.arms.items()}
+        return len(arms) * self.runs_of_an_arm() + len(self.panels) * len(self.seeds)
+
+    def runs_of_an_arm(self) -> int:
+        """Every rate on the selection seed, and the chosen one on the other seeds."""
+        return len(self.learning_rates) + len(self.seeds) - (self.selection_seed in self.seeds)
+
+    def job(self, arm: str, recipe: str, seed: int, rate: float) -> Job:
+        """A run of an arm, with what is set for that arm alone."""
+        own = self.own.get(arm, ())
+        return Job(arm, recipe, seed, rate, own, f"-own-{list(self.arms).index(arm) + 1}" if own else "")
+
+
+QUICK = ("data.max_train_examples=240", "evaluate.bootstrap_samples=2000", "train.epochs=1")
+"""Settings of a quick look; generated data are made smaller as well (`QUICK_PHANTOM`)."""
+SHARED = "tables"
+"""Folder of the runs of tables that set nothing of their own; a run's name says dataset, method, seed and rate."""
+QUICK_PHANTOM = (
+    "data.phantom.train_images=40",
+    "data.phantom.validation_images=15",
+    "data.phantom.test_images=40",
+    "train.watch.questions=60",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one arm."""
+
+    arm: str
+    recipe: str
+    seed: int
+    rate: float
+    overrides: tuple[str, ...] = ()
+    """Further settings of this run."""
+    part: str = ""
+    """Behind the name of its folder, where other runs have the same recipe, seed and rate."""
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder."""
+        return f"{self.recipe}-seed{self.seed}-lr{self.rate:g}{self.part}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table over a dataset."""
+
+    name: str
+    """Of what is written."""
+    plan: Table
+    """What it compares; its arms are recipes."""
+    overrides: tuple[str, ...]
+    """Settings of every arm."""
+    command: str
+    """What makes it again."""
+    folder: str
+    """Of its runs. Tables that set nothing of their own share one, and so the runs they have in common."""
+
+    def settings_of(self, job: Job) -> tuple[str, ...]:
+        """Every override of a run, in order."""
+        given = (*self.plan.settings, *job.overrides, *self.overrides)
+        return (*given, f"seed={job.seed}", f"train.learning_rate={job.rate!r}")
+
+
+def study(table: str, dataset: str, quick: bool, overrides: Sequence[str]) -> Study:
+    """A shipped table or one of the user's, over a dataset.
+
+    Raises:
+        ConfigError: as `load_table` and `recipe_of`.
+    """
+    plan, name = load_table(table).over(dataset, overrides), Path(table).stem
+    command = f"mmedpo reproduce {table}"
+    if dataset not in ("phantom", name):
+        name, command = f"{name}-{dataset}", f"{command} --dataset {dataset}"
+    given = "".join(f" --set {override}" for override in overrides)
+    folder = name if plan.settings or plan.own or plan.panels or overrides else SHARED
+    if not quick:
+        return Study(name, plan, tuple(overrides), command + given, folder)
+    small = QUICK_PHANTOM if dataset == "phantom" else ()
+    return Study(f"{name}-quick", plan.quick(), (*small, *overrides), f"{command} --quick{given}", f"{folder}-quick")
+
+
+def load_table(table: str) -> Table:
+    """Reads a shipped table or a YAML file.
+
+    Raises:
+        ConfigError: unknown table, or one that is not of the form of `Table`.
+    """
+    folder = resources.files("mmedpo.recipes") / "tables"
+    shipped = sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    if table in shipped:
+        text = (folder / f"{table}.yaml").read_text()
+    elif Path(table).suffix in {".yaml", ".yml"} and Path(table).exists():
+        text = Path(table).read_text(encoding="utf-8", errors="replace")
+    else:
+        raise ConfigError(f"unknown table {shown(table)}; shipped: {', '.join(shipped)}; or an existing .yaml file")
+    try:
+        return Table.model_validate(read_yaml(text, f"table {table}"))
+    except ValueError as error:
+        raise ConfigError(f"table {table}: {brief(' '.join(str(error).split()))}") from None
+
+
+def recipe_of(dataset: str, method: str) -> str:
+    """The recipe of a method on a dataset: `phantom`, `dpo` -> `phantom-dpo`; a whole recipe stays what it is.
+
+    Raises:
+        ConfigError: no such recipe.
+    """
+    shipped = shipped_recipes()
+    if method in shipped or Path(method).suffix in {".yaml", ".yml"}:
+        return method
+    for name in (f"{dataset}-{method}", dataset if method == ITSELF else ""):
+        if name in shipped or (name and composed_of(name)):
+            return name
+    raise ConfigError(f"no recipe of {method!r} on {dataset!r}; `mmedpo recipes` lists datasets and methods")
