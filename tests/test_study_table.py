@@ -11,6 +11,7 @@ from evaluate.scored import items, relied
 from mmedpo.config import RunSettings, dump_settings
 from mmedpo.errors import RunFolderError
 from mmedpo.pipeline.study_table import write_study
+from mmedpo.pipeline.tables import Table
 from mmedpo.records import ItemScore, Reliance
 from mmedpo.run.layout import LOG, RESOLVED, SCORES, measured_by
 from mmedpo.run.manifest import MANIFEST, StageState, new_manifest
@@ -21,6 +22,15 @@ RIGHT = {"base": [0.0] * 12 + [1.0] * 12, "better": [1.0] * 23 + [0.0], "same": 
 
 
 EVALUATE = {"evaluate": {"splits": ["test"], "bootstrap_samples": 400, "probes": {"attention": None}}}
+
+
+PLAN = Table(
+    description="A study.",
+    seeds=(0, 1),
+    selection_seed=0,
+    learning_rates=(1e-4,),
+    arms={"better": "phantom-dpo", "same": "phantom-sft"},
+)
 
 
 def folder(root: Path, arm: str, seed: int, splits: tuple[str, ...] = ("test",)) -> Path:
@@ -50,7 +60,7 @@ def folders(tmp_path: Path) -> dict[str, list[Path]]:
 
 def written(folders: dict[str, list[Path]], out: Path) -> tuple[str, dict]:
     chosen = {arm: (1e-4, {1e-4: "0.5"}) for arm in folders}
-    write_study("table", "A study.", "mmedpo reproduce table", folders, chosen, [], out)
+    write_study("table", PLAN, "mmedpo reproduce table", folders, chosen, [], out)
     return (out / "table.md").read_text(), json.loads((out / "table.json").read_text())
 
 
@@ -72,6 +82,19 @@ def test_the_first_arm_is_compared_with_the_others(folders, tmp_path: Path) -> N
     _, content = written(folders, tmp_path)
     (contrast,) = content["contrasts"]
     assert (contrast["arm"], contrast["against"], contrast["difference"]) == ("better", "same", pytest.approx(11 / 24))
+
+
+def test_several_arms_may_be_held_against_the_others(folders, tmp_path: Path) -> None:
+    chosen = {arm: (1e-4, {1e-4: "0.5"}) for arm in folders}
+    plan = PLAN.model_copy(update={"leaders": ("better", "same")})
+    write_study("table", plan, "mmedpo reproduce table", folders, chosen, [], tmp_path)
+    content, text = json.loads((tmp_path / "table.json").read_text()), (tmp_path / "table.md").read_text()
+    differences = {(item["arm"], item["against"]): item["difference"] for item in content["contrasts"]}
+    assert differences == {("better", "same"): pytest.approx(11 / 24), ("same", "better"): pytest.approx(-11 / 24)}
+    assert "| better minus | closed accuracy |" in text
+    assert "| same minus | closed accuracy |" in text
+    assert "| contrast minus base's | better minus it | same minus it |" in text
+    assert "|  | **-0.700 (-0.700 to -0.700)**\\* |\n" in text
 
 
 def test_a_probe_has_a_table_of_its_own(folders, tmp_path: Path) -> None:
@@ -121,7 +144,8 @@ def test_the_papers_numbers_stand_beside_ours_where_model_and_data_are_the_paper
             for path in paths:
                 (path / RESOLVED).write_text(dump_settings(settings))
         chosen = {arm: (1e-4, {1e-4: "0.5"}) for arm in runs}
-        write_study("t", "A study.", "mmedpo reproduce t", runs, chosen, [], tmp_path / "out", paper=PAPER)
+        plan = PLAN.model_copy(update={"paper": PAPER})
+        write_study("t", plan, "mmedpo reproduce t", runs, chosen, [], tmp_path / "out")
         return (tmp_path / "out" / "t.md").read_text()
 
     shown = page("slake", "models/llava-med-v1.5")
@@ -142,6 +166,6 @@ def test_stored_scores_are_what_is_compared(folders, tmp_path: Path) -> None:
 def test_a_rate_at_the_edge_of_the_grid_is_told(folders, tmp_path: Path) -> None:
     grid = {1e-4: "0.5", 2e-4: "0.6", 5e-4: "0.4"}
     chosen = {arm: (2e-4 if number else 1e-4, grid) for number, arm in enumerate(folders)}
-    write_study("table", "A study.", "mmedpo reproduce table", folders, chosen, [], tmp_path)
+    write_study("table", PLAN, "mmedpo reproduce table", folders, chosen, [], tmp_path)
     first = next(iter(folders))
     assert f"beyond which a better rate may lie: {first}.\n" in (tmp_path / "table.md").read_text()

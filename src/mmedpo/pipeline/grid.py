@@ -72,7 +72,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
     notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
     panels = _panels(runner, first, plan)
     notes = [*plan.caveats, *notes]
-    write_study(study.name, plan.description, study.command, folders, chosen, notes, out, panels, plan.paper)
+    write_study(study.name, plan, study.command, folders, chosen, notes, out, panels)
     return out / f"{study.name}.md"
 
 

@@ -23,7 +23,8 @@ from mmedpo.evaluate.study import (
     study_probe_contrasts,
 )
 from mmedpo.pipeline.panels import panel, panel_section
-from mmedpo.pipeline.paper_numbers import Numbers, paper_section
+from mmedpo.pipeline.paper_numbers import paper_section
+from mmedpo.pipeline.tables import Table
 from mmedpo.records import Cell, Contrast, ItemScore, ProbeCell
 from mmedpo.records.evaluation import LABELS, METRICS
 from mmedpo.records.looks import LogEntry
@@ -46,40 +47,39 @@ Chosen = Mapping[str, tuple[float, Mapping[float, str]]]
 
 def write_study(
     name: str,
-    description: str,
+    plan: Table,
     command: str,
     folders: Mapping[str, Sequence[Path]],
     chosen: Chosen,
     notes: Sequence[str],
     out: Path,
     panels: Mapping[str, Sequence[Path]] = {},
-    paper: Mapping[str, Numbers] = {},
 ) -> None:
     """Compares the stored scores and probes of all arms and seeds, and writes `NAME.md` and `NAME.json`.
 
-    `panels`: run folders of panels of agents that are compared by their scores alone. `paper`: what the paper reports
-    of each of its datasets.
+    `panels`: run folders of panels of agents that are compared by their scores alone.
     """
     first = next(iter(folders.values()))
     settings = stored_settings(first[0] / RESOLVED)
-    leader, samples = next(iter(folders)), settings.evaluate.bootstrap_samples
-    cells, contrasts = _answers(settings, folders)
+    leaders = [arm for arm in plan.leaders if arm in folders] or list(folders)[:1]
+    cells, contrasts = _answers(settings, folders, leaders)
     costs = [_cost(arm, paths) for arm, paths in folders.items()]
     parts = [
-        _head(description, command, settings, len(first)),
+        _head(plan.description, command, settings, len(first)),
         *notes,
         _rates(chosen),
         _cost_table(costs),
         *[_split_table(split, cells) for split in settings.evaluate.splits],
-        *[_contrast_table(leader, split, contrasts) for split in settings.evaluate.splits],
-        *paper_section(settings, folders, paper),
+        *[_contrast_table(arm, split, contrasts) for arm in leaders for split in settings.evaluate.splits],
+        *paper_section(settings, folders, plan.paper),
         *_seed_table(settings.evaluate.splits[0], cells),
     ]
-    probes, of_probes = _probes(settings, folders)
+    probes, of_probes = _probes(settings, folders, leaders)
+    samples = settings.evaluate.bootstrap_samples
     for probe_name, found in probes.items():
         probe = probes_of(settings.evaluate)[probe_name]
         base_interval = headline_interval(probe, _rows(first, probe_name, probe, BASE)[0], samples)
-        parts.append(_probe_table(probe, found, base_interval, leader, of_probes[probe_name]))
+        parts.append(_probe_table(probe, found, base_interval, leaders, of_probes[probe_name]))
     debated = [panel(title, paths, samples) for title, paths in panels.items()]
     if debated:
         parts.append(panel_section(debated))
@@ -98,33 +98,37 @@ def write_study(
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
 
 
-def _answers(settings: RunSettings, folders: Mapping[str, Sequence[Path]]) -> tuple[list[Cell], list[Contrast]]:
-    """Of every split: each arm against the base, and the first arm against the others."""
-    leader, samples = next(iter(folders)), settings.evaluate.bootstrap_samples
+def _answers(
+    settings: RunSettings, folders: Mapping[str, Sequence[Path]], leaders: Sequence[str]
+) -> tuple[list[Cell], list[Contrast]]:
+    """Of every split: each arm against the base, and each leader against the other arms."""
+    samples = settings.evaluate.bootstrap_samples
     scores = {folder: _scores(folder, settings.evaluate.protocol) for paths in folders.values() for folder in paths}
     cells: list[Cell] = []
     contrasts: list[Contrast] = []
     for split in settings.evaluate.splits:
-        base = [_of(scores[folder], BASE, split) for folder in folders[leader]]
+        base = [_of(scores[folder], BASE, split) for folder in next(iter(folders.values()))]
         arms = {arm: [_of(scores[folder], TUNED, split) for folder in paths] for arm, paths in folders.items()}
         cells += study_cells(split, base, arms, samples)
-        contrasts += study_contrasts(split, arms, leader, samples)
+        for leader in leaders:
+            contrasts += study_contrasts(split, arms, leader, samples)
     return cells, contrasts
 
 
 def _probes(
-    settings: RunSettings, folders: Mapping[str, Sequence[Path]]
+    settings: RunSettings, folders: Mapping[str, Sequence[Path]], leaders: Sequence[str]
 ) -> tuple[dict[str, list[ProbeCell]], dict[str, list[Contrast]]]:
-    """Of every probe that measured: its cells, and its first arm against the others."""
-    leader, samples = next(iter(folders)), settings.evaluate.bootstrap_samples
+    """Of every probe that measured: its cells, and each leader against the other arms."""
+    samples = settings.evaluate.bootstrap_samples
     cells: dict[str, list[ProbeCell]] = {}
     contrasts: dict[str, list[Contrast]] = {}
     for name, probe in probes_of(settings.evaluate).items():
         tuned = {arm: _rows(paths, name, probe, TUNED) for arm, paths in folders.items()}
-        found = study_probe(probe, _rows(folders[leader], name, probe, BASE), tuned, samples)
+        found = study_probe(probe, _rows(next(iter(folders.values())), name, probe, BASE), tuned, samples)
         if found:
             cells[name] = found
-            contrasts[name] = study_probe_contrasts(probe, tuned, leader, samples)
+            against = [study_probe_contrasts(probe, tuned, leader, samples) for leader in leaders]
+            contrasts[name] = [contrast for found in against for contrast in found]
     return cells, contrasts
 
 
@@ -255,7 +259,7 @@ def _change(difference: float, low: float, high: float, p_adjusted: float | None
 
 
 def _contrast_table(leader: str, split: str, contrasts: Sequence[Contrast]) -> str:
-    here = [item for item in contrasts if item.split == split]
+    here = [item for item in contrasts if (item.arm, item.split) == (leader, split)]
     metrics = [metric for metric in METRICS if any(item.metric == metric for item in here)]
     by_key = {(item.against, item.metric): item for item in here}
     lines = [
@@ -302,25 +306,27 @@ def _seeded(cell: Cell) -> str:
 
 
 def _probe_table(
-    probe: Probe[Any], cells: Sequence[ProbeCell], base: Interval, leader: str, contrasts: Sequence[Contrast]
+    probe: Probe[Any], cells: Sequence[ProbeCell], base: Interval, leaders: Sequence[str], contrasts: Sequence[Contrast]
 ) -> str:
     against = {
-        item.against: _change(item.difference, item.low, item.high, item.p_adjusted, scale=1.0) for item in contrasts
+        (item.arm, item.against): _change(item.difference, item.low, item.high, item.p_adjusted, scale=1.0)
+        for item in contrasts
     }
-    headline = probe.quantities[probe.headline]
+    headline, minus = probe.quantities[probe.headline], " | ".join(f"{leader} minus it" for leader in leaders)
     lines = [
         f"## {probe.title}",
         "",
         f"{headline.capitalize()}: {probe.about}, in {probe.unit}; the last columns compare it with the base's (base "
-        f"{base.estimate:.3f}, {base.low:.3f} to {base.high:.3f}) and with that of the first arm.",
+        f"{base.estimate:.3f}, {base.low:.3f} to {base.high:.3f}) and with that of {', '.join(leaders)}.",
         "",
-        f"| arm | {' | '.join(probe.quantities.values())} | {headline} minus base's | {leader} minus it |",
-        f"|---|{'---|' * (len(probe.quantities) + 2)}",
+        f"| arm | {' | '.join(probe.quantities.values())} | {headline} minus base's | {minus} |",
+        f"|---|{'---|' * (len(probe.quantities) + 1 + len(leaders))}",
     ]
     for cell in cells:
         change = ""
         if cell.difference is not None and cell.low is not None and cell.high is not None:
             change = _change(cell.difference, cell.low, cell.high, cell.p_adjusted, scale=1.0)
+        compared = " | ".join(against.get((leader, cell.arm), "") for leader in leaders)
         means = " | ".join(f"{cell.means[quantity]:.3f}" for quantity in probe.quantities)
-        lines.append(f"| {cell.arm} | {means} | {change} | {against.get(cell.arm, '')} |")
+        lines.append(f"| {cell.arm} | {means} | {change} | {compared} |")
     return "\n".join(lines)

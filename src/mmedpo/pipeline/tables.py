@@ -38,6 +38,8 @@ class Table(BaseModel):
     panels: dict[str, tuple[str, ...]] = {}
     """Name -> overrides of the first arm's recipe that change its debates: these runs end with their scores, which are
     held against the true severity where the dataset knows it."""
+    leaders: tuple[str, ...] = ()
+    """Arms that are held against all the others; none named: the first."""
     own: dict[str, tuple[str, ...]] = {}
     """Further overrides of single arms, by their names in the table."""
     paper: dict[str, dict[str, dict[str, float]]] = {}
@@ -50,7 +52,7 @@ class Table(BaseModel):
     def _no_idle_settings(self) -> Self:
         arms = {*self.arms, *self.asking}
         of_paper = {arm for numbers in self.paper.values() for arm in numbers} - {BASE}
-        for name, spoken in (("own", {*self.own}), ("paper", of_paper)):
+        for name, spoken in (("own", {*self.own}), ("leaders", {*self.leaders}), ("paper", of_paper)):
             if idle := spoken - arms:
                 raise ValueError(f"{name} speaks of {shown(min(idle))}, which is no arm; arms: {', '.join(self.arms)}")
         return self
