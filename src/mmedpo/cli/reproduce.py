@@ -9,12 +9,7 @@ import typer
 
 
 def reproduce(
-    table: Annotated[
-        str,
-        typer.Argument(
-            help="Shipped table (table1 to table4, figure3, figure4, benchmark, agents ...) or a YAML file."
-        ),
-    ],
+    table: Annotated[str, typer.Argument(help="Shipped table (table1 to table4, figure3, agents ...) or a YAML file.")],
     dataset: Annotated[str, typer.Option(help="Dataset whose recipe the methods are laid over.")] = "phantom",
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed, one rate, little data: minutes, no result.")
@@ -33,9 +28,7 @@ def reproduce(
 
     Example: mmedpo reproduce table1 --quick
 
-    Example: mmedpo reproduce table1 --plan
-
-    Example: mmedpo reproduce table2 --dataset vqa-rad --set data.root=~/VQA_RAD
+    Example: mmedpo reproduce table2 --dataset vqa-rad --set data.root=~/VQA_RAD --plan
     """
     from mmedpo.pipeline.grid import at_a_time, run_table
     from mmedpo.pipeline.tables import study
@@ -46,7 +39,6 @@ def reproduce(
     if plan:
         from mmedpo.pipeline.table_plan import plan_table
 
-        for line in plan_table(wanted, places, LineReporter()):
-            print(line)
+        print("\n".join(plan_table(wanted, places, LineReporter())))
         return
     print(f"wrote {run_table(wanted, runs, out, places, LineReporter(), seen)}")

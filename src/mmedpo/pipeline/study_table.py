@@ -57,7 +57,7 @@ def write_study(
 ) -> None:
     """Compares the stored scores and probes of all arms and seeds, and writes `NAME.md` and `NAME.json`.
 
-    `panels`: run folders of panels of agents that are compared by their scores alone.
+    `panels`: run folders of panels of agents, compared by their scores alone.
     """
     first = next(iter(folders.values()))
     settings = stored_settings(first[0] / RESOLVED)
@@ -78,11 +78,10 @@ def write_study(
     samples = settings.evaluate.bootstrap_samples
     for probe_name, found in probes.items():
         probe = probes_of(settings.evaluate)[probe_name]
-        base_interval = headline_interval(probe, _rows(first, probe_name, probe, BASE)[0], samples)
-        parts.append(_probe_table(probe, found, base_interval, leaders, of_probes[probe_name]))
+        base = headline_interval(probe, _rows(first, probe_name, probe, BASE)[0], samples)
+        parts.append(_probe_table(probe, found, base, leaders, of_probes[probe_name]))
     debated = [panel(title, paths, samples) for title, paths in panels.items()]
-    if debated:
-        parts.append(panel_section(debated))
+    parts += [panel_section(debated)] if debated else []
     content = {
         "name": name,
         "panels": [one.model_dump() for one in debated],
