@@ -91,7 +91,9 @@ def test_several_arms_may_be_held_against_the_others(folders, tmp_path: Path) ->
     content, text = json.loads((tmp_path / "table.json").read_text()), (tmp_path / "table.md").read_text()
     differences = {(item["arm"], item["against"]): item["difference"] for item in content["contrasts"]}
     assert differences == {("better", "same"): pytest.approx(11 / 24), ("same", "better"): pytest.approx(-11 / 24)}
-    assert "| better minus | closed accuracy |" in text
+    own = text.split("| better minus | closed accuracy |")[1].split("##")[0]
+    assert "| same |" in own
+    assert "| better |" not in own
     assert "| same minus | closed accuracy |" in text
     assert "| contrast minus base's | better minus it | same minus it |" in text
     assert "|  | **-0.700 (-0.700 to -0.700)**\\* |\n" in text
