@@ -70,4 +70,7 @@ def test_labels_of_regions_name_findings():
 
 def test_a_region_called_a_lesion_may_be_any_finding():
     """What a tool without classes marks."""
-    assert marked_by(["lesion"]) == marked_by(["Abnormal finding", "nodule"]) == frozenset()
+    assert (
+        marked_by(["lesion"]) == marked_by(["Abnormal finding", "nodule"]) == marked_by(["Other lesion"]) == frozenset()
+    )
+    assert marked_by(["pleural disease: effusion"]) == {"pleural effusion"}, "a name beside the general word counts"

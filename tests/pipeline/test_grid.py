@@ -13,6 +13,8 @@ import pytest
 
 from mmedpo.config import load_settings
 from mmedpo.errors import ConfigError, MMedPOError
+from mmedpo.pipeline import table_plan
+from mmedpo.pipeline.doctor.diagnosis import Diagnosis
 from mmedpo.pipeline.grid import at_a_time, run_table
 from mmedpo.pipeline.table_plan import plan_table
 from mmedpo.pipeline.tables import QUICK_PHANTOM, Study, Table, load_table, recipe_of, study
@@ -131,8 +133,24 @@ def test_a_plan_tells_what_every_arm_takes_and_runs_nothing(tmp_path: Path, monk
     lines = list(plan_table(Study("t", table, tuple(small), "c", "t"), 2, Silent()))
     assert lines[:2] == ["1 arms, 3 seeds, 3 learning rates: 5 runs", "b (phantom-dpo): 5 runs, each"]
     assert [line.split()[0] for line in lines[2:-1]] == ["questions", "calls", "memory", "disk", "time"]
-    assert lines[-1].startswith("all of it  at most ")
+    assert lines[-1].startswith("all of it: ")
+    assert " s, 2 runs at a time" in lines[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(60.0, "all of it: 5 min 00 s, 2 runs"), (None, "all of it: the time is not known")]
+)
+def test_the_time_of_a_plan_is_that_of_all_runs_or_not_known(
+    seconds: float | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two arms of five runs of a minute, two at a time; what is suspicious of an arm is told."""
+    found = Diagnosis(seconds=seconds)
+    found.warn("memory is tight")
+    monkeypatch.setattr(table_plan, "plan_recipe", lambda *_, **__: found)
+    lines = list(plan_table(Study("t", TABLE.over("phantom", []), (), "c", "t"), 2, Silent()))
+    assert lines[-1].startswith(told)
+    assert lines.count("  warning: memory is tight") == 2
 
 
 def test_a_study_tells_the_command_that_makes_it_again() -> None:

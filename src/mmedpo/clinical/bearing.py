@@ -6,7 +6,7 @@ lesion decides: not of modality, plane, or a finding that is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import lru_cache
 
 from mmedpo.clinical.conflict import related
@@ -38,8 +38,7 @@ def rests_on(question: str, answer: str, error_type: ErrorType = "other") -> fro
     denied = any(not fact.present for fact in said.findings)
     if said.polarity is None and not is_yes_no_question(question) and not denied:
         found |= _there(extract_facts(question.rstrip("? "), "", error_type))
-    particular = found - GENERIC_FINDINGS.keys() - {LUNG_ABNORMALITY}
-    return particular or found
+    return _particular(found) or found
 
 
 def shown_in(examples: Iterable[Example]) -> Mapping[str, frozenset[str]]:
@@ -53,14 +52,20 @@ def shown_in(examples: Iterable[Example]) -> Mapping[str, frozenset[str]]:
 
 def marked_by(labels: Iterable[str]) -> frozenset[str]:
     """Findings that labels of regions name; empty where one may be any finding ("lesion") or the lexicon knows none."""
-    names = {match.term.name for label in labels for match in find_terms(label) if match.term.kind == "finding"}
-    return frozenset() if names & GENERIC_FINDINGS.keys() else frozenset(names)
+    named = [{match.term.name for match in find_terms(label) if match.term.kind == "finding"} for label in labels]
+    if any(names and not _particular(names) for names in named):
+        return frozenset()
+    return frozenset().union(*map(_particular, named))
 
 
 def shares(ours: Iterable[str], theirs: Iterable[str]) -> bool:
     """Whether an image that shows `theirs` may show one of `ours` too: the same, or a name that may mean the same."""
     others = tuple(theirs)
     return any(related(one, other) for one in ours for other in others)
+
+
+def _particular(names: Set[str]) -> frozenset[str]:
+    return frozenset(names - GENERIC_FINDINGS.keys() - {LUNG_ABNORMALITY})
 
 
 def _there(facts: Facts) -> frozenset[str]:

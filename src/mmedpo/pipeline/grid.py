@@ -44,10 +44,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
         The written page.
     """
     plan, folder = study.plan, runs / study.folder
-    reporter.message(
-        f"{len(plan.arms)} arms, {len(plan.seeds)} seeds, {len(plan.learning_rates)} learning rates: "
-        f"{plan.runs()} runs, {jobs} at a time; finished ones are not run again"
-    )
+    reporter.message(f"{plan.size()}, {jobs} at a time; finished ones are not run again")
     runner = _Runner(folder, study, jobs, reporter, gpus)
     first = next(iter(plan.arms.items()))
     shared = [plan.job(*first, seed, plan.learning_rates[0]) for seed in plan.seeds]

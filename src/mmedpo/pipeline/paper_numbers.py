@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -14,8 +15,10 @@ from mmedpo.run import BASE, TUNED
 from mmedpo.run.layout import SCORES
 from mmedpo.storage.tables import read_table
 
-MODEL = "llava-med"
-"""How the name of the folder of the paper's model, LLaVA-Med v1.5 7B, begins."""
+MODEL = re.compile(r"llava-med(-v1\.5.*)?")
+"""Names of the folder of the paper's model, LLaVA-Med v1.5 7B; not of LLaVA-Med++, which Figure 4 is about."""
+SPLIT = "official"
+"""Its data: with images of its own in the test split, a dataset is another one."""
 PROTOCOL = "released"
 """The paper's numbers come from its released scripts."""
 MEAN = "mean"
@@ -27,7 +30,7 @@ Numbers = Mapping[str, Mapping[str, float]]
 def paper_section(
     settings: RunSettings, folders: Mapping[str, Sequence[Path]], paper: Mapping[str, Numbers]
 ) -> list[str]:
-    """A table of both; nothing where the run's model or dataset is not the paper's.
+    """A table of both; nothing where the run's model, dataset or its split is not the paper's.
 
     Args:
         settings: of any of the runs.
@@ -35,7 +38,8 @@ def paper_section(
         paper: dataset -> what the paper reports.
     """
     numbers = paper.get(settings.data.dataset)
-    if numbers is None or not Path(settings.model.name).name.startswith(MODEL):
+    its_model = MODEL.fullmatch(Path(settings.model.name).name)
+    if numbers is None or its_model is None or settings.data.split != SPLIT:
         return []
     wanted = [metric for metric in (*METRICS, MEAN) if any(metric in row for row in numbers.values())]
     first = next(iter(folders.values()))

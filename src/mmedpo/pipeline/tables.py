@@ -81,6 +81,11 @@ class Table(BaseModel):
         arms = {(recipe, self.own.get(arm, ())) for arm, recipe in self.arms.items()}
         return len(arms) * self.runs_of_an_arm() + len(self.panels) * len(self.seeds)
 
+    def size(self) -> str:
+        """In words."""
+        counts = f"{len(self.arms)} arms, {len(self.seeds)} seeds, {len(self.learning_rates)} learning rates"
+        return f"{counts}: {self.runs()} runs"
+
     def runs_of_an_arm(self) -> int:
         """Every rate on the selection seed, and the chosen one on the other seeds."""
         return len(self.learning_rates) + len(self.seeds) - (self.selection_seed in self.seeds)

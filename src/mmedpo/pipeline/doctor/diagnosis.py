@@ -28,7 +28,7 @@ class Diagnosis:
     """Name and value, in order."""
     findings: list[Finding] = field(default_factory=list)
     seconds: float | None = None
-    """What the run takes, where a step was measured."""
+    """What the run takes with the fine-tuning before it, where a step was measured."""
 
     def fact(self, name: str, value: str) -> None:
         """Adds a fact."""

@@ -154,7 +154,8 @@ def _plan_finetuning(
     if measured and here:
         reporter.message("measuring one step of fine-tuning")
         step = work.columns_per_step * measure(settings, work, cases).column
-        told += f"; {work.steps:,} steps, {duration(work.steps * step)}"
+        diagnosis.seconds = work.steps * step
+        told += f"; {work.steps:,} steps, {duration(diagnosis.seconds)}"
     diagnosis.fact("fine-tuning", told)
     if here:
         fix = "lower engine.max_tokens, or leave it out for a model that has been trained: --set finetune=null"
@@ -286,7 +287,7 @@ def _tell_time(
     diagnosis.fact("one step", f"{per_step:.2g} s, {work.columns_per_step:,.0f} tokens after sharing")
     told = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if value >= 1)
     total = settings.rounds * (sum(seconds.values()) - seconds["answering"]) + seconds["answering"]
-    diagnosis.seconds = total
+    diagnosis.seconds = total + (diagnosis.seconds or 0.0)
     diagnosis.fact("time", f"{duration(total)}: {told or 'all of it short'}; without calls, tools and reading")
 
 
