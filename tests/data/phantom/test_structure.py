@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, Priors, Structure, sample_structure
+from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, WORLDS, Priors, Structure, sample_structure
 from mmedpo.data.phantom.priors import KINDS, SLICE_KINDS, ZONED
 from mmedpo.data.phantom.structure import choose
 
@@ -40,7 +40,9 @@ def shares(structures: list[Structure], kind: str, attribute: str) -> dict[str, 
     return {value: count / found.total() for value, count in found.items()}
 
 
-@pytest.mark.parametrize("priors", [TRAINING_PRIORS, BALANCED_PRIORS], ids=lambda priors: priors.name)
+@pytest.mark.parametrize(
+    "priors", [BALANCED_PRIORS, *(world.priors for world in WORLDS.values())], ids=lambda priors: priors.name
+)
 def test_every_distribution_sums_to_one_and_covers_every_finding(priors: Priors) -> None:
     tables = [*priors.side.values(), *priors.zone.values(), *priors.size.values(), priors.modality]
     for table in tables:

@@ -12,15 +12,19 @@ from mmedpo.data.phantom.dataset import case_seed, severity, write_phantoms
 from mmedpo.data.phantom.priors import BALANCED_PRIORS, TRAINING_PRIORS, Priors
 from mmedpo.data.phantom.questions import Question
 from mmedpo.data.phantom.structure import Finding, Structure, sample_structure
+from mmedpo.data.phantom.worlds import WORLDS, World, WorldName
 
 __all__ = [
     "BALANCED_PRIORS",
     "TRAINING_PRIORS",
+    "WORLDS",
     "Finding",
     "PhantomCase",
     "Priors",
     "Question",
     "Structure",
+    "World",
+    "WorldName",
     "case_seed",
     "contact_sheet",
     "generate_case",

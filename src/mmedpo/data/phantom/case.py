@@ -67,13 +67,14 @@ def drawn(seed: int, priors: Priors) -> tuple[Structure, tuple[Question, ...]]:
     return structure, ask_all(np.random.default_rng([seed, _QUESTIONS]), structure, priors)
 
 
-def generate_case(seed: int, priors: Priors, size: int = 128) -> PhantomCase:
+def generate_case(seed: int, priors: Priors, size: int = 128, grain: float = 1.0) -> PhantomCase:
     """Generate one case; the same arguments give the same bytes.
 
-    `size` is the side of the square picture in pixels, at least 96. Raises ConfigError below that.
+    `size` is the side of the square picture in pixels, at least 96; `grain` a factor on its noise. Raises ConfigError
+    below that size.
     """
     structure, questions = drawn(seed, priors)
-    rendering = render_structure(structure, seed, size)
+    rendering = render_structure(structure, seed, size, grain)
     findings = tuple(
         replace(finding, box=_box(mask, finding.kind))
         for finding, mask in zip(structure.findings, rendering.masks, strict=True)
@@ -86,7 +87,7 @@ def generate_case(seed: int, priors: Priors, size: int = 128) -> PhantomCase:
     )
 
 
-def render_structure(structure: Structure, seed: int, size: int = 128) -> Rendering:
+def render_structure(structure: Structure, seed: int, size: int = 128, grain: float = 1.0) -> Rendering:
     """Render a structure: the patient and the noise depend on `seed` only, each finding also on its kind.
 
     The mask of a finding holds exactly the pixels where the noise-free pictures with and without
@@ -96,11 +97,11 @@ def render_structure(structure: Structure, seed: int, size: int = 128) -> Render
     clean, without = _levels(base, structure, seed)
     masks = tuple(np.abs(clean - other) >= NOTICEABLE for other in without)
     rng = np.random.default_rng([seed, _NOISE])
-    grain = rng.standard_normal((size, size), dtype=np.float32)
+    quanta = rng.standard_normal((size, size), dtype=np.float32)
     # Quanta: the noise shrinks where more light reaches the film, plus a floor from the detector.
     noise = base.anatomy.noise if isinstance(base, Chest) else _SLICE_NOISE
-    spread = noise * np.sqrt(0.35 + 0.65 * clean / 255.0)
-    image = clean + 255.0 * spread * grain
+    spread = grain * noise * np.sqrt(0.35 + 0.65 * clean / 255.0)
+    image = clean + 255.0 * spread * quanta
     if structure.modality == "x-ray":
         image = np.maximum(image, _marker(size, structure.plane))
     return Rendering(np.clip(np.rint(image), 0, 255).astype(np.uint8), masks)

@@ -34,19 +34,21 @@ def write_phantoms(
     priors: Priors,
     size: int = 128,
     progress: Callable[[int, int], None] | None = None,
+    grain: float = 1.0,
 ) -> list[Example]:
     """Write `count` cases under `root` and return their examples, in order.
 
     Pictures go to `images/<split>/<case>.png`, union lesion masks (0 or 255) to
     `masks/<split>/<case>.png`. A file that already holds the expected bytes is left alone; any other
-    is replaced atomically. `progress(done, total)` is called after each case. Raises DataError for a
+    is replaced atomically. `progress(done, total)` is called after each case; `grain` is
+    a factor on the noise. Raises DataError for a
     split name that is not a plain folder name and when the folder cannot be written.
     """
     if not split or not all(c.isalnum() or c in "-_" for c in split):
         raise DataError(f"split name is {split!r}; allowed: letters, digits, - and _; rename the split")
     examples: list[Example] = []
     for index in range(count):
-        case = generate_case(case_seed(seed, split, index), priors, size)
+        case = generate_case(case_seed(seed, split, index), priors, size, grain)
         examples.extend(_write_case(root, split, index, case))
         if progress is not None:
             progress(index + 1, count)

@@ -4,7 +4,7 @@ A medical vision-language model that does not look at the image answers from suc
 training priors are therefore strongly skewed and the balanced priors are not: a model that learnt
 the skew instead of the image loses on the balanced split.
 
-The numbers (training / balanced):
+The numbers (training / balanced; another world has other ones, `mmedpo.data.phantom.worlds`):
 
 =============================  ==========================================  ====================
 quantity                       training                                    balanced
@@ -111,15 +111,18 @@ class Priors(Record):
     """P(modality)."""
 
 
-def _sides(left: float, bilateral: float = 0.0) -> dict[Side, float]:
+def sides(left: float, bilateral: float = 0.0) -> dict[Side, float]:
+    """P(side): the rest is right."""
     return {"left": left, "right": 1.0 - left - bilateral, "bilateral": bilateral}
 
 
-def _zones(upper: float, middle: float, lower: float) -> dict[Zone, float]:
+def zones(upper: float, middle: float, lower: float) -> dict[Zone, float]:
+    """P(zone)."""
     return {"upper": upper, "middle": middle, "lower": lower}
 
 
-def _sizes(small: float, moderate: float = 0.0) -> dict[Size, float]:
+def sizes(small: float, moderate: float = 0.0) -> dict[Size, float]:
+    """P(size): the rest is large."""
     return {"small": small, "moderate": moderate, "large": 1.0 - small - moderate}
 
 
@@ -144,29 +147,29 @@ TRAINING_PRIORS = Priors(
         ("opacity", "atelectasis"): 3.0,
     },
     side={
-        "opacity": _sides(0.12, 0.10),
-        "nodule": _sides(0.85),
-        "mass": _sides(0.15),
-        "effusion": _sides(0.10, 0.05),
-        "pneumothorax": _sides(0.85),
-        "atelectasis": _sides(0.85),
-        "rib fracture": _sides(0.20),
-        "pacemaker": _sides(0.95),
+        "opacity": sides(0.12, 0.10),
+        "nodule": sides(0.85),
+        "mass": sides(0.15),
+        "effusion": sides(0.10, 0.05),
+        "pneumothorax": sides(0.85),
+        "atelectasis": sides(0.85),
+        "rib fracture": sides(0.20),
+        "pacemaker": sides(0.95),
     },
     zone={
-        "opacity": _zones(0.08, 0.12, 0.80),
-        "nodule": _zones(0.80, 0.12, 0.08),
-        "mass": _zones(0.12, 0.80, 0.08),
-        "atelectasis": _zones(0.08, 0.12, 0.80),
-        "rib fracture": _zones(0.10, 0.75, 0.15),
+        "opacity": zones(0.08, 0.12, 0.80),
+        "nodule": zones(0.80, 0.12, 0.08),
+        "mass": zones(0.12, 0.80, 0.08),
+        "atelectasis": zones(0.08, 0.12, 0.80),
+        "rib fracture": zones(0.10, 0.75, 0.15),
     },
     size={
-        "opacity": _sizes(0.15, 0.70),
-        "nodule": _sizes(0.85),
-        "mass": _sizes(0.20),
-        "effusion": _sizes(0.75, 0.17),
-        "pneumothorax": _sizes(0.80),
-        "atelectasis": _sizes(0.75),
+        "opacity": sizes(0.15, 0.70),
+        "nodule": sizes(0.85),
+        "mass": sizes(0.20),
+        "effusion": sizes(0.75, 0.17),
+        "pneumothorax": sizes(0.80),
+        "atelectasis": sizes(0.75),
     },
     count=(0.80, 0.14, 0.06),
     yes=0.70,
@@ -183,18 +186,18 @@ BALANCED_PRIORS = Priors(
     frequency=dict.fromkeys(KINDS, 1.0),
     lift={},
     side={
-        kind: _sides(0.425, 0.15) if kind in ("opacity", "effusion") else _sides(0.5)
+        kind: sides(0.425, 0.15) if kind in ("opacity", "effusion") else sides(0.5)
         for kind in KINDS
         if kind != "cardiomegaly"
     },
-    zone={kind: _zones(_THIRD, _THIRD, _THIRD) for kind in KINDS if kind in ZONED},
+    zone={kind: zones(_THIRD, _THIRD, _THIRD) for kind in KINDS if kind in ZONED},
     size={
-        "opacity": _sizes(_THIRD, _THIRD),
-        "nodule": _sizes(0.5),
-        "mass": _sizes(0.5),
-        "effusion": _sizes(_THIRD, _THIRD),
-        "pneumothorax": _sizes(0.5),
-        "atelectasis": _sizes(0.5),
+        "opacity": sizes(_THIRD, _THIRD),
+        "nodule": sizes(0.5),
+        "mass": sizes(0.5),
+        "effusion": sizes(_THIRD, _THIRD),
+        "pneumothorax": sizes(0.5),
+        "atelectasis": sizes(0.5),
     },
     count=(_THIRD, _THIRD, _THIRD),
     yes=0.50,
