@@ -10,10 +10,12 @@ from mmedpo.config.data import DatasetSettings, DataSettings
 from mmedpo.config.engine import EngineSettings, FeaturePlace, Packing
 from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.executor import ExecutorSettings
+from mmedpo.config.explain import explain
 from mmedpo.config.groups import Settings
 from mmedpo.config.lint import LintSettings
 from mmedpo.config.loading import (
     dump_settings,
+    idle_endpoints,
     load_answers,
     load_ground,
     load_settings,
@@ -74,6 +76,8 @@ __all__ = [
     "check_names",
     "dump_settings",
     "endpoint_of",
+    "explain",
+    "idle_endpoints",
     "load_answers",
     "load_ground",
     "load_settings",

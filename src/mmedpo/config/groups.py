@@ -23,7 +23,8 @@ class Settings(BaseModel):
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """pydantic takes true for 1, and YAML takes yes and on for true."""
-        if isinstance(value, bool) and not _takes(cls.model_fields[info.field_name or ""].annotation, bool):
+        held = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in held) and not _takes(cls.model_fields[info.field_name or ""].annotation, bool):
             raise PydanticCustomError("no_truth", "true and false (yes, no, on, off) are no value here; quote a word")
         return value
 

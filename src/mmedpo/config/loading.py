@@ -45,6 +45,19 @@ def _overridden(recipe: str | Path, overrides: Sequence[str], **given: Any) -> d
     return _without_idle(raw, below, own)
 
 
+def idle_endpoints(recipe: str | Path, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Names of the language models among `chat.endpoints` that no judge or agent of a recipe is.
+
+    Raises:
+        ConfigError: unknown recipe, or an override that is not of the form `group.setting=value`.
+    """
+    raw, found = _overridden(recipe, overrides), list[str]()
+    while named := [path[2] for path in _idle(raw) if path[:-1] == ("chat", "endpoints")]:
+        found.append(named[0])
+        raw = _without(raw, ("chat", "endpoints", named[0]))
+    return tuple(found)
+
+
 def load_ground(tools: Sequence[str], overrides: Sequence[str]) -> GroundSettings:
     """Settings of visual tools outside a run: their options, and what is assumed of the images.
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from mmedpo.config import stored_settings
-from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, shown
+from mmedpo.errors import ConfigError, MMedPOError, RunFolderError, brief, shown
 from mmedpo.pipeline.study_table import write_study
+from mmedpo.pipeline.table_check import check_study
 from mmedpo.pipeline.tables import Job, Study, Table
 from mmedpo.progress import Reporter, duration
 from mmedpo.records.looks import SCORE, LogEntry, best_look, watch_log
@@ -43,6 +44,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
     Returns:
         The written page.
     """
+    alike = check_study(study)
     plan, folder = study.plan, runs / study.folder
     reporter.message(f"{plan.size()}, {jobs} at a time; finished ones are not run again")
     runner = _Runner(folder, study, jobs, reporter, gpus)
@@ -68,7 +70,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
     gone = "training collapsed with seed {}; the arm is not in the tables"
     notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
     panels = _panels(runner, first, plan)
-    notes = [*plan.caveats, *notes]
+    notes = [*plan.caveats, *alike, *notes]
     write_study(study.name, plan, study.command, folders, chosen, notes, out, panels)
     return out / f"{study.name}.md"
 
@@ -164,6 +166,7 @@ class _Runner:
         log = self.folder / f"{job.name}.log"
         if log.is_symlink() or (log.exists() and log.stat().st_nlink > 1):
             raise MMedPOError(f"{log} is a link to another file; remove it")
+        before = log.stat().st_size if log.exists() else 0
         gpu = self.gpus.get()
         own = {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // self.jobs, 1))}
         if gpu:
@@ -177,7 +180,10 @@ class _Runner:
             self.gpus.put(gpu)
         if code == 0:
             return "done"
-        last = (log.read_text().strip().splitlines() or ["no output"])[-1]
-        if "training stopped" in last:
+        # Of this attempt alone: what an earlier one ended with says nothing of one that was killed.
+        told = log.read_bytes()[before:].decode(errors="replace")
+        last = (told.strip().splitlines() or ["no output"])[-1]
+        if code > 0 and "training stopped" in last:
             return "collapsed"
+        last = brief(last, 600)
         raise MMedPOError(f"{job.name} failed with exit code {code}: {last.removeprefix('error: ')} (log: {log})")

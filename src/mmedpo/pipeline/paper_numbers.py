@@ -9,6 +9,7 @@ from statistics import fmean
 
 from mmedpo.config import RunSettings
 from mmedpo.evaluate.scoring import metric_values
+from mmedpo.pipeline.tables import MEAN
 from mmedpo.records import ItemScore
 from mmedpo.records.evaluation import LABELS, METRICS
 from mmedpo.run import BASE, TUNED
@@ -21,8 +22,6 @@ SPLIT = "official"
 """Its data: with images of its own in the test split, a dataset is another one."""
 PROTOCOL = "released"
 """The paper's numbers come from its released scripts."""
-MEAN = "mean"
-"""Of the metrics of a dataset: what the paper's Tables 2 to 4 give."""
 Numbers = Mapping[str, Mapping[str, float]]
 """Arm, or `base` -> metric, or `mean` -> percent."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mmedpo.errors import ConfigError
 from mmedpo.pipeline.doctor.diagnosis import Diagnosis
 from mmedpo.pipeline.doctor.plan import plan_recipe
+from mmedpo.pipeline.table_check import check_study
 from mmedpo.pipeline.tables import Study
 from mmedpo.progress import Reporter, duration
 
@@ -25,8 +26,10 @@ def plan_table(study: Study, jobs: int, reporter: Reporter) -> Iterator[str]:
     Raises:
         ConfigError: a run of an arm could not be begun.
     """
+    alike = check_study(study)
     plan, runs, seconds = study.plan, study.plan.runs_of_an_arm(), list[float | None]()
     yield plan.size()
+    yield from alike
     for arm, recipe in plan.arms.items():
         reporter.message(f"planning {arm}")
         found = _arm(study, arm, recipe, reporter)
