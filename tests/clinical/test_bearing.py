@@ -24,6 +24,18 @@ from mmedpo.data.phantom import BALANCED_PRIORS, TRAINING_PRIORS, generate_case
         ("Is the heart enlarged?", "yes", "organ", {"cardiomegaly"}),
         ("Is the heart enlarged?", "no", "organ", set()),
         ("Where is the pneumothorax?", "there is no pneumothorax", "side", set()),
+        # An answer that names nothing denies what the question takes for granted; a small number does not.
+        ("How many masses are there?", "none", "count", set()),
+        ("How many masses are there?", "0", "count", set()),
+        ("How many masses are there?", "zero", "count", set()),
+        ("Where is the nodule?", "there is none", "zone", set()),
+        ("On which side is the pneumothorax?", "not applicable", "side", set()),
+        ("How large is the mass?", "0.8 cm", "size", {"mass"}),
+        ("How many masses are there?", "10", "count", {"mass"}),
+        ("On which side is the mass?", "left, not right", "side", {"mass"}),
+        # What is not there is no finding.
+        ("What is absent?", "effusion", "other", set()),
+        ("Which finding is not present?", "nodule", "other", set()),
     ],
 )
 def test_by_hand(question, answer, error_type, found):

@@ -82,3 +82,52 @@ def test_what_a_question_offers() -> None:
     assert offered("Is it solid, or a cystic mass?", "Cystic") == ["Solid"]
     assert offered("Is it solid or cystic?", "neither") == []
     assert offered("Is this T1, T2 or FLAIR?", "flair") == ["T2"]
+
+
+FUNDUS, SLIDE = ("modality:fundus",), ("modality:pathology",)
+CHEST, BELLY, HEAD = (
+    ("modality:x-ray", "organ:chest"),
+    ("modality:ct", "organ:abdomen"),
+    ("modality:mri", "organ:head"),
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "told", "tags"),
+    [
+        ("temporal retina", "Where are the hemorrhages?", "zone", FUNDUS),
+        ("squamous cell carcinoma", "What is present?", "abnormality", SLIDE),
+        ("Lateral ventricle", "Which ventricle is enlarged?", "organ", HEAD),
+    ],
+)
+def test_what_has_no_plausible_error_is_dropped(answer, question, told, tags) -> None:
+    """Words of radiology are no errors on a slide or an eye, and what is no ventricle answers no "which ventricle"."""
+    assert not made(example(answer, question, error_type=told, tags=tags))
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "told", "tags", "never"),
+    [
+        ("Liver Cancer", "What disease is shown?", "abnormality", BELLY, ("appendicitis", "gallstone", "hernia")),
+        ("consolidation", "What abnormality is in the lung?", "abnormality", CHEST, ("cardiomegaly", "pacemaker")),
+        ("a cyst", "What does the kidney show?", "abnormality", BELLY, ("gallstone", "cirrhosis")),
+        ("Right Lung", "Which part is abnormal?", "zone", CHEST, ("heart", "trachea", "mediastinum")),
+        ("2", "How many kidneys are there?", "count", BELLY, ("3",)),
+        ("Two", "How many lungs are seen?", "count", CHEST, ("three",)),
+    ],
+)
+def test_the_error_is_one_of_that_organ(answer, question, told, tags, never) -> None:
+    found = [text.lower() for text, _ in made(example(answer, question, error_type=told, tags=tags))]
+    assert found
+    assert not [text for text in found for word in never if word in text]
+
+
+def test_two_findings_of_an_organ_may_become_three() -> None:
+    assert ("three", "count") in made(
+        example("two", "How many nodules are in the lung?", error_type="count", tags=CHEST)
+    )
+
+
+def test_a_plane_has_two_names() -> None:
+    item = example("Transverse Plane", "What is the scanning plane of this image?", error_type="plane", tags=BELLY)
+    assert {text for text, _ in made(item)} == {"Coronal Plane", "Sagittal Plane"}

@@ -95,9 +95,8 @@ def test_a_language_model_is_given_to_the_arms_that_ask_it_alone(whole: bool) ->
     server = '{"base_url": "http://127.0.0.1:1/v1", "model": "m"}'
     given = f'chat.endpoints={{"self": {server}}}' if whole else f"chat.endpoints.self={server}"
     asking = study("table1", "phantom", False, [given])
-    assert check_study(asking) == []
-    assert "Self-Rewarding" in asking.plan.arms
-    for arm, recipe in asking.plan.arms.items():
+    for arm in ("DPO", "SFT", "Self-Rewarding"):
+        recipe = asking.plan.arms[arm]
         settings = load_settings(recipe, list(asking.settings_of(asking.plan.job(arm, recipe, 0, 1e-3))))
         assert list(settings.chat.endpoints) == (["self"] if arm == "Self-Rewarding" else [])
 
@@ -209,7 +208,7 @@ def test_a_killed_run_is_no_collapse_whatever_an_earlier_one_said(
         return SimpleNamespace(returncode=code)
 
     monkeypatch.setattr(subprocess, "run", run)
-    runner = _Runner(tmp_path, Study("t", TABLE.over("phantom", []), (), "c", "t"), 1, Silent())
+    runner = _Runner(tmp_path, Study("t", TABLE.over("phantom", []), (), "c", "t"), 1, Silent(), [])
     if outcome:
         assert {one.arm for one in runner.all([job], None)} == outcome
         return
@@ -293,7 +292,9 @@ def test_a_study_tells_the_command_that_makes_it_again() -> None:
     assert quick.command == "mmedpo reproduce table3 --quick --set train.beta=0.5"
     assert (quick.name, quick.overrides[-1]) == ("table3-quick", "train.beta=0.5")
     assert set(QUICK_PHANTOM) < set(quick.overrides)
-    assert study("table3", "phantom", False, ["evaluate.splits=[test, x]"]).command.endswith("'evaluate.splits=[test, x]'")
+    assert study("table3", "phantom", False, ["evaluate.splits=[test, x]"]).command.endswith(
+        "'evaluate.splits=[test, x]'"
+    )
     other = study("table3", "vqa-rad", False, [])
     assert (other.name, other.command) == ("table3-vqa-rad", "mmedpo reproduce table3 --dataset vqa-rad")
 

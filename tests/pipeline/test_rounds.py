@@ -107,6 +107,8 @@ def test_the_reference_may_stay_the_first_model(finished: Run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("own", "why"),
     [
+        ([{}, {"curate": {}}], "each_round has no effect because it gives no round anything of its own"),
+        ([{"train": {"reference": "first"}}, {}], "round 1: train.reference has no effect"),
         ([{}], "each_round speaks of 1 rounds, but rounds=2; give one entry each"),
         ([{}, {"model": {"name": "x"}}], "round 2: model is the same in every round; allowed: curate, score, train"),
         ([{}, {"train": {"betta": 1}}], "round 2: train: unknown setting 'betta'; did you mean 'beta'?"),

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmedpo.config import TermSettings, load_settings
+from mmedpo.config import TermSettings, TrainSettings, load_settings
 from mmedpo.engine import Branch, TokenLogprobs
 from mmedpo.errors import ConfigError, TrainingError
+from mmedpo.pipeline.plan import _check_objective
 from mmedpo.train.forms import FORMS, View
 from mmedpo.train.groups import BranchPair, Wanted
 from mmedpo.train.objectives import Objective
@@ -206,3 +207,48 @@ def test_policy_gradient_is_clipped_on_the_side_that_pays():
 def test_rewards_of_tokens():
     similarity = torch.tensor([2.0, 0.0, -2.0, 0.55])
     assert token_rewards(similarity, 0.5, -0.5).tolist() == pytest.approx([1.5, 0.0, -1.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("term", "why"),
+    [
+        ({"loss": "policy-gradient"}, "learns from the answer that was sampled"),
+        ({"loss": "policy-gradient", "form": "joint"}, "set form: own"),
+        ({"loss": "sigmoid", "form": "own"}, "prefer it to the truth"),
+        ({"loss": "nll", "form": "own"}, "prefer it to the truth"),
+        ({"loss": "image-margin", "form": "reversed"}, "the whole true answer on two images"),
+        ({"loss": "image-margin", "tokens": "edited"}, "the whole true answer on two images"),
+    ],
+)
+def test_a_form_of_which_a_loss_sees_the_wrong_half_is_refused(term, why):
+    with pytest.raises(ConfigError, match=why):
+        Objective([TermSettings.model_validate(term)], 1.0)
+
+
+def test_rewards_are_of_own_answers_alone():
+    """On other pairs the term would be 0, whatever is learnt."""
+    objective = Objective([TermSettings(loss="policy-gradient", form="own")], 1.0)
+    assert objective.needs(TEXT)
+    assert not objective.needs(VISUAL)
+    with pytest.raises(TrainingError, match="it needs an own answer"):
+        objective.check([VISUAL, ANSWER])
+
+
+def test_a_term_that_counts_in_no_step_is_refused_when_the_steps_are_known():
+    late = Objective([TermSettings(), TermSettings(loss="ipo", after=0.95)], 1.0)
+    late.check_stages(40)
+    with pytest.raises(TrainingError, match=r"term 'ipo' \(after=0.95, until=1\) counts in none of the 10 optimizer"):
+        late.check_stages(10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"objective": [{"loss": "nll"}], "reference": "first"}, "train.reference has no effect"),
+        ({"objective": [{"loss": "softmax"}], "grouping": "none"}, "takes them apart"),
+    ],
+)
+def test_settings_that_no_term_reads_are_refused(settings, why):
+    train = TrainSettings.model_validate(settings)
+    with pytest.raises(ConfigError, match=why):
+        _check_objective(Objective(train.objective, train.beta), train)

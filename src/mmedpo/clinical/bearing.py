@@ -6,17 +6,25 @@ lesion decides: not of modality, plane, or a finding that is not there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Set
 from functools import lru_cache
 
 from mmedpo.clinical.conflict import related
 from mmedpo.clinical.facts import LUNG_ABNORMALITY, Facts, extract_facts
 from mmedpo.clinical.findings import GENERIC_FINDINGS
-from mmedpo.clinical.lexicon import find_terms, is_yes_no_question
+from mmedpo.clinical.lexicon import find_terms, is_yes_no_question, words
 from mmedpo.records import ErrorType, Example
 
 OF_THE_PICTURE: frozenset[ErrorType] = frozenset({"modality", "plane"})
 """Questions about the picture itself: no finding decides them, whichever they name."""
+_NOTHING = frozenset({"no", "none", "nil", "not", "nothing", "zero", "neither", "nowhere", "absent", "negative"})
+"""Words of an answer that names nothing, to a question that takes something for granted."""
+_NULL = re.compile(r"(?<![\d.,])0(?![.,]?\d)|\bn/a\b", re.IGNORECASE)
+_ASKS_WHAT_IS_NOT = re.compile(
+    r"\b(?:absent|missing|lacking|excluded|ruled out|"
+    r"(?:not|n't) (?:present|seen|visible|shown|found|there|identified|demonstrated|noted))\b"
+)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -33,12 +41,22 @@ def rests_on(question: str, answer: str, error_type: ErrorType = "other") -> fro
     """
     if error_type in OF_THE_PICTURE:
         return frozenset()
+    if not is_yes_no_question(question) and _ASKS_WHAT_IS_NOT.search(question.lower()):
+        return frozenset()
     said = extract_facts(answer, question, error_type)
     found = _there(said)
     denied = any(not fact.present for fact in said.findings)
+    if not is_yes_no_question(question) and _names_nothing(answer):
+        return frozenset()
     if said.polarity is None and not is_yes_no_question(question) and not denied:
         found |= _there(extract_facts(question.rstrip("? "), "", error_type))
     return _particular(found) or found
+
+
+def _names_nothing(answer: str) -> bool:
+    """Whether an answer denies and says nothing else: "none", "0", "not applicable"."""
+    named = any(match.term.kind != "count" for match in find_terms(answer))
+    return not named and bool(_NOTHING & set(words(answer)) or _NULL.search(answer))
 
 
 def shown_in(examples: Iterable[Example]) -> Mapping[str, frozenset[str]]:

@@ -117,7 +117,7 @@ OTHER_TERMS: dict[tuple[_Kind, str], dict[str, tuple[str, ...]]] = {
         "lateral": ("lateral view", "lateral projection", "lateral film", "lateral radiograph"),
     },
     ("plane", "section"): {
-        "axial": ("axial", "transverse", "axially"),
+        "axial": ("axial", "axially", "transverse"),
         "coronal": ("coronal",),
         "sagittal": ("sagittal", "saggital"),
     },

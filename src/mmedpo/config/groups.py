@@ -24,7 +24,9 @@ class Settings(BaseModel):
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """pydantic takes true for 1, and YAML takes yes and on for true."""
         held = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(one, bool) for one in held) and not _takes(cls.model_fields[info.field_name or ""].annotation, bool):
+        if any(isinstance(one, bool) for one in held) and not _takes(
+            cls.model_fields[info.field_name or ""].annotation, bool
+        ):
             raise PydanticCustomError("no_truth", "true and false (yes, no, on, off) are no value here; quote a word")
         return value
 

@@ -75,6 +75,7 @@ class RunSettings(Settings):
             refuse_set(self.score, {"rescore"}, "score", "no pairs are imported, and all that are made here are scored")
             if "text" not in self.curate.kinds:
                 refuse_set(self.score, DEBATING, "score", "there are no text pairs to debate")
+                refuse_set(self.train, {"edited_token_weight"}, "train", "there are no text pairs, whose sides differ")
         if self.model.quantise != "none":
             self._check_quantised()
         if self.rounds > 1:
@@ -86,6 +87,8 @@ class RunSettings(Settings):
                 f"each_round speaks of {len(self.each_round)} rounds, but rounds={self.rounds}; give one entry each, "
                 "{} where a round has nothing of its own"
             )
+        if self.each_round and not any(group for of_round in self.each_round for group in of_round.values()):
+            raise IdleSetting(("each_round",), "it gives no round anything of its own; remove it")
         self.every_round  # noqa: B018  refuses what a round cannot be
         self._check_endpoints()
         return self
@@ -113,6 +116,10 @@ class RunSettings(Settings):
             where = f"each_round, round {number}: {brief(name, 40)}"
             if name not in OF_ROUND:
                 raise ValueError(f"{where} is the same in every round; allowed: {', '.join(OF_ROUND)}")
+            if number == 1 and name == "train" and "reference" in given:
+                raise ValueError(
+                    f"{where}.reference has no effect: the first round begins with the first model; remove it"
+                )
             group: Settings = getattr(self, name)
             try:
                 changed[name] = type(group).model_validate({**group.model_dump(exclude_unset=True), **given})

@@ -171,7 +171,7 @@ def _position(form: Form) -> int:
 
 
 def _adjective(word: str) -> bool:
-    return word.endswith(("ic", "al", "ar", "ary", "ly"))
+    return word.endswith(("ic", "al", "ar", "ary", "ly", "verse"))
 
 
 def _swap_side(text: str, match: Match) -> list[Edit]:

@@ -18,7 +18,7 @@ import numpy as np
 from mmedpo.clinical.conflict import WEIGHTS
 from mmedpo.clinical.lexicon import find_terms, words
 from mmedpo.clinical.question_types import question_types
-from mmedpo.curate.edits import edits, match_case
+from mmedpo.curate.edits import Edit, edits, match_case
 from mmedpo.curate.perturb import (
     NOTHING_TO_PERTURB,
     Perturbation,
@@ -82,6 +82,25 @@ _EXCLUSIVE: Mapping[ErrorType, tuple[tuple[tuple[str, ...], ...], ...]] = {
     "modality": ((("iv",), ("oral",)), (("contrast", "with contrast"), ("no contrast", "without contrast"))),
 }  # fmt: skip
 """Whole answers that exclude each other and that the lexicon does not know, by type."""
+_HOSTS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("pneumothorax", "pleural effusion", "emphysema", "atelectasis", "pneumonia"), frozenset({"lung"})),
+    **dict.fromkeys(("cardiomegaly", "pericardial effusion", "pacemaker"), frozenset({"heart"})),
+    "fracture": frozenset({"rib", "clavicle", "spine", "bone"}),
+    "gallstone": frozenset({"gallbladder"}),
+    "cirrhosis": frozenset({"liver"}),
+    "appendicitis": frozenset({"appendix"}),
+    "diverticulitis": frozenset({"bowel", "colon"}),
+    **dict.fromkeys(("ascites", "hernia", "hydrocephalus"), frozenset[str]()),
+}
+"""Findings to the organs that can have them; the others may be in any. Nobody has a stone of the gallbladder in a lung."""
+_LOBES = frozenset({"frontal", "temporal", "parietal", "occipital"})
+_TWO = frozenset({"lung", "kidney", "clavicle", "adrenal gland", "diaphragm"})
+"""Organs of which nobody has three."""
+_SIDED = _TWO | {"rib", "hilum"}
+"""What may be called left or right."""
+_OF_OTHER_PICTURES: frozenset[ErrorType] = frozenset({"abnormality", "organ", "modality", "plane"})
+"""Kinds of edits whose words are those of radiology: none of them is said of a slide or an eye."""
+_HEAD = re.compile(r"\b(?:which|what) ([\w-]+)")
 _ARTICLES = frozenset({"a", "an", "the"})
 _LONGEST = 8
 """Words of another question's truth that may stand for this one's."""
@@ -95,6 +114,8 @@ class Setting:
 
     modalities: frozenset[str]
     regions: frozenset[str]
+    other: str = ""
+    """What its dataset calls it, where that is no modality of radiology: fundus, pathology."""
 
     @classmethod
     def of(cls, example: Example) -> Setting:
@@ -103,6 +124,8 @@ class Setting:
         found = _modalities(tagged) or _modalities(example.question)
         if example.error_type == "modality":
             found = found or _modalities(example.answer)
+        if tagged.strip() and not _modalities(tagged):
+            return cls(frozenset(), frozenset(), tagged.strip().lower())
         return cls(found, regions_of(example))
 
     def allows(self, name: str) -> bool:
@@ -194,7 +217,8 @@ def _proposed(
     fitting: dict[ErrorType, list[str]] = {}
     report = example.answer_type == "report"
     for edit in edits(example.answer, example.question, report, setting.regions):
-        if edit.error_type in OPERATORS[kind] and all(setting.allows(name) for name in _names(edit.replacement)):
+        fits = edit.error_type in OPERATORS[kind] and all(setting.allows(name) for name in _names(edit.replacement))
+        if fits and _plausible(example, edit, setting):
             fitting.setdefault(edit.error_type, []).append(edit.apply(example.answer))
     found = [(text, 0.0) for made in OPERATORS[kind] for text in _shuffled(fitting.get(made, []), rng)]
     found += [(text, -1.0) for text in _shuffled(_exclusive(example.answer, kind), rng)]
@@ -204,6 +228,24 @@ def _proposed(
     if vocabulary is not None:
         found.sort(key=lambda one: not set(words(one[0])) <= vocabulary)
     return found
+
+
+def _plausible(example: Example, edit: Edit, setting: Setting) -> bool:
+    """Whether somebody who knows the body might say it: the finding of such an organ, the side of what has two."""
+    names, asked = _names(edit.replacement), example.question.lower()
+    before, after = example.answer[: edit.start], example.answer[edit.end :]
+    organs = _organs(asked) | _organs(f"{before} ; {after}")
+    if setting.other and (edit.error_type in _OF_OTHER_PICTURES or names & _LOBES):
+        return False
+    if edit.error_type == "abnormality" and organs:
+        return all(organs & _HOSTS[name] for name in names if name in _HOSTS)
+    if edit.error_type == "organ" and re.search(r"\b(?:left|right|both|bilateral) $", before, re.IGNORECASE):
+        return names <= _SIDED
+    if edit.error_type == "count" and _organs(asked) & _TWO and not _findings(asked):
+        return edit.replacement.lower() in {"1", "2", "one", "two"}
+    # "Which ventricle?" is not answered by what is none.
+    head = _HEAD.search(asked)
+    return head is None or head[1] not in words(example.answer) or head[1] in words(edit.apply(example.answer))
 
 
 def _exclusive(answer: str, kind: ErrorType) -> list[str]:
@@ -220,6 +262,18 @@ def _exclusive(answer: str, kind: ErrorType) -> list[str]:
 
 def _shuffled(texts: list[str], rng: np.random.Generator) -> list[str]:
     return [texts[place] for place in rng.permutation(len(texts))]
+
+
+@lru_cache(maxsize=4096)
+def _organs(text: str) -> frozenset[str]:
+    """Organs that a text names; a body region is none."""
+    terms = [match.term for match in find_terms(text)]
+    return frozenset(term.name for term in terms if term.kind == "organ" and term.group != "body-region")
+
+
+@lru_cache(maxsize=4096)
+def _findings(text: str) -> frozenset[str]:
+    return frozenset(match.term.name for match in find_terms(text) if match.term.kind == "finding")
 
 
 @lru_cache(maxsize=4096)

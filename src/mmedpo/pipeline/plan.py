@@ -228,6 +228,15 @@ def _check_objective(objective: Objective, settings: TrainSettings) -> None:
             "train.objective asks the model that the round began with in every step, or learns from what it sampled; "
             "set train.reference=previous, or remove the term"
         )
+    if settings.reference == "first" and not objective.refers:
+        raise ConfigError(
+            "train.reference has no effect because no term of train.objective compares with a reference; remove it"
+        )
+    if objective.whole_families and settings.grouping == "none":
+        raise ConfigError(
+            "train.objective sets an answer against all of its question's others, but train.grouping='none' takes "
+            "them apart; set train.grouping=example or image"
+        )
     if objective.contrasts and settings.batch_groups == 1:
         raise ConfigError(
             "train.objective compares with another image of the step, but train.batch_groups=1 gives a step one image; "

@@ -49,7 +49,9 @@ def check_study(study: Study) -> list[str]:
     for arm, job in jobs.items():
         twin = next(other for other, its in jobs.items() if its.name == job.name)
         if twin != arm:
-            raise ConfigError(f"arms {twin!r} and {arm!r} would share the run folder {job.name}; rename a recipe's file")
+            raise ConfigError(
+                f"arms {twin!r} and {arm!r} would share the run folder {job.name}; rename a recipe's file"
+            )
     _check_panels(study, arms[first])
     return notes
 
@@ -60,7 +62,9 @@ def _check_panels(study: Study, first: RunSettings) -> None:
         return
     arm, recipe = next(iter(plan.arms.items()))
     if not first.debates:
-        raise ConfigError(f"panels are of the first arm, {arm!r}, which holds no debates; begin arms with one that does")
+        raise ConfigError(
+            f"panels are of the first arm, {arm!r}, which holds no debates; begin arms with one that does"
+        )
     found = {}
     for name, overrides in plan.panels.items():
         job = Job(arm, recipe, plan.seeds[0], plan.learning_rates[0], overrides)

@@ -41,18 +41,18 @@ class Table(Settings):
     """The grid, the same for every arm."""
     arms: dict[str, str] = Field(min_length=1)
     """Name in the table -> method, laid over the recipe of a dataset; or a whole recipe."""
-    asking: dict[str, str] = {}
+    asking: dict[str, str] = Field(default_factory=dict)
     """The same for arms that ask a language model of the user's: run where their `chat.endpoints` are given."""
     settings: tuple[str, ...] = ()
     """Overrides for every arm."""
-    panels: dict[str, tuple[str, ...]] = {}
+    panels: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Name -> overrides of the first arm's recipe that change its debates: these runs end with their scores, which are
     held against the true severity where the dataset knows it."""
     leaders: tuple[str, ...] = ()
     """Arms that are held against all the others; none named: the first."""
-    own: dict[str, tuple[str, ...]] = {}
+    own: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Further overrides of single arms, by their names in the table."""
-    paper: dict[str, dict[str, dict[str, float]]] = {}
+    paper: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     """Dataset -> arm, or `base` -> metric, or their `mean` -> what the paper reports, percent; shown beside ours where
     dataset and model are the paper's."""
     caveats: tuple[str, ...] = ()
@@ -61,7 +61,9 @@ class Table(Settings):
     @model_validator(mode="after")
     def _each_says_one_thing(self) -> Self:
         if len({*self.seeds}) < len(self.seeds):
-            raise ValueError(f"seeds={shown(list(self.seeds))}: a seed stands twice, and would count as two; name it once")
+            raise ValueError(
+                f"seeds={shown(list(self.seeds))}: a seed stands twice, and would count as two; name it once"
+            )
         if len({f"{rate:g}" for rate in self.learning_rates}) < len(self.learning_rates):
             raise ValueError(f"learning_rates={shown(list(self.learning_rates))}: two of them are alike in six digits")
         for name in (*self.arms, *self.asking, *self.panels):

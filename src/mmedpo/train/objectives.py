@@ -43,7 +43,7 @@ class _Term(NamedTuple):
 
     def branches(self, pair: BranchPair) -> list[Branch] | None:
         """What it looks at of a pair; None where it does not look at the pair at all."""
-        if pair.kind not in self.kinds:
+        if pair.kind not in self.kinds or ("rewards" in self.uses and pair.kind != "text"):
             return None
         own = preferred(pair, self.view)
         looked = sides(pair, self.view) if self.compares else own and (own,)
@@ -63,6 +63,8 @@ class _Term(NamedTuple):
             ("text", ~values.visual & ~values.answer),
         ):
             found = found | of_kind if kind in self.kinds else found
+        if "rewards" in self.uses:
+            found = found & ~values.visual & ~values.answer
         found = found & values.complete if self.compares else found
         return found & values.contrasted if "other-image" in self.uses else found
 
@@ -149,6 +151,19 @@ class Objective:
         composed = folder if "composite" in forms else None
         return Wanted(bool(forms - {"given", "inherent", "own"}), edited, "inherent" in forms, composed)
 
+    def check_stages(self, steps: int) -> None:
+        """Refuses a term that would count in none of the optimizer steps.
+
+        Raises:
+            TrainingError: there is one.
+        """
+        for term in (term.settings for term in self._terms):
+            if not any(term.counts(step / steps) for step in range(steps)):
+                raise TrainingError(
+                    f"term {term.loss!r} (after={term.after:g}, until={term.until:g}) counts in none of the {steps} "
+                    "optimizer steps; move after or until, or raise train.epochs"
+                )
+
     @property
     def draws(self) -> bool:
         """Whether any term looks at what the policy says in the step itself."""
@@ -186,6 +201,8 @@ class Objective:
 
 
 def _needed(term: _Term) -> str:
+    if "rewards" in term.uses:
+        return "an own answer, which text pairs have,"
     if "other-image" in term.uses:
         return "an answer that rests on a finding"
     if term.view.form == "inherent":
@@ -207,6 +224,7 @@ def _term(settings: TermSettings, beta: float) -> _Term:
                 f"train.objective: {name} has no effect on loss {settings.loss!r}, "
                 f"which uses {', '.join(sorted(loss.options)) or 'no options'}; remove it"
             )
+    _check_view(settings, uses_of(loss))
     return _Term(
         settings.loss,
         loss,
@@ -218,3 +236,22 @@ def _term(settings: TermSettings, beta: float) -> _Term:
         not loss.regulariser if settings.weighted is None else settings.weighted,
         settings,
     )
+
+
+def _check_view(settings: TermSettings, uses: frozenset[Use]) -> None:
+    """Refuses a form, or tokens, of which the loss sees one half or the wrong one."""
+    if "rewards" in uses and settings.form != "own":
+        raise ConfigError(
+            f"train.objective: loss {settings.loss!r} learns from the answer that was sampled, not from form "
+            f"{settings.form!r}; set form: own"
+        )
+    if settings.form == "own" and not uses & {"rewards", "distributions"}:
+        raise ConfigError(
+            f"train.objective: form 'own' is the sampled answer, wrong as it may be, and loss {settings.loss!r} would "
+            "prefer it to the truth; use it with policy-gradient or token-kl, or remove it"
+        )
+    if "other-image" in uses and View(settings.form, settings.tokens) != View():
+        raise ConfigError(
+            f"train.objective: loss {settings.loss!r} compares the whole true answer on two images; form "
+            f"{settings.form!r} and tokens {settings.tokens!r} would change one of them alone; remove them"
+        )

@@ -75,6 +75,8 @@ class PreferenceTrainer(Trainer):
         self._earlier: list[Batch] = []
         self._noted = torch.zeros(6, dtype=torch.float64)
         callbacks: list[TrainerCallback] = [_Progress(advance), MarkComplete()]
+        if settings.method == "preference":
+            callbacks.append(_Stages(self.every))
         if watch:
             watch.trainer = self
             # It comes first: what it logs at a step must be in that step's checkpoint.
@@ -347,3 +349,14 @@ class _Progress(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimizer step is done."""
         self.advance(state.global_step, state.max_steps)
+
+
+class _Stages(TrainerCallback):
+    """Refuses, as soon as their number is known, steps that leave a term out altogether."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """The steps are counted, and none is taken."""
+        self.objective.check_stages(state.max_steps)
