@@ -92,7 +92,7 @@ _HOSTS: Mapping[str, frozenset[str]] = {
     "diverticulitis": frozenset({"bowel", "colon"}),
     **dict.fromkeys(("ascites", "hernia", "hydrocephalus"), frozenset[str]()),
 }
-"""Findings to the organs that can have them; the others may be in any. Nobody has a stone of the gallbladder in a lung."""
+"""Findings to the organs that can have them; the others may be in any."""
 _LOBES = frozenset({"frontal", "temporal", "parietal", "occipital"})
 _TWO = frozenset({"lung", "kidney", "clavicle", "adrenal gland", "diaphragm"})
 """Organs of which nobody has three."""
