@@ -13,16 +13,17 @@ from typing import IO
 
 import pytest
 
-from mmedpo.config import load_settings
+from mmedpo.config import dump_settings, load_settings
 from mmedpo.errors import ConfigError, MMedPOError
 from mmedpo.pipeline import table_plan
 from mmedpo.pipeline.doctor.diagnosis import Diagnosis
-from mmedpo.pipeline.grid import _Runner, at_a_time, run_table
+from mmedpo.pipeline.grid import _Runner, at_a_time, choose_rate, run_table
 from mmedpo.pipeline.table_check import check_study
 from mmedpo.pipeline.table_plan import plan_table
 from mmedpo.pipeline.tables import QUICK_PHANTOM, Study, Table, load_table, recipe_of, study
 from mmedpo.progress import Silent
 from mmedpo.recipes import read_recipe
+from mmedpo.run.layout import LOG, RESOLVED
 
 ASKING = ("phantom-self-rewarding", "phantom-sima")
 TABLES = sorted(item.name.removesuffix(".yaml") for item in (resources.files("mmedpo.recipes") / "tables").iterdir())
@@ -41,6 +42,25 @@ def test_every_arm_of_a_shipped_table_is_a_recipe_that_loads(name: str) -> None:
             overrides.append(f"chat.endpoints={json.dumps({asked: server})}")
         told.add(load_settings(recipe, overrides).model_dump_json(exclude={"description"}))
     assert len(told) == len(table.arms), "two names of one and the same run would be one arm"
+
+
+@pytest.mark.parametrize(("keep", "chosen"), [("best", 0.001), ("last", 0.0001)])
+def test_a_rate_is_chosen_by_the_adapter_that_its_run_keeps(tmp_path: Path, keep: str, chosen: float) -> None:
+    looks = {0.0001: (0.50, 0.60, 0.70), 0.001: (0.50, 0.80, 0.40)}
+    plan = Table(
+        description="d", seeds=(0,), selection_seed=0, learning_rates=tuple(looks), arms={"DPO": "phantom-dpo"}
+    )
+    for rate, scores in looks.items():
+        folder = tmp_path / plan.job("DPO", "phantom-dpo", 0, rate).name
+        (folder / "train").mkdir(parents=True)
+        settings = load_settings("phantom-dpo", [f"train.watch.keep={keep}"])
+        (folder / RESOLVED).write_text(dump_settings(settings))
+        log = [{"step": 50 * place, "probe_score": score} for place, score in enumerate(scores)]
+        (folder / LOG).write_text(json.dumps(log))
+    rate, told = choose_rate(tmp_path, "DPO", "phantom-dpo", plan, set())
+    assert rate == chosen
+    assert told[0.0001] == "0.7000"
+    assert told[0.001] == ("0.8000" if keep == "best" else "0.4000")
 
 
 def test_a_method_is_laid_over_any_dataset() -> None:

@@ -18,7 +18,7 @@ from mmedpo.pipeline.study_table import write_study
 from mmedpo.pipeline.table_check import check_study
 from mmedpo.pipeline.tables import Job, Study, Table
 from mmedpo.progress import Reporter, duration
-from mmedpo.records.looks import SCORE, LogEntry, best_look, watch_log
+from mmedpo.records.looks import SCORE, LogEntry, kept_look, watch_log
 from mmedpo.run.layout import LOG, RESOLVED
 from mmedpo.run.slots import in_round
 from mmedpo.storage.json_file import read_json
@@ -105,7 +105,7 @@ def _panels(runner: _Runner, first: tuple[str, str], plan: Table) -> dict[str, l
 def choose_rate(
     folder: Path, arm: str, recipe: str, plan: Table, collapsed: set[Job]
 ) -> tuple[float, dict[float, str]]:
-    """The rate with the best validation score, and every rate's score or the word `collapsed`.
+    """The rate whose kept adapter has the best validation score, and every rate's score or the word `collapsed`.
 
     Raises:
         ConfigError: the arm collapses at every rate of the grid.
@@ -117,11 +117,12 @@ def choose_rate(
         if job in collapsed:
             told[rate] = "collapsed"
             continue
-        log = folder / job.name / in_round(stored_settings(folder / job.name / RESOLVED), LOG)
-        best = best_look(watch_log(read_json(log, list[LogEntry])))
-        if best is None:
+        settings = stored_settings(folder / job.name / RESOLVED)
+        log = folder / job.name / in_round(settings, LOG)
+        look = kept_look(watch_log(read_json(log, list[LogEntry])), settings.train.watch.keep)
+        if look is None:
             raise RunFolderError(f"{log} holds no look after the start; delete the run and start it again")
-        scores[rate] = float(best[SCORE])
+        scores[rate] = float(look[SCORE])
         told[rate] = f"{scores[rate]:.4f}"
     if not scores:
         raise ConfigError(f"{arm} collapses at every learning rate of the grid; add smaller ones")

@@ -162,7 +162,7 @@ def _head(description: str, command: str, settings: RunSettings, seeds: int) -> 
 def _rates(chosen: Chosen) -> str:
     rates = list(next(iter(chosen.values()))[1])
     lines = [
-        "## Learning rates: best validation probe on the selection seed",
+        "## Learning rates: validation probe of the kept adapter, selection seed",
         "",
         f"| arm | {' | '.join(f'{rate:g}' for rate in rates)} | chosen |",
         f"|---|{'---|' * (len(rates) + 1)}",

@@ -41,6 +41,13 @@ def best_look(looks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return max(trained, key=lambda look: float(look[SCORE])) if trained else None
 
 
+def kept_look(looks: Sequence[Mapping[str, Any]], keep: str) -> Mapping[str, Any] | None:
+    """The look at the adapter that a run ends with, by its `train.watch.keep`; None before the first."""
+    if keep == "best" or best_look(looks) is None:
+        return best_look(looks)
+    return looks[-1]
+
+
 def best_step(history: Sequence[Mapping[str, Any]]) -> int | None:
     """The step whose adapter `keep: best` keeps; None before the first look at a trained step."""
     best = best_look(watch_log(history))

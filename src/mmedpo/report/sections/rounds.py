@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mmedpo.config import RunSettings
 from mmedpo.records import PreferencePair
-from mmedpo.records.looks import LOGPROB, SCORE, LogEntry, best_look, watch_log
+from mmedpo.records.looks import LOGPROB, SCORE, LogEntry, kept_look, watch_log
 from mmedpo.registry import register
 from mmedpo.report.section import Section, svg
 from mmedpo.report.sections.training import CurvePanel, CurveSeries, Training, training_plot
@@ -87,7 +87,7 @@ def _add(
     curves: dict[str, dict[str, Points]], number: int, looks: Sequence[Mapping[str, float | None]], best: bool
 ) -> None:
     """The first look of a round, and the one whose adapter it kept."""
-    kept = (best_look(looks) if best else None) or (looks[-1] if looks else None)
+    kept = kept_look(looks, "best" if best else "last") or (looks[-1] if looks else None)
     for field, lines in curves.items():
         for name, look in (("start", looks[0] if looks else None), ("kept", kept)):
             if look is not None and field in look:
