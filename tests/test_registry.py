@@ -89,6 +89,12 @@ def test_a_loss_is_refused_before_anything_is_computed(tmp_path: Path, term: str
     [
         ("phantom-rrpo", "train.tune=full", "set train.tune=lora, or remove the term"),
         ("phantom-sft-contrast", "train.batch_groups=1", "train.batch_groups=1 gives a step one image; raise it"),
+        (
+            "phantom-sft-contrast",
+            "train.beta=0.5",
+            "train.beta=0.5 has no effect because every term of train.objective",
+        ),
+        ("phantom-simpo", "train.beta=0.3", "train.beta=0.3 has no effect because every term of train.objective"),
         ("phantom-sft-weighted", "train.objective=[{loss: nll}]", "train.factors has no effect because no term of"),
     ],
 )

@@ -207,6 +207,11 @@ def test_methods_that_are_one_over_a_dataset_are_told_of() -> None:
     assert notes[0] == "both stages, weighted and stage 1, weighted: one and the same method over these data (vqa-rad)."
 
 
+def test_a_setting_that_one_arm_cannot_use_is_found_before_the_first_run() -> None:
+    with pytest.raises(ConfigError, match=r"arm 'SimPO': train\.beta=0\.5 has no effect"):
+        check_study(study("benchmark", "phantom", False, ["train.beta=0.5"]))
+
+
 def test_a_recipe_of_ones_own_is_an_arm_whose_runs_stay_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: phantom-dpo\ntrain: {beta: 0.3}\n")
     table = TABLE.model_copy(update={"arms": {"a": "mmedpo", "b": str(tmp_path / "mine.yaml")}, "asking": {}})

@@ -23,7 +23,7 @@ def reproduce(
 ) -> None:
     """Run every arm of a table over its seeds and write the table; goes on where it stopped.
 
-    The learning rate of each arm is the one with the best validation probe on the selection seed; a
+    The learning rate of each arm is the one whose kept adapter scores best on validation with the selection seed; a
     rate at which training collapses is out. Every arm has the same grid and the same budget.
 
     Example: mmedpo reproduce table1 --quick

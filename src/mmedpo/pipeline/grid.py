@@ -30,7 +30,7 @@ AT_A_TIME = 2
 def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter, gpus: Sequence[str] = ()) -> Path:
     """Runs every arm over its seeds and writes the table; goes on where it stopped.
 
-    The learning rate of each arm is the one with the best validation probe on the selection seed; a
+    The learning rate of each arm is the one whose kept adapter scores best on validation with the selection seed; a
     rate at which training collapses is out. Every arm has the same grid and the same budget.
 
     Args:

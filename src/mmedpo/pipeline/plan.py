@@ -197,12 +197,8 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
     if any(stage.name == "ground" and not run.is_done(stage) for stage in stages):
         refuse_demonstration(run.settings)
     trains = any(stage.name.rpartition("/")[2] == "train" and not run.is_done(stage) for stage in stages)
-    if trains and run.settings.train.method == "preference":
-        from mmedpo.train.objectives import Objective
-
-        for own in run.settings.every_round:
-            _check_objective(Objective(own.train.objective, own.train.beta), own.train)
     if trains:
+        check_objectives(run.settings)
         _check_trackers(run.settings)
         _check_adapter(run.settings)
     if any(stage.name == "report" and not run.is_done(stage) for stage in stages):
@@ -214,6 +210,20 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
         from mmedpo.models.devices import device_of
 
         device_of(run.settings.model.device)
+
+
+def check_objectives(settings: RunSettings) -> None:
+    """Looks at what every round of preference tuning optimises.
+
+    Raises:
+        ConfigError: a term that cannot be computed, or a setting that no term reads.
+    """
+    if settings.train.method != "preference":
+        return
+    from mmedpo.train.objectives import Objective
+
+    for own in settings.every_round:
+        _check_objective(Objective(own.train.objective, own.train.beta), own.train)
 
 
 def _check_objective(objective: Objective, settings: TrainSettings) -> None:
@@ -241,6 +251,11 @@ def _check_objective(objective: Objective, settings: TrainSettings) -> None:
         raise ConfigError(
             "train.objective compares with another image of the step, but train.batch_groups=1 gives a step one image; "
             "raise it"
+        )
+    if settings.beta != TrainSettings.model_fields["beta"].default and not objective.tempered:
+        raise ConfigError(
+            f"train.beta={settings.beta:g} has no effect because every term of train.objective has its own beta or "
+            "none; remove it, or set beta in a term that has one"
         )
     if settings.factors and not objective.weighs:
         raise ConfigError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from mmedpo.config import RunSettings, load_settings
 from mmedpo.config.run import DEBATING
 from mmedpo.errors import ConfigError, brief
+from mmedpo.pipeline.plan import check_objectives
 from mmedpo.pipeline.tables import Job, Study
 
 SHARED_GROUPS = ("data", "model", "evaluate")
@@ -91,6 +92,8 @@ def _twins(found: Mapping[str, RunSettings]) -> Iterator[tuple[str, str]]:
 
 def _settings(study: Study, job: Job, where: str) -> RunSettings:
     try:
-        return load_settings(job.recipe, list(study.settings_of(job)))
+        settings = load_settings(job.recipe, list(study.settings_of(job)))
+        check_objectives(settings)
+        return settings
     except ConfigError as error:
         raise ConfigError(f"{where}: {brief(str(error), 600)}") from None

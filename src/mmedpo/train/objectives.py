@@ -93,6 +93,11 @@ class Objective:
         """What the terms look at, each once."""
         return list(dict.fromkeys(term.view for term in self._terms))
 
+    @property
+    def tempered(self) -> bool:
+        """Whether a term reads `train.beta`: one whose loss has a temperature, and that gives none of its own."""
+        return any("beta" in term.loss.options and term.settings.beta is None for term in self._terms)
+
     def at(self, progress: float) -> Objective:
         """The terms that count at a share of the optimizer steps; the same object where all do."""
         now = [term.settings for term in self._terms if term.settings.counts(progress)]
