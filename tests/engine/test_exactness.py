@@ -51,12 +51,16 @@ def tuned_engine(family):
     return Engine(vlm, FeatureStore(vlm, read_view), max_tokens=4096)
 
 
-@pytest.fixture(scope="module", params=TEXTS)
+BUILT = [pytest.param(text, marks=pytest.mark.long) if text in ("phi3", "qwen2") else text for text in TEXTS]
+"""Those that differ least from another one, or that no model of the field has, take a minute and are long tests."""
+
+
+@pytest.fixture(scope="module", params=BUILT)
 def engine(request):
     return tuned_engine(request.param)
 
 
-@pytest.fixture(scope="module", params=TEXTS)
+@pytest.fixture(scope="module", params=BUILT)
 def double_engine(request):
     engine = tuned_engine(request.param)
     engine.vlm.model.double()

@@ -36,7 +36,7 @@ def drill(shim: Path, folder: Path, wanted: str) -> dict:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("count", ["5", pytest.param("40", marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", ["3", pytest.param("40", marks=pytest.mark.long)])
 def test_some_faults(shim: Path, tmp_path: Path, count: str) -> None:
     found = drill(shim, tmp_path, count)
     assert set(found["operations"]) >= {"data", "ground", "curate", "score", "train", "evaluate", "report"}
