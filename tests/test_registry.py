@@ -96,6 +96,12 @@ def test_a_loss_is_refused_before_anything_is_computed(tmp_path: Path, term: str
         ),
         ("phantom-simpo", "train.beta=0.3", "train.beta=0.3 has no effect because every term of train.objective"),
         ("phantom-sft-weighted", "train.objective=[{loss: nll}]", "train.factors has no effect because no term of"),
+        (
+            "phantom-mmedpo",
+            "train.objective=[{loss: sigmoid, weighted: false}]",
+            "score.weights='rescale' has no effect because no term of",
+        ),
+        ("phantom-dpo", "train.objective=[{loss: sigmoid, weighted: true}]", "weighted: true has no effect because"),
     ],
 )
 def test_what_an_objective_cannot_do_is_refused_as_early(tmp_path: Path, recipe: str, setting: str, said: str) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,8 @@ def elsewhere(notes: Path, mishap: str) -> Callable[[Sequence[int]], list[Drop]]
                 raise OSError(errno.ENOSPC, "No space left on device", "/scratch/x")
             if mishap == "of its own":
                 raise OfItsOwn(8, "no item")
+        if mishap == "warned":
+            warnings.warn("what a library told", FutureWarning, stacklevel=1)
         return [Drop(stage="s", item=str(item), reason=str(os.environ["OMP_NUM_THREADS"])) for item in items]
 
     return work
@@ -103,6 +106,16 @@ def test_what_a_process_raises_is_the_error_that_it_would_be_here(
         in_processes(tmp_path, mishap)
     # What was done is kept, and the rest is done when it is asked for again.
     assert [drop.item for drop in in_processes(tmp_path, mishap)] == [str(item) for item in range(12)]
+
+
+@pytest.mark.usefixtures("light")
+def test_a_process_heeds_the_warnings_that_are_heeded_here(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="what a library", category=FutureWarning)
+        with pytest.raises(FutureWarning, match="what a library told"):
+            in_processes(tmp_path, "warned")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        assert len(in_processes(tmp_path, "warned")) == 12
 
 
 def test_one_chunk_is_done_in_this_process(tmp_path: Path) -> None:

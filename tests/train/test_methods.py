@@ -14,6 +14,7 @@ import torch
 from mmedpo.config import load_settings
 from mmedpo.engine import Branch, TokenLogprobs
 from mmedpo.errors import TrainingError
+from mmedpo.pipeline.plan import check_objectives
 from mmedpo.recipes import methods
 from mmedpo.records import ImageRef, PreferencePair
 from mmedpo.train.groups import BranchPair, Wanted, group_pairs
@@ -128,8 +129,8 @@ EXPECTED = {
     "asymmetric": s(-1 - 0.75),
     "mdpo": DPO + s(-1.5) + s(-1),
     "symmpo": DPO + s(-1.5 - 0.5) + 0.1 * ((-1 + 0.5) - (1.5 - 1.5)) ** 2,
-    "s-vco": s(-1.5) + s(-1.5 - 1.5),
-    "causal": s(-1 + 1.5) + s((-1 - 1.5) - (0.5 + 1.5)),
+    "s-vco": 2 * s(-1.5) + 2 * s(-1.5 - 1.5),
+    "causal": 2 * s(-1 + 1.5) + 2 * s((-1 - 1.5) - (0.5 + 1.5)),
     "comedpo": 2 * s(-1 + 1.5) + 2 * s((1 + 2) - (-0.5 - 0.5)),
     "reversed": DPO + 0.1 * s(-1.5 - 0.5),
     "fire-mpo": s(-1 - 1) + 0.1 * s(-1 - 0.5),
@@ -149,6 +150,7 @@ def test_every_method_by_hand(method):
     server["critic"] = ["chat.endpoints.critic={base_url: 'http://127.0.0.1:1', model: m}"]
     asks = {"self-rewarding": "self", "sima": "critic"}.get(method)
     settings = load_settings(f"phantom-{method}", server[asks] if asks else [])
+    check_objectives(settings)
     train = settings.train
     objective = Objective(train.objective, train.beta)
     weights = {} if settings.score.weights != "none" or train.factors else {"weight": 1.0}

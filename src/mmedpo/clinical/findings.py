@@ -304,6 +304,9 @@ RELATED: tuple[frozenset[str], ...] = (
 )
 """Pairs of which one does not exclude the other: naming the second for the first is no clear contradiction."""
 
+WIDER: dict[str, frozenset[str]] = {"stroke": frozenset({"hemorrhage"})}
+"""Spellings that say less than the finding they stand for here, to the other findings that they may mean as well."""
+
 
 def urgency(name: str) -> int:
     """Consequence of getting a finding wrong, of 10; 5 for what the table does not name."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mmedpo.clinical.conflict import related
-from mmedpo.clinical.findings import DEVICES, FINDINGS
+from mmedpo.clinical.findings import DEVICES, FINDINGS, WIDER
 from mmedpo.clinical.lexicon import NUMBER_WORDS, Form, Match, find_terms, forms
 from mmedpo.records import ErrorType
 
@@ -211,6 +211,7 @@ def _swap_finding(text: str, match: Match, matches: list[Match], regions: frozen
     if term.group != "finding":
         return []
     named = {m.term.name for m in matches if m.term.kind == "finding"}
+    named |= WIDER.get(match.form.text, frozenset())
     where = frozenset(term.regions) & regions or frozenset(term.regions)
     located = any(m.term.kind in ("side", "zone") for m in matches)
     counted = bool(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmedpo.config import RunSettings, TrainSettings, check_names, refuse_demonstration
+from mmedpo.config import UNWEIGHTED, RunSettings, TrainSettings, check_names, refuse_demonstration
 from mmedpo.curate import stage as curation
 from mmedpo.data import stage as data
 from mmedpo.errors import ConfigError, TrainingCollapsed, shown
@@ -223,7 +223,9 @@ def check_objectives(settings: RunSettings) -> None:
     from mmedpo.train.objectives import Objective
 
     for own in settings.every_round:
-        _check_objective(Objective(own.train.objective, own.train.beta), own.train)
+        objective = Objective(own.train.objective, own.train.beta)
+        _check_objective(objective, own.train)
+        _check_weights(objective, own)
 
 
 def _check_objective(objective: Objective, settings: TrainSettings) -> None:
@@ -261,6 +263,21 @@ def _check_objective(objective: Objective, settings: TrainSettings) -> None:
         raise ConfigError(
             "train.factors has no effect because no term of train.objective is weighted; set weighted: true on one, "
             "or remove it"
+        )
+
+
+def _check_weights(objective: Objective, settings: RunSettings) -> None:
+    """Refuses weights that no term reads, which may cost a debate, and terms that read a weight which is always 1."""
+    if settings.score.weights != UNWEIGHTED and not objective.weighs:
+        raise ConfigError(
+            f"score.weights={settings.score.weights!r} has no effect because no term of train.objective is weighted; "
+            "set score.weights=none, or weighted: true on a term"
+        )
+    alike = settings.score.weights == UNWEIGHTED and not settings.train.factors
+    if alike and any(term.weighted for term in settings.train.objective):
+        raise ConfigError(
+            "train.objective: weighted: true has no effect because every pair weighs 1 (score.weights is 'none' and "
+            "train.factors is empty); remove it, or set one of these"
         )
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -121,8 +123,25 @@ class _Failed:
     error: Exception
 
 
-def _serve(pipe: Connection, factory: Callable[[], Callable[[Sequence[Any]], Sequence[Any]]]) -> None:
-    """A worker's life: made, then chunk after chunk, until the run hangs up."""
+_Filter = tuple[Any, ...]
+"""One of `warnings.filters`: action, pattern of the message, category, pattern of the module, line."""
+
+
+def _heeded() -> list[_Filter]:
+    """What this process makes of warnings, but for kinds that its script defines: no worker can read those."""
+    return [one for one in warnings.filters if getattr(one[2], "__module__", "") != "__main__"]
+
+
+def _pattern(of: re.Pattern[str] | str | None) -> str:
+    return of.pattern if isinstance(of, re.Pattern) else of or ""
+
+
+def _serve(
+    pipe: Connection, factory: Callable[[], Callable[[Sequence[Any]], Sequence[Any]]], told: Sequence[_Filter]
+) -> None:
+    """A worker's life: made, then chunk after chunk, until the run hangs up; it warns of what the run would."""
+    for action, message, category, module, line in reversed(told):
+        warnings.filterwarnings(action, _pattern(message), category, _pattern(module), line)
     # Ctrl-C reaches every process of the terminal; the run alone decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     made: list[Callable[[Sequence[Any]], Sequence[Any]]] = []
@@ -169,7 +188,7 @@ class _Processes(Generic[T, R]):
         context: Any = multiprocessing.get_context("forkserver" if SERVED else "spawn")
         here: Connection
         here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, self._job.factory), daemon=True)
+        process = context.Process(target=_serve, args=(there, self._job.factory, _heeded()), daemon=True)
         with _threads(self._threads), _without_script():
             process.start()
         there.close()  # the worker's end is the worker's alone: where it ends, the line does
