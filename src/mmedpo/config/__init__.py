@@ -22,13 +22,13 @@ from mmedpo.config.loading import (
     stored_settings,
     validate_settings,
 )
-from mmedpo.config.model import FinetuneSettings, ModelSettings
+from mmedpo.config.model import ModelSettings
 from mmedpo.config.names import check_names, own_settings, refuse_demonstration, speaker, tool_settings
 from mmedpo.config.run import RunSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings, Unscored
 from mmedpo.config.slurm import SlurmSettings
 from mmedpo.config.train import (
-    FINETUNED_PARTS,
+    FinetuneSettings,
     Form,
     Grouping,
     LoraSettings,
@@ -40,7 +40,6 @@ from mmedpo.config.train import (
 )
 
 __all__ = [
-    "FINETUNED_PARTS",
     "UNWEIGHTED",
     "AssumeSettings",
     "ChatSettings",

@@ -27,16 +27,3 @@ class ModelSettings(Settings):
     """The same of the tuned model, started after training; empty: its answers are made here."""
     device: str = Field("auto", pattern=DEVICE)
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
-
-
-class FinetuneSettings(Settings):
-    """Supervised fine-tuning of the whole language side *before* curation; its result becomes the base."""
-
-    epochs: int = Field(10, ge=1, le=100_000)
-    """Passes over the training questions."""
-    learning_rate: float = Field(5e-4, gt=0, le=10)
-    """Peak, AdamW, cosine."""
-    batch_images: int = Field(16, ge=1, le=100_000)
-    """Images (with all their questions) per step."""
-    questions: bool = False
-    """Whether it learns to ask as well: the questions themselves, where it is told to ask one (STLLaVA-Med)."""

@@ -14,10 +14,10 @@ from mmedpo.config.evaluate import EvaluateSettings
 from mmedpo.config.executor import ExecutorSettings
 from mmedpo.config.explain import explain
 from mmedpo.config.groups import IdleSetting, Seed, Settings, refuse_set
-from mmedpo.config.model import FinetuneSettings, ModelSettings
+from mmedpo.config.model import ModelSettings
 from mmedpo.config.score import UNWEIGHTED, ScoreSettings
 from mmedpo.config.slurm import SlurmSettings
-from mmedpo.config.train import TrainSettings
+from mmedpo.config.train import FinetuneSettings, TrainSettings
 from mmedpo.errors import brief, shown
 
 DEBATING = {"agents", "rounds", "agreement"}
@@ -99,7 +99,10 @@ class RunSettings(Settings):
         if self.train.tune != "lora":
             raise ValueError(f"{needed} train.tune=lora: weights in 4 bits cannot be trained themselves")
         if self.finetune is not None:
-            raise ValueError(f"{needed} finetune=null: it trains all weights; use train.method=sft for an adapter")
+            raise ValueError(
+                f"{needed} finetune=null: its result cannot be put into 4 bits without loss; use train.method=sft for "
+                "an adapter beside them"
+            )
         if self.rounds > 1:
             raise ValueError(f"{needed} rounds=1: the adapter of a round cannot be merged into 4 bits without loss")
 

@@ -10,9 +10,9 @@ from mmedpo.config.groups import Named, Settings, refuse_set
 from mmedpo.records import PairKind
 
 Part = Literal["language_model", "projector", "vision_tower"]
-FINETUNED_PARTS: tuple[Part, ...] = ("language_model", "projector")
-"""What the `finetune` stage trains, all of its weights."""
 """Parts of a vision-language model that can be trained."""
+FINETUNED_PARTS: tuple[Part, ...] = ("language_model", "projector")
+"""What the `finetune` stage trains."""
 Grouping = Literal["none", "example", "image"]
 """What stays together in one optimizer step."""
 Form = Literal["given", "joint", "reversed", "mirrored", "causal", "consistent", "inherent", "own", "composite"]
@@ -184,3 +184,42 @@ class TrainSettings(Settings):
         if self.tune == "full":
             refuse_set(self, {"lora"}, "train", "train.tune is 'full'")
         return self
+
+
+class FinetuneSettings(Settings):
+    """Supervised fine-tuning of the whole language side *before* curation; its result becomes the base."""
+
+    epochs: int = Field(10, ge=1, le=100_000)
+    """Passes over the training questions."""
+    learning_rate: float = Field(5e-4, gt=0, le=10)
+    """Peak, AdamW, cosine."""
+    batch_images: int = Field(16, ge=1, le=100_000)
+    """Images (with all their questions) per step."""
+    questions: bool = False
+    """Whether it learns to ask as well: the questions themselves, where it is told to ask one (STLLaVA-Med)."""
+    lora: LoraSettings | None = None
+    """An adapter on language model and projector, merged into the result: as little memory as preference tuning takes.
+    None: all their weights."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more work."""
+    checkpoint_every: int = Field(50, ge=1, le=1_000_000_000)
+    """Optimizer steps between checkpoints; a killed run resumes from the last one."""
+
+    def as_training(self, longest: int) -> TrainSettings:
+        """The stage in the terms of training.
+
+        Args:
+            longest: sequence, tokens.
+        """
+        adapter = {} if self.lora is None else {"lora": self.lora}
+        return TrainSettings(
+            method="sft",
+            tune="full" if self.lora is None else "lora",
+            parts=FINETUNED_PARTS,
+            grouping="image",
+            batch_groups=self.batch_images,
+            epochs=self.epochs,
+            max_length=longest,
+            activation_checkpointing=self.activation_checkpointing,
+            **adapter,
+        )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+
+from mmedpo.errors import TrainingError
+from mmedpo.storage.tables import atomic_path
 
 MAX_NORM = 1.0
 """Gradients of a larger norm are scaled down to it."""
@@ -36,3 +43,47 @@ class OneCycle:
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
+
+    def save(self, file: Path, losses: Sequence[float]) -> None:
+        """Writes weights, moments and schedule, from which `load` goes on.
+
+        Args:
+            file: replaced as a whole.
+            losses: kept beside them.
+        """
+        state = self._optimizer.state_dict()
+        tensors = {f"weight/{number}": weight.detach() for number, weight in enumerate(self.parameters)}
+        for number, moments in state["state"].items():
+            tensors.update({f"{name}/{number}": value for name, value in moments.items()})
+        told = {"groups": state["param_groups"], "schedule": self._schedule.state_dict(), "losses": list(losses)}
+        with atomic_path(file) as partial:
+            save_file(
+                {name: value.contiguous() for name, value in tensors.items()}, partial, {"told": json.dumps(told)}
+            )
+
+    def load(self, file: Path) -> tuple[int, list[float]]:
+        """Takes up what `save` wrote.
+
+        Returns:
+            Steps that were taken, and the losses that were kept.
+
+        Raises:
+            TrainingError: it is damaged, or of another model.
+        """
+        try:
+            with safe_open(file, "pt") as opened:
+                told = json.loads(opened.metadata()["told"])
+                moments: dict[int, dict[str, Tensor]] = {}
+                for name in opened.keys():  # noqa: SIM118  it is no mapping
+                    kind, _, number = name.partition("/")
+                    moments.setdefault(int(number), {})[kind] = opened.get_tensor(name)
+            with torch.no_grad():
+                for number, weight in enumerate(self.parameters):
+                    weight.copy_(moments[number].pop("weight"))
+            self._optimizer.load_state_dict({"state": moments, "param_groups": told["groups"]})
+            self._schedule.load_state_dict(told["schedule"])
+            return int(told["schedule"]["last_epoch"]), [float(loss) for loss in told["losses"]]
+        except OSError:
+            raise
+        except Exception as error:
+            raise TrainingError(f"{file} is damaged ({type(error).__name__}); delete it and run again") from error

@@ -36,9 +36,10 @@ def _facts(stored: Stored) -> tuple[Fact, ...]:
     model = Path(settings.model.name).name if "/" in settings.model.name else settings.model.name
     splits = Counter(example.split for example in stored.examples.values())
     kinds = Counter(pair.kind for pair in stored.pairs)
+    adapted = " with an adapter" if settings.finetune and settings.finetune.lora else ""
     facts = {
         "Model": f"{model}, {settings.model.dtype}"
-        + (f", fine-tuned {settings.finetune.epochs} epochs before" if settings.finetune else ""),
+        + (f", fine-tuned {settings.finetune.epochs} epochs before{adapted}" if settings.finetune else ""),
         "Trained": trained(settings.train),
         "Objective": objective(settings.train),
         "Pairs": ", ".join(f"{count(kinds[kind])} {kind}" for kind in ("text", "visual", "answer") if kinds[kind]),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from mmedpo.config import FINETUNED_PARTS, RunSettings, TrainSettings, load_settings
+from mmedpo.config import RunSettings, load_settings
 from mmedpo.engine.accounting import PassCost, pass_cost
 from mmedpo.engine.features import MEMORY_SHARE
 from mmedpo.engine.support import trie_refusal
@@ -119,19 +119,10 @@ def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: R
 
 
 def _finetuning(settings: RunSettings, longest: int) -> RunSettings | None:
-    """The `finetune` stage as a training: all answers of an image together, all weights of the language side."""
-    stage = settings.finetune
-    if stage is None:
+    """The `finetune` stage as a training: all answers of an image together."""
+    if settings.finetune is None:
         return None
-    train = TrainSettings(
-        method="sft",
-        tune="full",
-        parts=FINETUNED_PARTS,
-        grouping="image",
-        batch_groups=stage.batch_images,
-        epochs=stage.epochs,
-        max_length=longest,
-    )
+    train = settings.finetune.as_training(longest)
     return settings.model_copy(update={"train": train, "finetune": None, "rounds": 1})
 
 
@@ -158,7 +149,10 @@ def _plan_finetuning(
         told += f"; {work.steps:,} steps, {duration(diagnosis.seconds)}"
     diagnosis.fact("fine-tuning", told)
     if here:
-        fix = "lower engine.max_tokens, or leave it out for a model that has been trained: --set finetune=null"
+        fix = (
+            "lower engine.max_tokens, set finetune.lora={} or finetune.activation_checkpointing=true, or leave it out "
+            "for a model that has been trained: --set finetune=null"
+        )
         _tell_fit("fine-tuning", memory, device, fix, diagnosis)
 
 
