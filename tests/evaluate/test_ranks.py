@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy.stats import kendalltau, spearmanr
 
 from mmedpo.evaluate.ranks import rank_correlation
 
@@ -23,6 +25,17 @@ def test_ties_count_by_tau_b() -> None:
     found = rank_correlation([1, 1, 2], [1, 2, 3], ["a", "b", "c"], 20)
     assert found is not None
     assert found.tau == pytest.approx(2 / (2 * 3) ** 0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_are_those_of_scipy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truths = rng.integers(0, 9, 200) / 8
+    scores = np.round(truths + rng.normal(0, 0.5, 200), 1)
+    found = rank_correlation(scores.tolist(), truths.tolist(), [str(number // 4) for number in range(200)], 20)
+    assert found is not None
+    assert found.tau == pytest.approx(kendalltau(scores, truths).statistic)
+    assert found.rho == pytest.approx(spearmanr(scores, truths).statistic)
 
 
 def test_nothing_to_order_is_no_number() -> None:
