@@ -208,8 +208,11 @@ class ChatServer:
         self._ready.set()
         await self._stop.wait()
         listener.close()
-        # One turn of the loop closes the sockets; a connection that was just accepted is made in one of the next.
-        for _ in range(5):
+        # A turn of the loop closes the sockets; connections that were just accepted are made in one of the next, and
+        # of a busy server there may be many: it ends once no turn brings one any more.
+        idle = 0
+        while idle < 10:
+            idle = 0 if self._open else idle + 1
             for connection in list(self._open):
                 connection.transport.abort()
             await asyncio.sleep(0)
