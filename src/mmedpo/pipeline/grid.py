@@ -71,6 +71,7 @@ def run_table(study: Study, runs: Path, out: Path, jobs: int, reporter: Reporter
     notes = [f"{job.arm}: {gone.format(job.seed)}" for job in sorted(lost, key=lambda job: job.name)]
     panels = _panels(runner, first, plan)
     notes = [*plan.caveats, *alike, *notes]
+    reporter.message("writing the page: intervals of every arm")
     write_study(study.name, plan, study.command, folders, chosen, notes, out, panels)
     return out / f"{study.name}.md"
 
