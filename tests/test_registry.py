@@ -101,6 +101,7 @@ def test_a_loss_is_refused_before_anything_is_computed(tmp_path: Path, term: str
             "train.objective=[{loss: sigmoid, weighted: false}]",
             "score.weights='rescale' has no effect because no term of",
         ),
+        ("phantom-sft", "score={weights: raw}", "score.weights='raw' has no effect because train.method is 'sft'"),
         ("phantom-dpo", "train.objective=[{loss: sigmoid, weighted: true}]", "weighted: true has no effect because"),
     ],
 )

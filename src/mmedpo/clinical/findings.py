@@ -304,7 +304,7 @@ RELATED: tuple[frozenset[str], ...] = (
 )
 """Pairs of which one does not exclude the other: naming the second for the first is no clear contradiction."""
 
-WIDER: dict[str, frozenset[str]] = {"stroke": frozenset({"hemorrhage"})}
+WIDER: dict[str, frozenset[str]] = dict.fromkeys(("stroke", "strokes"), frozenset({"hemorrhage"}))
 """Spellings that say less than the finding they stand for here, to the other findings that they may mean as well."""
 
 

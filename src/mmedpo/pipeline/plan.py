@@ -219,6 +219,11 @@ def check_objectives(settings: RunSettings) -> None:
         ConfigError: a term that cannot be computed, or a setting that no term reads.
     """
     if settings.train.method != "preference":
+        if settings.score.weights != UNWEIGHTED:
+            raise ConfigError(
+                f"score.weights={settings.score.weights!r} has no effect because train.method is 'sft'; set "
+                "score.weights=none"
+            )
         return
     from mmedpo.train.objectives import Objective
 
