@@ -10,6 +10,7 @@ the same noise from the same seeds, so their answers must be the same. The sides
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 import time
 from collections.abc import Sequence
@@ -257,6 +258,13 @@ tokens, 8.7 of 16. Model `{shape.name}` in {shape.dtype}, random weights. {where
 """
 
 
+def command_of(parser: argparse.ArgumentParser, arguments: argparse.Namespace, *names: str) -> str:
+    """The command that measures the same again: those of its options that are not at their defaults."""
+    given = vars(arguments)
+    changed = [name for name in names if given[name] != parser.get_default(name)]
+    return parser.prog + "".join(f" --{name} {shlex.quote(str(given[name]))}" for name in changed)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measures and writes the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.generation", description=__doc__)
@@ -279,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
             found = measure(folder, task, shape.dtype, arguments.device, arguments.rounds, arguments.batch)
             rows.append(row(task, found))
             print(rows[-1], flush=True)
-    command = "python -m bench.generation" + (f" --rounds {arguments.rounds}" if arguments.rounds != 3 else "")
+    command = command_of(parser, arguments, "shape", "device", "rounds", "batch", "tasks")
     arguments.out.write_text(page(rows, command, arguments.batch, arguments.device, shape), encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bench.generation import ROOT, SIDES, Result, Task, measure
+from bench.generation import ROOT, SIDES, Result, Task, command_of, measure
 from bench.throughput.measure import machine
 from bench.throughput.models import SHAPES, Shape, build_checkpoint
 from bench.throughput.workloads import WORKLOADS
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept = figures(measure(folder, task, shape.dtype, "cpu", arguments.rounds, batch=8))
             found.setdefault(axis, {})[str(value)] = kept
             print(axis, _row(value, kept), flush=True)
-    command = "python -m bench.generation_growth" + (f" --rounds {arguments.rounds}" if arguments.rounds != 1 else "")
+    command = command_of(parser, arguments, "shape", "rounds")
     content = {"command": command, "shape": shape.name, "machine": machine(), "found": found}
     (arguments.out / "generation-growth.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (arguments.docs / "images").mkdir(parents=True, exist_ok=True)

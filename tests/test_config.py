@@ -73,6 +73,13 @@ def test_an_unknown_setting_of_a_term_is_refused_with_its_place() -> None:
     assert "unknown setting 'train.objective.1.wieght'; did you mean 'weight'? known here: after, beta, " in line
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_all_weights_in_16_bits_are_not_trained(dtype: str) -> None:
+    line = _refused(BASE, "train.tune=full", "train.lora={}", f"model.dtype={dtype}")
+    assert f"train.tune=full needs model.dtype=float32 (not {dtype}," in line
+    assert load_settings(BASE, ["train.tune=full", "model.autocast=true"]).model.autocast
+
+
 def test_an_objective_is_a_list_of_terms() -> None:
     settings = load_settings(
         BASE, ["train.objective=[{loss: ipo, beta: 0.5, kinds: [text]}, {loss: nll, weight: 0.2}]"]
@@ -137,7 +144,6 @@ def test_a_needed_setting_is_named() -> None:
         ),
         ("evaluate.splits=[]", "evaluate.splits=[]: "),
         ("evaluate.answer_types=[]", "evaluate.answer_types=[]: "),
-        ("score.agents=[]", "score.agents=[]: "),
         ("score.lower=1.25", "score.lower (1.25) must be below score.upper (1.25)"),
     ],
 )
@@ -252,6 +258,7 @@ def test_the_users_home_is_found_in_every_path() -> None:
         (["score.weights=none", "score.sigma=2"], "score.sigma has no effect because score.weights is 'none'"),
         (["score.weights=none", "score.lower=0.1"], "score.lower has no effect"),
         (["score.weights=raw", "score.upper=3"], "score.upper has no effect"),
+        (["score.agents=[]", "score.rounds=3"], "score.rounds has no effect because score.agents is empty"),
         (["train.method=sft", "train.beta=0.2"], "train.beta has no effect because train.method is 'sft'"),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",

@@ -101,6 +101,12 @@ def test_a_loss_is_refused_before_anything_is_computed(tmp_path: Path, term: str
             "train.objective=[{loss: sigmoid, weighted: false}]",
             "score.weights='rescale' has no effect because no term of",
         ),
+        (
+            "phantom-mmedpo",
+            "train.objective=[{loss: sigmoid, kinds: [visual]}]",
+            "score.agents would debate text pairs, whose weights no term",
+        ),
+        ("phantom-mmedpo", "score.agents=[]", "score.agents is empty, so no text pair has a score"),
         ("phantom-sft", "score={weights: raw}", "score.weights='raw' has no effect because train.method is 'sft'"),
         ("phantom-dpo", "train.objective=[{loss: sigmoid, weighted: true}]", "weighted: true has no effect because"),
     ],
@@ -109,6 +115,15 @@ def test_what_an_objective_cannot_do_is_refused_as_early(tmp_path: Path, recipe:
     # The adapter's settings have no effect on all weights, and would be refused first.
     extra = ["train.lora={}"] if "full" in setting else []
     assert said in _refused_at_the_start(tmp_path, recipe, setting, *extra)
+
+
+def test_training_on_another_gpu_than_the_first_is_refused_as_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    said = _refused_at_the_start(tmp_path, "phantom-mmedpo", "model.device=cuda:1")
+    assert "set model.device=cuda and the environment's CUDA_VISIBLE_DEVICES=1" in said
 
 
 def _refused_at_the_start(tmp_path: Path, recipe: str, *settings: str) -> str:

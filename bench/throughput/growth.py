@@ -69,7 +69,7 @@ def page(store: Store) -> str:
         "",
         "Text and visual pairs of one image per optimizer step (576 image tokens, questions of 40), without activation "
         "checkpointing. Independent sequences pay for the image four times per question; the trie pays twice per "
-        "image, so a pair gets cheaper with every further question. Long answers are shared only by the text and the "
+        "image, so a pair gets cheaper with further questions. Long answers are shared only by the text and the "
         "visual pair of one question, so their gain shrinks towards that of one question.",
         "",
         "![Tokens and seconds per pair](images/engine-growth.png)",

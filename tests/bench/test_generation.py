@@ -25,6 +25,7 @@ def test_the_page_says_what_both_sides_did(tmp_path: Path) -> None:
     # An image as short as this one is cheaper repeated for some questions than shared by all.
     assert shared <= read <= shared + 22 * SHAPE.image_tokens
     assert row.endswith("| 66 of 66 |")
+    assert "python -m bench.generation --shape test --rounds 1 --tasks 'SLAKE-shaped, 3'" in out.read_text()
 
 
 def test_arithmetic_is_that_of_the_shape() -> None:

@@ -228,3 +228,13 @@ def test_only_a_view_that_differs_makes_a_pair(tmp_path, region, expected):
     reasons = Counter(drop.reason for drop in drops)
     assert reasons.pop("nothing-noised", 0) == (2 if region == "lesion" else 0)
     assert reasons == {"confidence-below-minimum": 2, "no-lesion-annotated": 2, "no-grounding": 2}
+
+
+def test_what_is_assumed_of_an_image_is_part_of_what_curation_is_made_from():
+    """It decides where noise may go (air is spared), so other assumptions make other images."""
+    raw = {"curate": {"kinds": ["visual"]}}
+    plain, assumed = (
+        curation.stage(validate_settings({**raw, "ground": ground}, "test"), BASE).settings
+        for ground in ({}, {"assume": {"modality": "ct"}})
+    )
+    assert plain != assumed

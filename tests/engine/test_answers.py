@@ -208,3 +208,20 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(engine):
 
 def test_no_questions_have_no_answers(engine):
     assert engine.answers([], Decoding(5)) == []
+
+
+def test_answers_keep_no_graph_of_what_is_trained(engine, monkeypatch):
+    import mmedpo.engine.engine as module
+
+    engine.vlm.trained = frozenset({"projector"})
+    engine.vlm.model.requires_grad_(True)
+    seen = []
+
+    def looking(vlm, asked, images, *rest, **more):
+        seen.extend(value for image in images.values() for value in image.tensors().values())
+        return []
+
+    monkeypatch.setattr(module, "decode_answers", looking)
+    engine.answers(ON_ONE, Decoding(max_new_tokens=2))
+    assert seen
+    assert not any(value.requires_grad for value in seen)

@@ -117,6 +117,16 @@ def test_with_a_trained_tower_every_view_is_encoded_once_per_call(vlm, views):
     assert float(patches.grad.abs().max()) > 0
 
 
+def test_no_pass_of_the_tower_has_more_than_a_shard_whatever_is_asked(vlm, views, monkeypatch):
+    monkeypatch.setattr(module, "SHARD", 2)
+    passes = []
+    keep = vlm.keep
+    monkeypatch.setattr(vlm, "keep", lambda images: passes.append(len(images)) or keep(images))
+    found = rows(FeatureStore(vlm, counted([]), place="recompute")(views))
+    assert passes == [2, 1]
+    torch.testing.assert_close(found, rows(FeatureStore(vlm, counted([]))(views)))
+
+
 @pytest.mark.parametrize("place", ["memory", "disk", "recompute", "auto"])
 def test_several_processes_compute_a_share_each_and_read_those_of_all(vlm, views, tmp_path, place, monkeypatch):
     """Two threads stand for the processes; what they have in common is the folder."""

@@ -22,6 +22,7 @@ def look(step: int, score: float, logprob: float) -> dict[str, float]:
         (look(30, 0.4, -0.3), ""),  # half of 0.8 is not below half of it
         (look(30, 0.39, -0.3), "at step 30 the validation probe fell from 0.800 to 0.390, below 0.5 of its start"),
         (look(60, 0.8, -3.3), ""),  # 3.0 nats lower is not more than 3.0
+        (look(60, 0.8, float("nan")), "at step 60 log pi(y_w) per token is not a finite number"),
         (look(60, 0.8, -3.31), "at step 60 log pi(y_w) per token fell from -0.30 to -3.31 nats, by more than 3"),
     ],
 )

@@ -214,6 +214,17 @@ def test_a_fallen_probe_stops_the_run_and_keeps_the_log(small_vlm_folder, tmp_pa
     assert [entry["probe_score"] for entry in _log(tmp_path / "fallen") if "probe_score" in entry] == [0.8, 0.1]
 
 
+def test_a_collapse_that_a_checkpoint_holds_stays_one_when_the_command_is_given_again(small_vlm_folder, tmp_path):
+    settings = _settings(small_vlm_folder, watch={"every": 3, "collapse_drop": 0.5})
+    scores: list[float] = [0.8, 0.1]
+    logs = []
+    for _ in range(2):
+        with pytest.raises(TrainingCollapsed, match=r"step 3 the validation probe fell from 0.800 to 0.100"):
+            _train(tmp_path / "fallen", settings, lambda *_: {"probe_score": scores.pop(0)}, prepare=not logs)
+        logs.append([entry for entry in _log(tmp_path / "fallen") if "probe_score" in entry])
+    assert logs[0] == logs[1]
+
+
 def test_the_best_look_is_kept(trained, small_vlm_folder, tmp_path):
     """The same training (a look draws nothing) of which another step is kept."""
     scores = iter([0.5, 0.6, 0.9, 0.7, 0.7, 0.7])
@@ -355,3 +366,48 @@ def test_activation_checkpointing_and_packing_change_nothing_but_rounding(small_
         logs.append([entry["loss"] for entry in _log(tmp_path / name) if "loss" in entry])
     assert logs[1] == pytest.approx(logs[0], rel=1e-4)
     assert logs[2] == pytest.approx(logs[0], rel=1e-4)
+
+
+def test_nothing_is_measured_before_the_form_is_settled(small_vlm_folder, tmp_path, monkeypatch):
+    """A model that cannot be packed has a reference, and a look without images, of plain sequences too."""
+    import mmedpo.engine.engine as engine
+
+    asked = []
+    ask = engine.Engine._ask
+    monkeypatch.setattr(engine, "trie_refusal", lambda config: "refused for the test")
+    monkeypatch.setattr(engine.Engine, "_ask", lambda self, form, *rest: asked.append(form) or ask(self, form, *rest))
+    _train(tmp_path / "plain", _settings(small_vlm_folder, epochs=1))
+    assert set(asked) == {"plain"}
+
+
+def test_one_process_takes_one_gpu_of_several(tmp_path, monkeypatch):
+    from transformers import TrainingArguments
+
+    from mmedpo.config import TrainSettings
+    from mmedpo.train.trainer import training_arguments
+
+    begin = TrainingArguments.__post_init__
+    monkeypatch.setattr(
+        TrainingArguments, "__post_init__", lambda self: begin(self) or self.__dict__.update({"_n_gpu": 4})
+    )
+    assert training_arguments(TrainSettings(), tmp_path, 0, "cpu").n_gpu == 1
+
+
+def test_what_no_longer_fits_after_memory_ended_is_told_as_that(small_vlm_folder, tmp_path, monkeypatch):
+    import mmedpo.train.trainer as trainer
+    from mmedpo.config import EngineSettings
+
+    def starving(self, *_):
+        raise trainer.torch.OutOfMemoryError
+
+    whole = trainer.Engine.bins
+
+    def narrow(self, units):
+        if self.max_tokens < EngineSettings().max_tokens:
+            raise TrainingError("too large for a pass; raise engine.max_tokens")
+        return whole(self, units)
+
+    monkeypatch.setattr(trainer.Engine, "bins", narrow)
+    monkeypatch.setattr(trainer.PreferenceTrainer, "_sum", starving)
+    with pytest.raises(TrainingError, match=r"out of memory with engine.max_tokens=\d+, and .*; lower engine"):
+        _train(tmp_path / "starved", _settings(small_vlm_folder, epochs=1))

@@ -27,4 +27,5 @@ class EngineSettings(Settings):
     """`checked`: prefixes are shared if log-probs and gradients agree with plain sequences at the start, else
     plain sequences are computed; `strict`: a difference stops the run; `off`: plain sequences."""
     features: FeaturePlace = "auto"
-    """Where training keeps frozen image features; `auto` measures. Other stages keep them in memory."""
+    """Where training keeps frozen image features; `auto` measures. Other stages compute them for the questions at
+    hand and keep none."""

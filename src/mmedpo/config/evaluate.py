@@ -60,7 +60,8 @@ class EvaluateSettings(Settings):
     max_new_tokens: int = Field(96, ge=1, le=100_000)
     """Length limit of an answer."""
     batch_size: int = Field(96, ge=1, le=100_000)
-    """Questions answered, and saved, together; what goes on at once is bounded by `engine.kept_tokens`."""
+    """Questions answered, and saved, together; their image features are held meanwhile, what is
+    decoded at once is bounded by `engine.kept_tokens`."""
     answer_types: tuple[AnswerType, ...] = Field(("closed", "open", "report"), min_length=1)
     """Which questions are asked."""
     bootstrap_samples: int = Field(10_000, ge=100, le=1_000_000)

@@ -91,6 +91,11 @@ class RunSettings(Settings):
             raise IdleSetting(("each_round",), "it gives no round anything of its own; remove it")
         self.every_round  # noqa: B018  refuses what a round cannot be
         self._check_endpoints()
+        if self.train.tune == "full" and self.model.dtype != "float32":
+            raise ValueError(
+                f"train.tune=full needs model.dtype=float32 (not {self.model.dtype}, where most steps are too small to "
+                "change a weight); model.autocast=true computes in bfloat16 all the same"
+            )
         return self
 
     def _check_quantised(self) -> None:
@@ -165,7 +170,7 @@ class RunSettings(Settings):
     @property
     def debates(self) -> bool:
         """Whether the score stage holds debates: over pairs that are made here, or over imported ones where asked."""
-        if self.score.weights == UNWEIGHTED:
+        if self.score.weights == UNWEIGHTED or not self.score.agents:
             return False
         return "text" in self.curate.kinds if self.preferences is None else self.score.rescore is not None
 

@@ -16,10 +16,13 @@ UNWEIGHTED = "none"
 class ScoreSettings(Settings):
     """Clinical relevance scores and weights (paper, section 3.2; METHOD section 2)."""
 
-    agents: tuple[Annotated[str, Named("agent", speaks=True)], ...] = Field(
-        ("rubric-radiologist", "rubric-internist", "rubric-language"), min_length=1
+    agents: tuple[Annotated[str, Named("agent", speaks=True)], ...] = (
+        "rubric-radiologist",
+        "rubric-internist",
+        "rubric-language",
     )
-    """Registered names of the debating agents, in speaking order; `NAME:ENDPOINT` where it asks a language model."""
+    """Registered names of the debating agents, in speaking order; `NAME:ENDPOINT` where it asks a language model. None:
+    no debate, where nothing reads the weights of text pairs."""
     rounds: int = Field(5, ge=1, le=100)
     """r, rounds without consensus after which the history is averaged."""
     agreement: float = Field(0.0, ge=0, le=1)
@@ -46,6 +49,8 @@ class ScoreSettings(Settings):
         if self.weights == UNWEIGHTED:
             idle = {"agents", "rounds", "agreement", "rescore", "mu", "sigma", "lower", "upper", "unscored"}
             refuse_set(self, idle, "score", f"score.weights is {self.weights!r}")
+        if not self.agents:
+            refuse_set(self, {"rounds", "agreement", "rescore"}, "score", "score.agents is empty")
         if self.lower >= self.upper:
             raise ValueError(f"score.lower ({self.lower}) must be below score.upper ({self.upper})")
         return self

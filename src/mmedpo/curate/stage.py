@@ -47,7 +47,7 @@ def stage(settings: RunSettings, model: str) -> Stage:
         "curate",
         curate,
         {
-            **picked(settings, "curate", "seed", *(("ground.minimum_confidence",) if grounds else ())),
+            **picked(settings, "curate", "seed", *(("ground.minimum_confidence", "ground.assume") if grounds else ())),
             **model_identity(settings.model),
             **asked_models(settings, "curate"),
         },

@@ -191,6 +191,7 @@ class Engine:
             bins[-1].append(number)
         return bins
 
+    @torch.no_grad()
     def answers(
         self, asked: Sequence[Asked], decoding: Decoding, seeds: Sequence[int] | None = None
     ) -> list[Generated]:
@@ -212,6 +213,7 @@ class Engine:
         bounds = Bounds(self.max_tokens, self.kept_tokens)
         return decode_answers(self.vlm, asked, images, decoding, seeds, bounds, shared=shared)
 
+    @torch.no_grad()
     def settle_on(self, asked: Sequence[Asked], settings: EngineSettings, message: Callable[[str], None]) -> None:
         """`settle`, once, for what only decodes answers: on questions with an answer that stands for any."""
         if self.settled:
@@ -274,11 +276,13 @@ class Engine:
             return None
         agreement, said = None, ""
         reason = trie_refusal(self.vlm.text_config)
-        for form in () if reason else self._shared_forms():
+        forms = self._shared_forms()
+        # What an earlier look found not to hold is not tried again.
+        for form in () if reason else forms[forms.index(self.form) :]:
             self.form = form
             agreement = self.compare(branches)
             if agreement.holds(self.autocast or self.vlm.base.dtype):
-                if form == "dense":
+                if said:
                     message(f"prefixes are shared by one dense mask, which takes more memory: {said}")
                 return agreement
             said = said or (

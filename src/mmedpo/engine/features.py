@@ -28,7 +28,7 @@ from mmedpo.storage.tables import atomic_path, write_text
 MEMORY_SHARE = 0.25
 """Share of the free memory that features may fill."""
 SHARD = 64
-"""Views encoded, and stored in one file, at a time."""
+"""Views encoded, and stored in one file, at a time: a tower's pass has no more, whatever a call asks for."""
 
 
 class FeatureStore:
@@ -128,7 +128,8 @@ class FeatureStore:
         if self.place != "recompute":
             self.preload(distinct)
         unknown = [view for view in distinct if view not in self._kept and view not in self._shards]
-        fresh = dict(zip(unknown, self._encode(unknown), strict=True))
+        parts = [unknown[start : start + SHARD] for start in range(0, len(unknown), SHARD)]
+        fresh = {view: kept for part in parts for view, kept in zip(part, self._encode(part), strict=True)}
         kept = [fresh[view] if view in fresh else self._frozen(view) for view in distinct]
         finished = dict(zip(distinct, self.vlm.finish(kept), strict=True))
         return [finished[view] for view in views]

@@ -21,6 +21,8 @@ MAX_NORM = 1.0
 class OneCycle:
     """AdamW whose rate climbs to its peak in the first tenth of the steps and falls to nothing.
 
+    Steps are taken in float32: of 16-bit weights there is a copy, for most steps are too small to change them.
+
     Args:
         parameters: what is trained.
         rate: the peak.
@@ -30,7 +32,8 @@ class OneCycle:
 
     def __init__(self, parameters: Sequence[Tensor], rate: float, total: int, weight_decay: float) -> None:
         self.parameters = list(parameters)
-        self._optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=weight_decay, betas=(0.9, 0.98))
+        self._exact = [one if one.dtype == torch.float32 else one.detach().float() for one in self.parameters]
+        self._optimizer = torch.optim.AdamW(self._exact, lr=rate, weight_decay=weight_decay, betas=(0.9, 0.98))
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, max_lr=rate, total_steps=max(total, 2), pct_start=0.1
         )
@@ -39,10 +42,22 @@ class OneCycle:
         """One step down the sum of the losses given now and those whose gradients were added since the last."""
         for loss in losses:
             torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)
+        for own, exact in self._copies():
+            exact.grad, own.grad = None if own.grad is None else own.grad.float(), None
+        torch.nn.utils.clip_grad_norm_(self._exact, MAX_NORM)
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
+        self._round()
+
+    def _copies(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights of which there is a copy, with it."""
+        return [(own, exact) for own, exact in zip(self.parameters, self._exact, strict=True) if own is not exact]
+
+    @torch.no_grad()
+    def _round(self) -> None:
+        for own, exact in self._copies():
+            own.copy_(exact)
 
     def save(self, file: Path, losses: Sequence[float]) -> None:
         """Writes weights, moments and schedule, from which `load` goes on.
@@ -52,7 +67,7 @@ class OneCycle:
             losses: kept beside them.
         """
         state = self._optimizer.state_dict()
-        tensors = {f"weight/{number}": weight.detach() for number, weight in enumerate(self.parameters)}
+        tensors = {f"weight/{number}": weight.detach() for number, weight in enumerate(self._exact)}
         for number, moments in state["state"].items():
             tensors.update({f"{name}/{number}": value for name, value in moments.items()})
         told = {"groups": state["param_groups"], "schedule": self._schedule.state_dict(), "losses": list(losses)}
@@ -78,8 +93,9 @@ class OneCycle:
                     kind, _, number = name.partition("/")
                     moments.setdefault(int(number), {})[kind] = opened.get_tensor(name)
             with torch.no_grad():
-                for number, weight in enumerate(self.parameters):
+                for number, weight in enumerate(self._exact):
                     weight.copy_(moments[number].pop("weight"))
+            self._round()
             self._optimizer.load_state_dict({"state": moments, "param_groups": told["groups"]})
             self._schedule.load_state_dict(told["schedule"])
             return int(told["schedule"]["last_epoch"]), [float(loss) for loss in told["losses"]]

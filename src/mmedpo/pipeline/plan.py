@@ -210,6 +210,12 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
         from mmedpo.models.devices import device_of
 
         device_of(run.settings.model.device)
+        if trains and run.settings.model.device.partition(":")[2] not in ("", "0"):
+            number = run.settings.model.device.partition(":")[2]
+            raise ConfigError(
+                f"model.device={run.settings.model.device!r}: training takes the first GPU that it sees; set "
+                f"model.device=cuda and the environment's CUDA_VISIBLE_DEVICES={number}"
+            )
 
 
 def check_objectives(settings: RunSettings) -> None:
@@ -277,6 +283,16 @@ def _check_weights(objective: Objective, settings: RunSettings) -> None:
         raise ConfigError(
             f"score.weights={settings.score.weights!r} has no effect because no term of train.objective is weighted; "
             "set score.weights=none, or weighted: true on a term"
+        )
+    if settings.debates and not objective.weighs_kind("text"):
+        raise ConfigError(
+            "score.agents would debate text pairs, whose weights no term of train.objective reads; set "
+            "score.agents=[] and score.unscored=mu, or let a weighted term look at text pairs"
+        )
+    if not settings.score.agents and settings.score.unscored == "drop" and "text" in settings.curate.kinds:
+        raise ConfigError(
+            "score.agents is empty, so no text pair has a score, and score.unscored='drop' leaves them all out; set "
+            "score.unscored=mu, or name agents"
         )
     alike = settings.score.weights == UNWEIGHTED and not settings.train.factors
     if alike and any(term.weighted for term in settings.train.objective):

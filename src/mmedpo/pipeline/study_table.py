@@ -154,8 +154,8 @@ def _head(description: str, command: str, settings: RunSettings, seeds: int) -> 
         f"{kept} chosen on the validation split. Protocol "
         f"`{settings.evaluate.protocol}`. Differences are paired by question; 95 % intervals by a bootstrap over "
         f"images and seeds ({settings.evaluate.bootstrap_samples:,} resamples). Numbers are percent; bold: the "
-        "interval excludes 0; with a star it also does after Holm's correction for all comparisons of its table "
-        "(adjusted p <= 0.05)."
+        "interval excludes 0; with a star it also does after Holm's correction for all comparisons of its table, "
+        "a probe's by column (adjusted p <= 0.05)."
     )
 
 

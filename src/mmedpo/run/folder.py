@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from mmedpo.errors import RunFolderError
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import DataNotes, Drop, Record
 from mmedpo.registry import lookup
+from mmedpo.run.clock import Clock
 from mmedpo.run.disk import trouble
 from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
 from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, EXAMPLES, MANIFEST, WORK, drops_of
@@ -267,13 +267,13 @@ class Run:
         fingerprint = self.fingerprint(stage)
         if self._adopt(stage, fingerprint):
             return False
-        started = time.monotonic()
         self.prepare(stage, fingerprint)
+        clock = Clock(self.work_folder)
         if EXAMPLES in stage.writes and hasattr(executor := self._executor(), "begin"):
             executor.begin(self.settings)
         with self._earlier_outputs_aside(stage):
             stage.work(self)
-            self._finish(stage, fingerprint, time.monotonic() - started)
+            self._finish(stage, fingerprint, clock.read())
         return True
 
     def _finish(self, stage: Stage, fingerprint: str, seconds: float) -> None:

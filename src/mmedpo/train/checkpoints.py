@@ -33,6 +33,13 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     return last
 
 
+def logged(checkpoint: Path) -> list[dict[str, Any]]:
+    """What the trainer had logged when the checkpoint was written, looks included."""
+    with reading(checkpoint):
+        found: list[dict[str, Any]] = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).log_history
+        return found
+
+
 @contextmanager
 def reading(checkpoint: Path | str | None) -> Iterator[None]:
     """Turns whatever the libraries say of the files of a checkpoint into one line.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ def collapse(looks: Sequence[Mapping[str, Any]], settings: WatchSettings) -> str
             f"at step {now['step']} the validation probe fell from {start[SCORE]:.3f} to {now[SCORE]:.3f}, "
             f"below {settings.collapse_drop:g} of its start"
         )
+    if not math.isfinite(now[LOGPROB]):
+        return f"at step {now['step']} log pi(y_w) per token is not a finite number"
     if now[LOGPROB] < start[LOGPROB] - settings.collapse_logprob:
         return (
             f"at step {now['step']} log pi(y_w) per token fell from {start[LOGPROB]:.2f} to {now[LOGPROB]:.2f} nats, "

@@ -184,6 +184,10 @@ class Objective:
         """Whether the weight of a pair reaches any term."""
         return any(term.weighted for term in self._terms)
 
+    def weighs_kind(self, kind: PairKind) -> bool:
+        """Whether the weight of a pair of this kind does."""
+        return any(term.weighted and kind in term.kinds for term in self._terms)
+
     @property
     def spreads(self) -> bool:
         """Whether any term needs whole next-token distributions."""

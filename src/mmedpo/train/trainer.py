@@ -33,6 +33,8 @@ from mmedpo.train.splitting import prepare_splitting
 from mmedpo.train.values import pair_values
 from mmedpo.train.watch import Watch
 
+ADVICE = "lower engine.max_tokens or train.batch_groups, or set train.activation_checkpointing=true"
+"""Where memory ends."""
 SPLIT = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 """Where no process holds the whole model."""
 
@@ -173,7 +175,7 @@ class PreferenceTrainer(Trainer):
         """Adds the batch's gradient of (sum of losses) / total; gradients are exchanged in the last pass."""
         units = families(self._drawn(batch.pairs))
         asked = [self._asked(unit) for unit in units]
-        bins = [[pair for number in part for pair in units[number]] for part in self.engine.bins(asked)]
+        bins = [[pair for number in part for pair in units[number]] for part in self._parts(asked)]
         # Every process takes part in every exchange, also one that has nothing to say.
         bins = [[]] * (self._passes(len(bins)) - len(bins)) + bins
         # The processes' gradients are averaged, the loss is a mean over all their pairs.
@@ -189,6 +191,19 @@ class PreferenceTrainer(Trainer):
                 self.accelerator.backward(part, **extra)
             loss += part.detach()
         return loss
+
+    def _parts(self, asked: Sequence[Sequence[Branch]]) -> list[list[int]]:
+        """Numbers of the units, pass by pass; what only a whole pass held, and memory did not, ends the run."""
+        try:
+            return self.engine.bins(asked)
+        except TrainingError as error:
+            if not self._halved:
+                raise
+            tokens = 2 * self.engine.max_tokens
+            raise TrainingError(
+                f"out of memory with engine.max_tokens={tokens}, and pairs that must be computed together do not fit "
+                f"into {self.engine.max_tokens}; {ADVICE}"
+            ) from error
 
     def _passes(self, own: int) -> int:
         """How many passes a batch takes: of split weights as many as on the process with the most, for each pass
@@ -282,10 +297,9 @@ class PreferenceTrainer(Trainer):
 
     def _halve(self, error: Exception) -> None:
         tokens = self.engine.max_tokens
-        advice = "lower engine.max_tokens or train.batch_groups, or set train.activation_checkpointing=true"
         if self._halved or self.args.world_size > 1:
             again = "again " if self._halved else ""
-            raise TrainingError(f"out of memory {again}with engine.max_tokens={tokens}; {advice}") from error
+            raise TrainingError(f"out of memory {again}with engine.max_tokens={tokens}; {ADVICE}") from error
         self._halved = True
         self.engine.max_tokens = tokens // 2
         clear_device_cache(garbage_collection=True)
@@ -309,7 +323,7 @@ class PreferenceTrainer(Trainer):
 
 def training_arguments(settings: TrainSettings, folder: Path, seed: int, device: str) -> TrainingArguments:
     """Our settings in the terms of transformers."""
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_groups,
         gradient_accumulation_steps=settings.gradient_accumulation,
@@ -338,6 +352,9 @@ def training_arguments(settings: TrainSettings, folder: Path, seed: int, device:
         # Answers of weight zero or a probe must not hide a loss that is not a number.
         logging_nan_inf_filter=False,
     )
+    # A process takes one GPU, whatever it sees: the trainer would spread each packed pass over all of them.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 class _Progress(TrainerCallback):

@@ -29,7 +29,7 @@ from mmedpo.seeds import derive_seed
 from mmedpo.storage.files import hash_path, move
 from mmedpo.storage.tables import write_text
 from mmedpo.train.blind import blind_pairs
-from mmedpo.train.checkpoints import last_complete_checkpoint
+from mmedpo.train.checkpoints import last_complete_checkpoint, logged
 from mmedpo.train.contrast import Contrast, contrast_of
 from mmedpo.train.groups import Group, Kept, branches_of, families, group_pairs
 from mmedpo.train.looks import collapse
@@ -86,8 +86,8 @@ def train(run: Run, generation_probe: GenerationProbe) -> Path:
         run.track("image features"),
     )
     check_splitting(engine.features.place, vlm.trained, preference and objective.draws)
-    compared = list(dict.fromkeys(branch for pair in every for branch in objective.compared(pair)))
-    reference = _reference(run, _referred(run, engine), compared, state) if preference and objective.refers else {}
+    _settle(run, engine, groups)
+    reference = _reference(run, engine, groups, objective, state) if preference and objective.refers else {}
     groups = _weighed(run, engine, groups, state)
     groups = rewarded(engine, groups) if preference and objective.rewards else groups
     _look_blindly(run, engine, every_pair, state)
@@ -122,7 +122,13 @@ def _weighed(run: Run, engine: Engine, groups: Sequence[Group], state: PartialSt
     settings = run.settings.train
     if not settings.factors:
         return groups
-    weighed, factors = weigh(engine, groups, settings.factors, settings.factor_bounds, run.settings.seed, run.track)
+
+    def cache_of(name: str) -> ReferenceCache:
+        file = run.work_folder / f"factor-{name}-{state.process_index}.safetensors"
+        return ReferenceCache(file, _weights(run, run.model))
+
+    bounds, seed = settings.factor_bounds, run.settings.seed
+    weighed, factors = weigh(engine, groups, settings.factors, bounds, seed, run.track, cache_of)
     if state.is_main_process:
         run.write(FACTORS, FactorValue, factors)
     return weighed
@@ -212,14 +218,21 @@ def _reference_slot(run: Run) -> Slot:
     return run.model if run.settings.train.reference == "previous" else run.slot(BASE)
 
 
-def _referred(run: Run, engine: Engine) -> Engine:
+def _referred(run: Run, engine: Engine, groups: Sequence[Group]) -> Engine:
     """The engine of pi_0: that of the policy, which is not trained yet, where they are the same model."""
     slot = _reference_slot(run)
-    return engine if slot == run.model else _engine(run, load_start(slot), slot)
+    if slot == run.model:
+        return engine
+    other = _engine(run, load_start(slot), slot)
+    _settle(run, other, groups)
+    return other
 
 
-def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: PartialState) -> Mapping[Branch, Tensor]:
-    """log pi_0 of every branch: each process computes a share, and all read the shares of all."""
+def _reference(
+    run: Run, engine: Engine, groups: Sequence[Group], objective: Objective, state: PartialState
+) -> Mapping[Branch, Tensor]:
+    """log pi_0 of every branch that is compared: each process computes a share, and all read the shares of all."""
+    branches = list(dict.fromkeys(branch for group in groups for pair in group for branch in objective.compared(pair)))
     weights = _weights(run, _reference_slot(run))
     shares = [
         run.work_folder / f"reference-{rank}-of-{state.num_processes}.safetensors"
@@ -228,7 +241,7 @@ def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: Part
     own = ReferenceCache(shares[state.process_index], weights)
     size = -(-len(branches) // state.num_processes)
     own.fill(
-        engine,
+        _referred(run, engine, groups),
         branches[state.process_index * size : (state.process_index + 1) * size],
         run.track("reference log-probs"),
     )
@@ -242,7 +255,9 @@ def _reference(run: Run, engine: Engine, branches: Sequence[Branch], state: Part
 
 
 def _settle(run: Run, engine: Engine, groups: Sequence[Group]) -> None:
-    """Compares packed and plain on the first pairs that share something, before the run relies on it."""
+    """Compares packed and plain on the first pairs that share something, before the run relies on it: before anything
+    is measured, and once more with the gradients of what is trained.
+    """
     first = families([pair for group in groups[: run.settings.train.batch_groups] for pair in group])
     packing = run.settings.engine.packing
     engine.settle(branches_of(first[0]), strict=packing == "strict", message=run.message)
@@ -302,6 +317,10 @@ def _optimise(
     resume = last_complete_checkpoint(folder)
     if resume:
         run.message(f"resuming from {resume.name}")
+        history = logged(resume)
+        if collapse(watch_log(history), settings.watch):
+            # It ended there, and ends there again: the next look might find a model that answers by chance.
+            return [_repeatable(entry) for entry in history]
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     trainer.save_model(str(run.work_folder / "last"))
     return [_repeatable(entry) for entry in trainer.state.log_history]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmedpo.engine import Branch, Engine, FeatureStore
+from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache
 from mmedpo.imaging.pictures import read_image_file
 from mmedpo.progress import Advance
 from mmedpo.records import FactorValue
@@ -28,6 +28,7 @@ def weigh(
     bounds: Bounds,
     seed: int,
     track: Callable[[str], Advance],
+    cache_of: Callable[[str], ReferenceCache],
 ) -> tuple[list[Group], list[FactorValue]]:
     """Multiplies every pair's weight by the factors of its question.
 
@@ -38,6 +39,7 @@ def weigh(
         bounds: of each of them.
         seed: of the run; what an image is shown as depends on it and on the image.
         track: begins a line of progress.
+        cache_of: what of a factor a killed run has measured.
 
     Returns:
         The pairs with their weights, and every factor of every pair, stored apart.
@@ -48,7 +50,7 @@ def weigh(
     rows: list[FactorValue] = []
     for name in names:
         factor: Factor = lookup("factor", name)()
-        probability = _probabilities(engine, factor, name, asked, seed, track)
+        probability = _probabilities(engine, factor, name, asked, seed, track, cache_of(name))
         weights = dict(zip(asked, factor_weights(factor.raw(probability), bounds).tolist(), strict=True))
         known = dict(zip(asked, probability.tolist(), strict=True))
         rows += [
@@ -60,13 +62,21 @@ def weigh(
 
 
 def _probabilities(
-    engine: Engine, factor: Factor, name: str, asked: Sequence[Branch], seed: int, track: Callable[[str], Advance]
+    engine: Engine,
+    factor: Factor,
+    name: str,
+    asked: Sequence[Branch],
+    seed: int,
+    track: Callable[[str], Advance],
+    cache: ReferenceCache,
 ) -> Probabilities:
     """exp of the mean log-probability per token of each answer, on the images as the factor shows them."""
-    features = FeatureStore(engine.vlm, partial(_shown, factor, name, seed))
+    # Each is looked at once: kept, they would fill the memory beside those that training needs.
+    features = FeatureStore(engine.vlm, partial(_shown, factor, name, seed), place="recompute")
     other = Engine(engine.vlm, features, engine.max_tokens, engine.form, engine.autocast)
-    measured = other.measure(asked, track(f"{name} of the questions"))
-    probability: Probabilities = np.exp((measured.totals() / measured.tokens).double().numpy())
+    cache.fill(other, asked, track(f"{name} of the questions"))
+    known = cache.take(asked)
+    probability: Probabilities = np.exp([float(known[branch].mean()) for branch in asked])
     return probability
 
 

@@ -78,13 +78,17 @@ def training_memory(vlm: VisionLanguageModel, work: Workload, settings: RunSetti
         work: the training.
         settings: of the run.
     """
-    trained = sum(value.nbytes for value in vlm.model.parameters() if value.requires_grad)
+    changed = [value for value in vlm.model.parameters() if value.requires_grad]
+    trained = sum(value.nbytes for value in changed)
+    # Of 16-bit weights, fine-tuning steps a copy in float32, gradient included.
+    copied = sum(4 * value.numel() for value in changed if value.element_size() < 4)
+    moments = 2 * sum(max(4, value.element_size()) * value.numel() for value in changed)
     cost = pass_cost(vlm, work.largest, recomputed=settings.train.activation_checkpointing)
     if settings.model.quantise == "none":
         weights = sum(value.nbytes for value in vlm.model.parameters())
     else:
         weights = held_bytes(vlm.base, vlm.family)
-    return Memory(weights, trained, trained, 2 * trained, cost)
+    return Memory(weights, trained, trained + copied, moments + copied, cost)
 
 
 def _plan(settings: RunSettings, cases: Cases, diagnosis: Diagnosis, reporter: Reporter, *, measured: bool) -> None:
