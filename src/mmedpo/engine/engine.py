@@ -276,9 +276,8 @@ class Engine:
             return None
         agreement, said = None, ""
         reason = trie_refusal(self.vlm.text_config)
-        forms = self._shared_forms()
         # What an earlier look found not to hold is not tried again.
-        for form in () if reason else forms[forms.index(self.form) :]:
+        for form in () if reason else self._shared_forms()[self.form == "dense" :]:
             self.form = form
             agreement = self.compare(branches)
             if agreement.holds(self.autocast or self.vlm.base.dtype):

@@ -210,8 +210,8 @@ def _check_pieces(run: Run, stages: Sequence[Stage]) -> None:
         from mmedpo.models.devices import device_of
 
         device_of(run.settings.model.device)
-        if trains and run.settings.model.device.partition(":")[2] not in ("", "0"):
-            number = run.settings.model.device.partition(":")[2]
+        number = run.settings.model.device.partition(":")[2]
+        if trains and number not in ("", "0"):
             raise ConfigError(
                 f"model.device={run.settings.model.device!r}: training takes the first GPU that it sees; set "
                 f"model.device=cuda and the environment's CUDA_VISIBLE_DEVICES={number}"
@@ -289,7 +289,8 @@ def _check_weights(objective: Objective, settings: RunSettings) -> None:
             "score.agents would debate text pairs, whose weights no term of train.objective reads; set "
             "score.agents=[] and score.unscored=mu, or let a weighted term look at text pairs"
         )
-    if not settings.score.agents and settings.score.unscored == "drop" and "text" in settings.curate.kinds:
+    made = "text" in settings.curate.kinds and settings.preferences is None
+    if made and not settings.score.agents and settings.score.unscored == "drop":
         raise ConfigError(
             "score.agents is empty, so no text pair has a score, and score.unscored='drop' leaves them all out; set "
             "score.unscored=mu, or name agents"

@@ -33,7 +33,7 @@ def weigh(
     """Multiplies every pair's weight by the factors of its question.
 
     Args:
-        engine: of the reference; its form has not to be settled.
+        engine: of the reference, its form settled.
         groups: all pairs.
         names: registered factors.
         bounds: of each of them.
