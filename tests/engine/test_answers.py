@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmedpo.engine import Asked, Engine, FeatureStore
+from mmedpo.engine import Asked, Branch, Engine, FeatureStore
 from mmedpo.engine import answers as answers_module
 from mmedpo.errors import ModelError
 from mmedpo.models.generation import Decoding, read_answer, stock_answers
@@ -225,3 +226,50 @@ def test_answers_keep_no_graph_of_what_is_trained(engine, monkeypatch):
     engine.answers(ON_ONE, Decoding(max_new_tokens=2))
     assert seen
     assert not any(value.requires_grad for value in seen)
+
+
+def greedy_branches(engine, asked, longest):
+    """Each question with the model's own answer, up to the token that ends it or the limit."""
+    found = []
+    for one in asked:
+        images = engine.features(one.views)
+        ids = engine.vlm.prompt_ids(one.question, [image.size for image in images])
+        row = stock_answers(engine.vlm, [ids], [images], Decoding(longest))[0]
+        end = next((place for place, token in enumerate(row) if token in engine.vlm.family.stops), longest - 1)
+        found.append(Branch(one.views, tuple(ids), tuple(row[: end + 1])))
+    return found
+
+
+def test_an_answer_that_is_the_models_own_is_not_decoded(exact_engine, monkeypatch):
+    exact_engine.max_tokens, exact_engine.kept_tokens = 4096, 16_384
+    asked = [Asked((picture,), question) for picture in PICTURES for question in QUESTIONS]
+    own = greedy_branches(exact_engine, asked, 20)
+    assert len({len(branch.response) for branch in own}) > 1, "the test needs answers that end, and others"
+    expected, decoded = exact_engine.answers(asked, Decoding(20)), []
+    answers = exact_engine.answers
+    monkeypatch.setattr(exact_engine, "answers", lambda some, how: decoded.extend(some) or answers(some, how))
+    # Of the first two another token is given: one in the midst, and the end itself.
+    first, second = own[0].response, own[1].response
+    given = [
+        replace(own[0], response=((first[0] + 1) % 100, *first[1:])),
+        replace(own[1], response=(*second[:-1], second[-1] + 5)),
+        *own[2:],
+    ]
+    measured, found = exact_engine.measure_and_answer(given, asked, Decoding(20))
+    assert found == expected
+    assert decoded == asked[:2]
+    assert torch.equal(measured.values, exact_engine.measure(given).values)
+    # Cut by the limit, it would not be the answer.
+    decoded.clear()
+    shortest = min(len(branch.response) for branch in own)
+    longer = [one for one, branch in zip(asked, own, strict=True) if len(branch.response) > shortest]
+    assert exact_engine.measure_and_answer(own, asked, Decoding(shortest))[1] == answers(asked, Decoding(shortest))
+    assert decoded == longer
+
+
+def test_where_the_likeliest_is_not_what_is_chosen_every_answer_is_decoded(exact_engine, monkeypatch):
+    own = greedy_branches(exact_engine, ON_ONE, 20)
+    monkeypatch.setattr(exact_engine.vlm.base.generation_config, "repetition_penalty", 1.8)
+    found = exact_engine.measure_and_answer(own, ON_ONE, Decoding(20))[1]
+    assert found == exact_engine.answers(ON_ONE, Decoding(20))
+    assert [exact_engine.vlm.decode(branch.response[:-1]) for branch in own] != [one.text for one in found]

@@ -20,10 +20,9 @@ import pytest
 
 from mmedpo.config import RunSettings, load_settings
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
-from mmedpo.records import Drop, Example
-from mmedpo.run import Stage, open_run
+from mmedpo.records import Drop
+from mmedpo.run import Run, Stage, open_run
 from mmedpo.run.executors import processes
-from mmedpo.run.layout import EXAMPLES
 
 IN_PROCESSES = RunSettings.model_validate({"model": {"device": "cpu"}, "executor": {"name": "processes", "workers": 2}})
 
@@ -118,9 +117,129 @@ def test_a_process_heeds_the_warnings_that_are_heeded_here(tmp_path: Path) -> No
         assert len(in_processes(tmp_path, "warned")) == 12
 
 
-def test_one_chunk_is_done_in_this_process(tmp_path: Path) -> None:
-    in_processes(tmp_path, "", count=3)
+@pytest.mark.usefixtures("light")
+def test_one_chunk_is_done_by_one_process_that_has_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # as a user says how many
+    found = in_processes(tmp_path, "", count=3)
+    assert {drop.reason for drop in found} == {"3"}, "threads of the worker"
+    (by,) = (tmp_path / "notes").glob("by-*")
+    assert by.name != f"by-{os.getpid()}"
+
+
+def whole(notes: Path, mishap: str, run: Run) -> None:
+    """Work that is one piece."""
+    (notes / f"by-{os.getpid()}").touch()
+    run.message(f"by {run.current}")
+    advance = run.track("steps")
+    advance(3, 5)
+    if mishap == "waits":
+        time.sleep(60)
+    if mishap == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mishap == "ours":
+        raise MMedPOError("no such thing")
+    advance(5, 5)
+    run.write("made.parquet", Drop, [Drop(stage="s", item="a", reason="b")])
+
+
+class Heard:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
+
+    def track(self, label: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.lines.append(f"{label} {done}/{total}")
+
+
+def in_one_process(folder: Path, mishap: str) -> list[str]:
+    notes, heard = folder / "notes", Heard()
+    notes.mkdir(exist_ok=True)
+    with open_run(folder / "r", IN_PROCESSES, heard) as run:
+        work = partial(whole, notes, mishap)
+        run.execute(Stage("s", lambda run: run.whole(work), {}, writes=("made.parquet",)))
+        assert run.read("made.parquet", Drop)
+    return heard.lines
+
+
+@pytest.mark.usefixtures("light")
+def test_work_that_is_one_piece_is_done_elsewhere_and_heard_here(tmp_path: Path) -> None:
+    told = in_one_process(tmp_path, "")
+    assert told[:3] == ["[s] by s", "[s] steps 3/5", "[s] steps 5/5"]
+    (by,) = (tmp_path / "notes").glob("by-*")
+    pid = int(by.name.removeprefix("by-"))
+    assert pid != os.getpid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("light")
+def test_what_ends_it_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MMedPOError, match="^no such thing$"):
+        in_one_process(tmp_path, "ours")
+    with pytest.raises(RunFolderError, match="ended with code -9 while it worked on stage 's'; if memory ran out"):
+        in_one_process(tmp_path, "killed")
+    assert in_one_process(tmp_path, "")[-1].startswith("[s] done")
+
+
+@pytest.mark.usefixtures("light")
+def test_processes_that_were_launched_together_do_it_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    in_one_process(tmp_path, "")
     assert [path.name for path in (tmp_path / "notes").glob("by-*")] == [f"by-{os.getpid()}"]
+
+
+def test_it_ends_with_the_run_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_processes_executor as here
+here.processes.IMPORTED = ("mmedpo.run",)
+here.in_one_process(Path({str(tmp_path)!r}), "waits")
+""")
+    run = subprocess.Popen([sys.executable, str(script)])
+    until(lambda: bool(list((tmp_path / "notes").glob("by-*"))))
+    run.kill()
+    run.wait()
+    (by,) = (tmp_path / "notes").glob("by-*")
+    until(lambda: not Path("/proc", by.name.removeprefix("by-")).exists())
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_server_imports_what_reading_a_model_takes(tmp_path: Path) -> None:
+    """What is left to each worker are modules of its own model, not the libraries under all of them."""
+    script = f"""
+import importlib, sys
+from pathlib import Path
+from mmedpo.run.executors.processes import IMPORTED
+for name in IMPORTED:
+    importlib.import_module(name)
+before = set(sys.modules)
+from mmedpo.config import LoraSettings, ModelSettings, TrainSettings
+from mmedpo.models.hub import load_model, load_tuned, make_trainable
+settings = ModelSettings(name="tiny", device="cpu")
+vlm = load_model(settings)
+make_trainable(vlm, TrainSettings(lora=LoraSettings(rank=2, alpha=4)), 0)
+vlm.model.save_pretrained({str(tmp_path)!r})
+load_tuned(settings, Path({str(tmp_path)!r}))
+print(len(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 60, "modules that every worker imports for itself"
 
 
 def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
@@ -137,14 +256,17 @@ print(len(here.in_processes(Path({str(tmp_path)!r}), "both")))
     assert (done.stdout, done.stderr) == ("12\n", "")
 
 
-def test_the_server_begins_where_a_run_begins_with_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_begins_where_a_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmedpo.pipeline.plan import run_stages
+
     begun = list[str]()
     monkeypatch.setattr(processes.ProcessesExecutor, "begin", staticmethod(lambda settings: begun.append("begun")))
-    with open_run(tmp_path / "r", IN_PROCESSES) as run:
-        run.execute(Stage("report", lambda run: run.file("report.html").touch(), {}, writes=("report.html",)))
-        assert begun == []
-        run.execute(Stage("data", lambda run: run.write(EXAMPLES, Example, []), {}, writes=(EXAMPLES,)))
-        assert begun == ["begun"]
+    phantom = ["data.phantom.train_images=4", "data.phantom.validation_images=2", "data.phantom.test_images=2"]
+    settings = load_settings("phantom-dpo", ["executor.name=processes", "model.device=cpu", *phantom])
+    for _ in range(2):
+        with open_run(tmp_path / "r", settings) as run:
+            run_stages(run, until="data")
+        assert begun == ["begun"], "nothing is begun for what is done"
 
 
 def test_processes_that_would_share_a_gpu_are_refused_at_the_start(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmedpo.config import validate_settings
 from mmedpo.errors import TrainingCollapsed, TrainingError
+from mmedpo.models.generation import Decoding
 from mmedpo.records import BlindPair, Example, ImageRef, NoiseSpec, PreferencePair
 from mmedpo.run import Run, Stage, open_run
 from mmedpo.storage.tables import write_bytes
@@ -87,17 +88,27 @@ def _settings(checkpoint: Path, **train: object) -> object:
     return validate_settings(raw, "test")
 
 
-def _probe(engine, examples):
-    return {"probe_score": 0.5}
+class _Probe:
+    """A generation probe that gives the scores it is told."""
+
+    def __init__(self, score=lambda: 0.5):
+        self._score = score
+
+    def decoding(self, examples):
+        return Decoding(4)
+
+    def score(self, examples, answers):
+        assert len(answers) == len(examples) > 0
+        return {"probe_score": self._score()}
 
 
-def _train(path: Path, settings, probe=_probe, prepare: bool = True, weight: float = 1.0, rejected_seed: int = 1000):
+def _train(path: Path, settings, score=lambda: 0.5, prepare: bool = True, weight: float = 1.0, rejected_seed=1000):
     from mmedpo.train.training import train
 
     with open_run(path, settings) as run:
         if prepare:
             _prepare(run, weight, rejected_seed)
-        run.execute(_stage("adapter", lambda run: train(run, probe)))
+        run.execute(_stage("adapter", lambda run: train(run, _Probe(score))))
 
 
 def _adapter(path: Path) -> bytes:
@@ -156,11 +167,11 @@ class _Killed(BaseException):
 def test_a_killed_run_ends_with_the_same_bytes(trained, small_vlm_folder, tmp_path, looks_until_kill):
     seen = []
 
-    def dying(engine, examples):
+    def dying():
         seen.append(1)
         if len(seen) > looks_until_kill:
             raise _Killed
-        return {"probe_score": 0.5}
+        return 0.5
 
     path = tmp_path / "killed"
     with pytest.raises(_Killed):
@@ -174,10 +185,10 @@ def test_a_killed_run_ends_with_the_same_bytes(trained, small_vlm_folder, tmp_pa
 def test_a_half_written_checkpoint_is_passed_over(trained, small_vlm_folder, tmp_path):
     path = tmp_path / "killed"
 
-    def dying(engine, examples):
+    def dying():
         if (path / ".work/train/checkpoints/checkpoint-6").exists():
             raise _Killed
-        return {"probe_score": 0.5}
+        return 0.5
 
     with pytest.raises(_Killed):
         _train(path, _settings(small_vlm_folder), dying)
@@ -209,7 +220,7 @@ def test_a_fallen_probe_stops_the_run_and_keeps_the_log(small_vlm_folder, tmp_pa
     scores = iter([0.8, 0.1])
     settings = _settings(small_vlm_folder, watch={"every": 2, "collapse_drop": 0.5})
     with pytest.raises(TrainingCollapsed, match=r"step 2 the validation probe fell from 0.800 to 0.100.*learning_rate"):
-        _train(tmp_path / "fallen", settings, lambda *_: {"probe_score": next(scores)})
+        _train(tmp_path / "fallen", settings, lambda: next(scores))
     assert not (tmp_path / "fallen" / "adapter").exists()
     assert [entry["probe_score"] for entry in _log(tmp_path / "fallen") if "probe_score" in entry] == [0.8, 0.1]
 
@@ -220,7 +231,7 @@ def test_a_collapse_that_a_checkpoint_holds_stays_one_when_the_command_is_given_
     logs = []
     for _ in range(2):
         with pytest.raises(TrainingCollapsed, match=r"step 3 the validation probe fell from 0.800 to 0.100"):
-            _train(tmp_path / "fallen", settings, lambda *_: {"probe_score": scores.pop(0)}, prepare=not logs)
+            _train(tmp_path / "fallen", settings, lambda: scores.pop(0), prepare=not logs)
         logs.append([entry for entry in _log(tmp_path / "fallen") if "probe_score" in entry])
     assert logs[0] == logs[1]
 
@@ -229,7 +240,7 @@ def test_the_best_look_is_kept(trained, small_vlm_folder, tmp_path):
     """The same training (a look draws nothing) of which another step is kept."""
     scores = iter([0.5, 0.6, 0.9, 0.7, 0.7, 0.7])
     best = _settings(small_vlm_folder, watch={"every": 2, "keep": "best", "collapse_logprob": 100.0})
-    _train(tmp_path / "best", best, lambda *_: {"probe_score": next(scores, 0.7)})
+    _train(tmp_path / "best", best, lambda: next(scores, 0.7))
     losses = [[entry["loss"] for entry in _log(path) if "loss" in entry] for path in (tmp_path / "best", trained)]
     assert losses[0] == losses[1]
     assert _adapter(tmp_path / "best") != _adapter(trained)
@@ -276,7 +287,7 @@ def test_out_of_memory_halves_the_pass_once_says_so_and_goes_on(small_vlm_folder
         _prepare(run)
         from mmedpo.train.training import train
 
-        run.execute(_stage("adapter", lambda run: train(run, _probe)))
+        run.execute(_stage("adapter", lambda run: train(run, _Probe())))
     said = capsys.readouterr().err
     assert said.count("out of memory with engine.max_tokens=600: going on with 300") == 1
     whole, starved = _log(tmp_path / "whole"), _log(tmp_path / "starved")
@@ -305,7 +316,7 @@ def test_all_weights_can_be_tuned_and_the_result_is_a_checkpoint_of_its_own(smal
         _prepare(run)
         from mmedpo.train.training import train
 
-        run.execute(_stage("tuned", lambda run: train(run, _probe)))
+        run.execute(_stage("tuned", lambda run: train(run, _Probe())))
     assert not list((tmp_path / "full" / "tuned").glob("*.bin"))
     tuned = load_tuned(settings.model, tmp_path / "full" / "tuned")
     base = load_tuned(settings.model, small_vlm_folder)

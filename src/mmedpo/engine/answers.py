@@ -118,6 +118,11 @@ def decodes_plainly(vlm: VisionLanguageModel) -> bool:
     return all(name in FOLLOWED or (name in SINGLE and value == 1) for name, value in asks.items())
 
 
+def decodes_by_likelihood(vlm: VisionLanguageModel) -> bool:
+    """Whether every greedy token is the likeliest one: no penalty of the checkpoint's has a say in it."""
+    return decodes_plainly(vlm) and vlm.base.generation_config.repetition_penalty in (None, 1.0)
+
+
 def _prompt(vlm: VisionLanguageModel, question: Asked, images: Mapping[Path, ImageFeatures]) -> Branch:
     """The prompt, with one token behind it that is never looked at: a branch ends before its last."""
     sizes = tuple(images[view].size for view in question.views)

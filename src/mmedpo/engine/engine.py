@@ -7,7 +7,7 @@ relies on it, and falls back to plain sequences otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmedpo.config import EngineSettings, RunSettings
-from mmedpo.engine.answers import Asked, Bounds, decode_answers, decodes_plainly
+from mmedpo.engine.answers import Asked, Bounds, decode_answers, decodes_by_likelihood, decodes_plainly
 from mmedpo.engine.attention import TRIE_ATTENTION, register_trie_attention
 from mmedpo.engine.bins import fill_bins
 from mmedpo.engine.branches import Branch
@@ -33,7 +33,7 @@ from mmedpo.engine.logprobs import (
 from mmedpo.engine.rebuild import Rebuilding
 from mmedpo.engine.support import layer_windows, trie_refusal
 from mmedpo.errors import TrainingError
-from mmedpo.models.generation import Decoding, Generated
+from mmedpo.models.generation import Decoding, Generated, read_answer
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.progress import Advance
 
@@ -127,34 +127,72 @@ class Engine:
     def likeliest(self, branches: Sequence[Branch]) -> dict[Branch, tuple[int, ...]]:
         """Of distinct branches, the likeliest token at each place of the answer, behind the true ones."""
         found: dict[Branch, tuple[int, ...]] = {}
-        for part in self.bins([[branch] for branch in branches]):
-            batch = [branches[number] for number in part]
-            said = self.logprobs(batch)
-            assert said.logits is not None
-            tokens = said.logits.argmax(-1)[said.node].cpu()
-            answers = torch.split(tokens, said.tokens.tolist())
-            found.update((one, tuple(answer.tolist())) for one, answer in zip(batch, answers, strict=True))
+        for batch, said in self._passes(branches):
+            found.update(zip(batch, _likeliest(said), strict=True))
         return found
 
     @torch.no_grad()
     def measure(self, branches: Sequence[Branch], advance: Advance | None = None) -> TokenLogprobs:
         """The same without gradients for any number of branches, on the CPU; each distinct one is computed once."""
+        return self._measure(branches, lambda batch, said: None, advance)
+
+    @torch.no_grad()
+    def measure_and_answer(
+        self, branches: Sequence[Branch], asked: Sequence[Asked], decoding: Decoding
+    ) -> tuple[TokenLogprobs, list[Generated]]:
+        """`measure` of answers, and beside each the model's own greedy one to the same question, as `answers` gives it.
+
+        Where the likeliest token is the given answer's at every place, its end included, that answer is the greedy one
+        and nothing is decoded.
+
+        Args:
+            branches: one per question, with any answer.
+            asked: the questions.
+            decoding: greedy.
+        """
+        same: set[Branch] = set()
+
+        def compare(batch: Sequence[Branch], said: TokenLogprobs) -> None:
+            same.update(branch for branch, own in zip(batch, _likeliest(said), strict=True) if own == branch.response)
+
+        measured = self._measure(branches, compare)
+        # Answers are decoded in the arithmetic of the weights, and may be chosen otherwise than by the likeliest token.
+        if self.autocast is not None or not decodes_by_likelihood(self.vlm):
+            same.clear()
+        fits = [branch in same and len(branch.response) <= decoding.max_new_tokens for branch in branches]
+        decoded = iter(self.answers([one for one, known in zip(asked, fits, strict=True) if not known], decoding))
+        return measured, [
+            read_answer(self.vlm, branch.response) if known else next(decoded)
+            for branch, known in zip(branches, fits, strict=True)
+        ]
+
+    def _measure(
+        self,
+        branches: Sequence[Branch],
+        see: Callable[[Sequence[Branch], TokenLogprobs], None],
+        advance: Advance | None = None,
+    ) -> TokenLogprobs:
         # Branches on one image, and to one question, stand together.
         distinct = sorted(dict.fromkeys(branches), key=lambda b: ([str(v) for v in b.views], b.prompt, b.response))
         first = next((branch for branch in distinct if branch.views), None)
         if first is not None:
             self.check_features(first)
         known: dict[Branch, Tensor] = {}
-        for part in self.bins([[branch] for branch in distinct]):
-            batch = [distinct[number] for number in part]
-            result = self.logprobs(batch)
-            known.update(zip(batch, torch.split(result.values.cpu(), result.tokens.tolist()), strict=True))
+        for batch, said in self._passes(distinct):
+            known.update(zip(batch, torch.split(said.values.cpu(), said.tokens.tolist()), strict=True))
+            see(batch, said)
             if advance:
                 advance(len(known), len(distinct))
         tokens = torch.tensor([len(branch.response) for branch in branches])
         owner = torch.arange(len(branches)).repeat_interleave(tokens)
         values = torch.cat([known[branch] for branch in branches]) if branches else torch.empty(0)
         return TokenLogprobs(values, owner, tokens)
+
+    def _passes(self, branches: Sequence[Branch]) -> Iterator[tuple[list[Branch], TokenLogprobs]]:
+        """Distinct branches, forward pass by forward pass."""
+        for part in self.bins([[branch] for branch in branches]):
+            batch = [branches[number] for number in part]
+            yield batch, self.logprobs(batch)
 
     def bins(self, units: Sequence[Sequence[Branch]]) -> list[list[int]]:
         """Numbers of the units, forward pass by forward pass.
@@ -339,3 +377,10 @@ class Engine:
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.vlm.device.type, self.autocast) if self.autocast else nullcontext()
+
+
+def _likeliest(said: TokenLogprobs) -> list[tuple[int, ...]]:
+    """Of each branch of one pass, the likeliest token at each place of its answer."""
+    assert said.logits is not None
+    tokens = said.logits.argmax(-1)[said.node].cpu()
+    return [tuple(answer.tolist()) for answer in torch.split(tokens, said.tokens.tolist())]

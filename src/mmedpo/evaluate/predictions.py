@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmedpo.engine import Asked, Engine, FeatureStore
@@ -47,39 +48,45 @@ def predict(
 
 
 def decoding_order(examples: Sequence[Example]) -> list[Example]:
-    """Questions on one image together, for it is read once for all of them; reports last, for they take longest."""
-    return sorted(examples, key=lambda e: (e.answer_type == "report", e.image.path, e.example_id))
+    """Questions on one image together, for it is read once for all of them; reports first: they take longest, and no
+    worker should be left alone with them at the end."""
+    return sorted(examples, key=lambda e: (e.answer_type != "report", e.image.path, e.example_id))
 
 
-def probe_answers(
-    engine: Engine,
-    examples: Sequence[Example],
-    image_root: Path,
-    protocol: str,
-) -> Mapping[str, float]:
-    """The generation probe of training: closed accuracy and open recall on a few validation questions, or ROUGE-L.
+@dataclass(frozen=True)
+class AnswersProbe:
+    """The generation probe of training: closed accuracy and open recall on a few validation questions, or ROUGE-L."""
 
-    Returns:
-        `probe_closed_accuracy`, `probe_open_recall` and `probe_rouge_l` where there are such questions, and
+    protocol: str
+    """How answers are scored."""
+
+    def decoding(self, examples: Sequence[Example]) -> Decoding:
+        """Greedy; as long as these questions' answers need."""
+        reports = any(example.answer_type == "report" for example in examples)
+        return Decoding(PROBE_REPORT_TOKENS if reports else PROBE_TOKENS)
+
+    def score(self, examples: Sequence[Example], answers: Sequence[str]) -> Mapping[str, float]:
+        """`probe_closed_accuracy`, `probe_open_recall` and `probe_rouge_l` where there are such questions, and
         `probe_score`, the mean of what there is.
 
-    Raises:
-        EvaluationError: the protocol scores none of them.
-    """
-    reports = any(example.answer_type == "report" for example in examples)
-    longest = PROBE_REPORT_TOKENS if reports else PROBE_TOKENS
-    predictions = predict(engine, examples, image_root, longest, "probe")
-    scores = probe_scores(score_predictions(examples, predictions, protocol))
-    if not scores:
-        raise EvaluationError(
-            f"evaluate.protocol={protocol!r} scores none of the {len(examples)} validation questions, so training "
-            "cannot be watched; use evaluate.protocol=strict"
-        )
-    return scores
+        Raises:
+            EvaluationError: the protocol scores none of them.
+        """
+        predictions = [
+            Prediction(example_id=example.example_id, model="probe", text=text, finished=True)
+            for example, text in zip(examples, answers, strict=True)
+        ]
+        scores = probe_scores(score_predictions(examples, predictions, self.protocol))
+        if not scores:
+            raise EvaluationError(
+                f"evaluate.protocol={self.protocol!r} scores none of the {len(examples)} validation questions, so "
+                "training cannot be watched; use evaluate.protocol=strict"
+            )
+        return scores
 
 
 def probe_scores(items: Sequence[ItemScore]) -> Mapping[str, float]:
-    """Means over the items, as `probe_answers` gives them; empty where none is scored."""
+    """Means over the items, as `AnswersProbe` gives them; empty where none is scored."""
     result: dict[str, float] = {}
     for metric in ("closed_accuracy", "open_recall", "rouge_l"):
         values = [item.values[metric] for item in items if metric in item.values]

@@ -155,8 +155,7 @@ def _probe(run: Run, model: str) -> list[Drop]:
     for name, probe in probes_of(run.settings.evaluate).items():
         place = Workplace(run.image_root, run.work_folder / "probes" / name, run.current, run.track)
         prepared = prepared_of(probe, place, examples)
-        # All at once: packed together, questions of one image cost least, and the numbers depend on no chunk.
-        size = max(len(prepared.examples), 1)
+        size = probe.together or max(len(prepared.examples), 1)
         probing = partial(prober, run, model, name, place.folder)
         rows = run.map(f"{name} of {model}", prepared.examples, size, probing, probe.record)
         clusters = clusters_of(prepared.examples)

@@ -78,10 +78,9 @@ def _by(own: RunSettings, work: Callable[[Run], object], run: Run) -> object:
 
 
 def _generation_probe(run: Run) -> GenerationProbe:
-    from mmedpo.evaluate.predictions import probe_answers
+    from mmedpo.evaluate.predictions import AnswersProbe
 
-    protocol, root = run.settings.evaluate.protocol, run.image_root
-    return lambda engine, examples: probe_answers(engine, examples, root, protocol)
+    return AnswersProbe(run.settings.evaluate.protocol)
 
 
 def last_called(name: str, names: Sequence[str]) -> int:
@@ -118,7 +117,6 @@ def run_stages(run: Run, until: str | None = None, only: str | None = None) -> N
 
 def _run_stages(run: Run, until: str | None, only: str | None) -> None:
     _check_kinds(run.settings)
-    _check_executor(run.settings)
     stages = plan(run.settings)
     names = [stage.name for stage in stages]
     if only is not None and only not in names:
@@ -127,6 +125,7 @@ def _run_stages(run: Run, until: str | None, only: str | None) -> None:
     wanted_stages = stages if until is None else stages[: last_called(until, names) + 1]
     if only is not None:
         wanted_stages = [stage for stage in stages if stage.name == only]
+    _ready_executor(run, wanted_stages)
     _check_pieces(run, wanted_stages)
     if run.file(DATA_NOTES).exists():
         _check_endpoints(run, wanted_stages)
@@ -154,11 +153,13 @@ def _check_kinds(settings: RunSettings) -> None:
             check_kind(name, endpoint)
 
 
-def _check_executor(settings: RunSettings) -> None:
-    """Refuses at the start what an executor would refuse when the first model is to work."""
-    check = getattr(lookup("executor", settings.executor.name), "check", None)
-    if check is not None:
-        check(settings)
+def _ready_executor(run: Run, stages: Sequence[Stage]) -> None:
+    """Refuses what an executor would refuse when the first model is to work; begins it where the run begins."""
+    executor = lookup("executor", run.settings.executor.name)
+    if hasattr(executor, "check"):
+        executor.check(run.settings)
+    if hasattr(executor, "begin") and stages[0].name == "data" and not run.is_done(stages[0]):
+        executor.begin(run.settings)
 
 
 def _check_trackers(settings: RunSettings) -> None:

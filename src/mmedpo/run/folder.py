@@ -26,11 +26,13 @@ from mmedpo.errors import RunFolderError
 from mmedpo.progress import Advance, Reporter, Silent, duration
 from mmedpo.records import DataNotes, Drop, Record
 from mmedpo.registry import lookup
+from mmedpo.run.calling import CallOptions
 from mmedpo.run.clock import Clock
 from mmedpo.run.disk import trouble
 from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
-from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, EXAMPLES, MANIFEST, WORK, drops_of
+from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, MANIFEST, WORK, drops_of
 from mmedpo.run.manifest import FORMAT, Manifest, StageState, read_manifest
+from mmedpo.run.processes import launch
 from mmedpo.run.slots import BASE, Slot, slot_of
 from mmedpo.run.stage import Stage
 from mmedpo.storage.files import hash_path, holds_link, move, share, stamp_path
@@ -44,20 +46,6 @@ EARLIER = ".earlier"
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
-
-
-@dataclass(frozen=True)
-class CallOptions:
-    """What this process may do with calls of language models: said on the command line, never in a recipe."""
-
-    allow_external: str = ""
-    """Name of the dataset whose restricted data may leave, as the user typed it."""
-    estimate_only: bool = False
-    """Tell what a stage would ask for, and stop before anything is sent."""
-    batch_out: Path | None = None
-    """Folder to write requests into instead of sending them."""
-    batch_in: Path | None = None
-    """File or folder of results that answer such requests."""
 
 
 @dataclass
@@ -74,7 +62,7 @@ class Run:
     """Number of this process among those that work on the run together; process 0 alone writes."""
     stage: Stage | None = None
     """The stage being executed."""
-    calls: CallOptions = CallOptions()
+    calls: CallOptions = field(default_factory=CallOptions)
     """What this process may do with calls of language models."""
     executor: Executor | None = None
     """Where the work on many items runs; None: where the settings say."""
@@ -188,6 +176,13 @@ class Run:
         """The same for work that waits, item by item, many at once; see `ItemJob` and `Executor.stream`."""
         return self._executor().stream(self, ItemJob(label, factory, record, size), items)
 
+    def whole(self, work: Callable[[Run], object]) -> None:
+        """Does what is one piece where the executor wants it, unless several processes were launched for it."""
+        if launch().size == 1 and hasattr(executor := self._executor(), "whole"):
+            executor.whole(self, work)
+        else:
+            work(self)
+
     def _executor(self) -> Executor:
         if self.executor is None:
             self.executor = lookup("executor", self.settings.executor.name)()
@@ -269,8 +264,6 @@ class Run:
             return False
         self.prepare(stage, fingerprint)
         clock = Clock(self.work_folder)
-        if EXAMPLES in stage.writes and hasattr(executor := self._executor(), "begin"):
-            executor.begin(self.settings)
         with self._earlier_outputs_aside(stage):
             stage.work(self)
             self._finish(stage, fingerprint, clock.read())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mmedpo.config import RunSettings
@@ -17,13 +18,8 @@ if TYPE_CHECKING:
 def finetune_stage(settings: RunSettings) -> Stage:
     """Supervised fine-tuning before curation."""
 
-    def work(run: Run) -> None:
-        from mmedpo.train.finetune import finetune
-
-        finetune(run)
-
     content = {**picked(settings, "finetune", "seed"), **model_identity(settings.model)}
-    return Stage("finetune", work, content, reads=(EXAMPLES,), writes=(FINETUNED,))
+    return Stage("finetune", _finetune_whole, content, reads=(EXAMPLES,), writes=(FINETUNED,))
 
 
 def stage(settings: RunSettings, model: str, probe_of: Callable[[Run], GenerationProbe]) -> Stage:
@@ -34,16 +30,10 @@ def stage(settings: RunSettings, model: str, probe_of: Callable[[Run], Generatio
         model: the model of the run that is tuned, and the reference.
         probe_of: gives the generation probe, which belongs to another room; it scores by `evaluate.protocol`.
     """
-
-    def work(run: Run) -> None:
-        from mmedpo.train.training import train
-
-        train(run, probe_of(run))
-
     reference = (REFERENCE,) if settings.train.method == "preference" else ()
     return Stage(
         "train",
-        work,
+        partial(_train_whole, probe_of),
         {**picked(settings, "train", "seed", "evaluate.protocol"), **model_identity(settings.model)},
         reads=(EXAMPLES, PAIRS, IMAGES),
         writes=(TRAINING, settings.train.result),
@@ -51,3 +41,23 @@ def stage(settings: RunSettings, model: str, probe_of: Callable[[Run], Generatio
         may_write=(BLIND, *reference),
         models=(model,) if settings.train.reference == "previous" else (model, BASE),
     )
+
+
+def _finetune_whole(run: Run) -> None:
+    run.whole(_finetune)
+
+
+def _finetune(run: Run) -> None:
+    from mmedpo.train.finetune import finetune
+
+    finetune(run)
+
+
+def _train_whole(probe_of: Callable[[Run], GenerationProbe], run: Run) -> None:
+    run.whole(partial(_train, probe_of))
+
+
+def _train(probe_of: Callable[[Run], GenerationProbe], run: Run) -> None:
+    from mmedpo.train.training import train
+
+    train(run, probe_of(run))

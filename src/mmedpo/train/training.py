@@ -7,15 +7,16 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from accelerate import PartialState
 from torch import Tensor
 
-from mmedpo.engine import Branch, Engine, FeatureStore, ReferenceCache, build_branch
+from mmedpo.engine import Asked, Branch, Engine, FeatureStore, ReferenceCache, build_branch
 from mmedpo.errors import TrainingCollapsed, TrainingError
 from mmedpo.imaging.pictures import image_files, read_image_file
 from mmedpo.models.checkpoints import checkpoint_hash
+from mmedpo.models.generation import Decoding
 from mmedpo.models.hub import make_trainable
 from mmedpo.models.saving import save_processors
 from mmedpo.models.slots import load_start
@@ -43,8 +44,18 @@ from mmedpo.train.trainer import (
 from mmedpo.train.watch import Watch
 from mmedpo.train.weighing import weigh
 
-GenerationProbe = Callable[[Engine, Sequence[Example]], Mapping[str, float]]
-"""Answers the questions with the current model and gives `probe_score` (0..1) and what it is made of."""
+
+class GenerationProbe(Protocol):
+    """What a look makes of the current model's answers to validation questions."""
+
+    def decoding(self, examples: Sequence[Example]) -> Decoding:
+        """How they are answered."""
+        ...
+
+    def score(self, examples: Sequence[Example], answers: Sequence[str]) -> Mapping[str, float]:
+        """`probe_score` (0..1, higher is better), and what it is made of."""
+        ...
+
 
 LOGPROBS = f"{REFERENCE}/logprobs.safetensors"
 
@@ -285,10 +296,12 @@ def _probe(run: Run, engine: Engine, generation_probe: GenerationProbe) -> Calla
     ]
     engine.features.preload(view for branch in branches for view in branch.views)
 
+    asked = [Asked.of(example, run.image_root) for example in questions]
+
     def measure() -> Mapping[str, float]:
-        result = engine.measure(branches)
-        per_token = float(result.values.mean())
-        return {LOGPROB: per_token, **generation_probe(engine, questions)}
+        truths, answers = engine.measure_and_answer(branches, asked, generation_probe.decoding(questions))
+        scores = generation_probe.score(questions, [answer.text for answer in answers])
+        return {LOGPROB: float(truths.values.mean()), **scores}
 
     return measure
 

@@ -41,6 +41,7 @@ class Attention(Probe[Looking]):
     about = "share of the answer's attention to the image that lies inside the annotated lesion"
     record = Looking
     options = AttentionSettings
+    together = None  # it is left out as a whole
 
     def prepare(self, place: Workplace, examples: Sequence[Example]) -> Prepared:
         """One question an image, whose truth rests on a finding that is there and marked."""
@@ -97,10 +98,9 @@ def _looking(subject: Subject, example: Example) -> Looking:
     )
     areas = vlm.family.areas(image_size(view))
     lesion = lesion_of(subject.image_root, example)
-    seen = attended(vlm, branch, subject.engine.features)
-    weights = [
-        np.asarray(one, dtype=np.float64) for one in (seen.tokens, relevance(vlm, branch, subject.engine.features))
-    ]
+    shown = subject.engine.features((view,))
+    seen = attended(vlm, branch, lambda _: shown)
+    weights = [np.asarray(one, dtype=np.float64) for one in (seen.tokens, relevance(vlm, branch, lambda _: shown))]
     attention, gradient = weights
     return Looking(
         example_id=example.example_id,

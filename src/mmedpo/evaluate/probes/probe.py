@@ -127,6 +127,8 @@ class Probe(ABC, Generic[M]):
     """Row of its table, `probes/<name>/<model>.parquet`."""
     options: ClassVar[type[Settings]] = Settings
     """Its settings: `evaluate.probes.<name>`."""
+    together: ClassVar[int | None] = 64
+    """Questions measured at a time, which is what another process may do and a killed run keeps; None: all."""
     several: ClassVar[bool] = False
     """Whether it asks questions on several images: one that changes the whole of what is shown does not."""
 

@@ -76,6 +76,15 @@ class Executor(Protocol):
         """The records of all items that were not left open; gone through while the stage works, any number of times."""
         ...
 
+    @optional
+    def whole(self, run: Run, work: Callable[[Run], object]) -> None:
+        """Does the work of a stage that is one piece, e.g. a training, in another process; without it, it is done here.
+
+        Args:
+            run: with the stage that is executed.
+            work: can be pickled; reads and writes through the run that it is given, and tells what is to be told.
+        """
+
     @staticmethod
     @optional
     def check(settings: RunSettings) -> None:
@@ -84,4 +93,4 @@ class Executor(Protocol):
     @staticmethod
     @optional
     def begin(settings: RunSettings) -> None:
-        """Begins what takes a while, and returns; called where a run begins with its data, and so has much to do."""
+        """Begins what takes a while, and returns; called where a run begins, and so has much to do."""

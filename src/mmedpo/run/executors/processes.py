@@ -1,17 +1,21 @@
 """The `processes` executor: chunks are worked on by processes of this machine, each with a worker of its own.
 
 A small model keeps one core busy, however many there are; several processes keep all of them busy. They are forked
-from a server that has imported torch and the models once, so a worker is there as soon as its model is loaded.
+from a server that has imported torch and all that reads a model once, so a worker is there as soon as its model is.
+What is one piece, a training or a single chunk, goes to one process that has all cores: it need not import either.
 """
 
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import os
 import re
+import select
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,13 +29,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mmedpo.config import RunSettings
-from mmedpo.errors import ConfigError, MMedPOError
+from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
+from mmedpo.progress import Reporter, Silent
 from mmedpo.records import Record
 from mmedpo.registry import register
 from mmedpo.run.chunks import Chunks
 from mmedpo.run.executors.executor import ChunkJob, ItemJob
 from mmedpo.run.executors.local import LocalExecutor
 from mmedpo.run.executors.pooled import map_pooled
+from mmedpo.run.executors.telling import Hearing, Said, Telling
 from mmedpo.run.handing import Done, Lost
 
 if TYPE_CHECKING:
@@ -40,7 +46,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
-IMPORTED = ("mmedpo.engine", "mmedpo.models.slots", "mmedpo.curate.sample", "mmedpo.evaluate.predictions")
+IMPORTED = (
+    *("mmedpo.curate.sample", "mmedpo.evaluate.predictions", "mmedpo.train.training"),
+    # What is imported only where a checkpoint is read: a worker would take longer over it than over the work.
+    *("transformers.image_processing_utils", "transformers.models.auto.image_processing_auto"),
+    *("transformers.models.auto.tokenization_auto", "transformers.models.llava.modeling_llava", "peft"),
+)
 """What takes workers seconds to import; the server does it once."""
 LEAVES = 5.0
 """Seconds in which a worker that has nothing to do ends by itself."""
@@ -76,18 +87,87 @@ class ProcessesExecutor:
                 forkserver.ensure_running()
 
     def map(self, run: Run, job: ChunkJob[T, R], items: Sequence[T]) -> list[R]:
-        """See `Executor`. One chunk, or room for one worker, is this process's."""
+        """See `Executor`. One chunk, or room for one worker, is for one that has all cores."""
         settings = run.settings.executor
         room = settings.workers or max(1, (os.cpu_count() or 1) // settings.cpus)
         chunks = Chunks(run.work_folder, job.label, len(items), job.size, job.record)
-        if min(room, len(chunks.open())) <= 1:
+        alone = min(room, len(chunks.open())) <= 1
+        if alone and not (SERVED and chunks.open()):
             return LocalExecutor().map(run, job, items)
         self.begin(run.settings)
-        return map_pooled(run, job, items, lambda: _Processes(job, items, room, settings.cpus))
+
+        def chunk(start: int) -> Sequence[T]:
+            return items[start : start + job.size]
+
+        workers = (1, _all_cores()) if alone else (room, settings.cpus)
+        return map_pooled(run, job, items, lambda: _Processes(job.factory, chunk, *workers))
 
     def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
         """See `Executor`. It waits and hardly computes, so this process does it."""
         return LocalExecutor().stream(run, job, items)
+
+    def whole(self, run: Run, work: Callable[[Run], object]) -> None:
+        """See `Executor`: in a process that has all cores; it ends with this one.
+
+        Raises:
+            RunFolderError: the process was killed.
+        """
+        if not SERVED:
+            work(run)
+            return
+        self.begin(run.settings)
+        pool: _Processes[Record] = _Processes(_Whole(run, work), lambda start: (), 1, _all_cores(), run.reporter)
+        worker = pool.start()
+        try:
+            for made in (True, False):
+                _, outcome = pool.next()
+                if isinstance(outcome, Lost):
+                    raise RunFolderError(
+                        f"{outcome.why} while it worked on stage {run.current!r}; if memory ran out, ask for less of "
+                        "it. Run the same command again to go on"
+                    )
+                if made:
+                    pool.give(worker, 0)
+        finally:
+            pool.stop(worker)
+
+
+def _all_cores() -> int:
+    """Threads of a process that works alone: as torch would have here."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
+
+
+@dataclass
+class _Whole:
+    """Makes the worker that does a stage's work in one piece."""
+
+    run: Run
+    work: Callable[[Run], object]
+    working: bool = False
+
+    def listen(self, pipe: Connection) -> None:
+        """What the stage says goes to the run's process; where that ends, nobody holds the run folder any more."""
+        self.run.reporter = Telling(pipe)
+        threading.Thread(target=self._end_with, args=(pipe,), daemon=True).start()
+
+    def _end_with(self, pipe: Connection) -> None:
+        gone = select.poll()
+        gone.register(pipe.fileno(), select.POLLHUP)
+        gone.poll()
+        if self.working:
+            os._exit(1)
+
+    def __call__(self) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        def act(given: Sequence[Any]) -> Sequence[Any]:
+            self.working = True
+            try:
+                self.work(self.run)
+            finally:
+                self.working = False
+            return ()
+
+        return act
 
 
 @contextmanager
@@ -123,6 +203,8 @@ class _Failed:
     error: Exception
 
 
+_Factory = Callable[[], Callable[[Sequence[Any]], Sequence[Any]]]
+"""Makes a worker: what becomes of a chunk of items."""
 _Filter = tuple[Any, ...]
 """One of `warnings.filters`: action, pattern of the message, category, pattern of the module, line."""
 
@@ -136,10 +218,14 @@ def _pattern(of: re.Pattern[str] | str | None) -> str:
     return of.pattern if isinstance(of, re.Pattern) else of or ""
 
 
-def _serve(
-    pipe: Connection, factory: Callable[[], Callable[[Sequence[Any]], Sequence[Any]]], told: Sequence[_Filter]
-) -> None:
+def _serve(pipe: Connection, factory: _Factory, threads: int, told: Sequence[_Filter]) -> None:
     """A worker's life: made, then chunk after chunk, until the run hangs up; it warns of what the run would."""
+    gc.freeze()  # what the server imported stays; to look through it again and again would copy its memory as well
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:  # it read that when the server imported it
+        sys.modules["torch"].set_num_threads(threads)
+    if isinstance(factory, _Whole):
+        factory.listen(pipe)
     for action, message, category, module, line in reversed(told):
         warnings.filterwarnings(action, _pattern(message), category, _pattern(module), line)
     # Ctrl-C reaches every process of the terminal; the run alone decides what becomes of its workers.
@@ -171,11 +257,27 @@ def _outcome(act: Callable[[], Sequence[Any]]) -> Sequence[Any] | _Failed:
         return _Failed(sent)
 
 
-class _Processes(Generic[T, R]):
-    """The workers of one job: a `Pool` whose workers are the lines to them."""
+class _Processes(Generic[R]):
+    """The workers of one job: a `Pool` whose workers are the lines to them.
 
-    def __init__(self, job: ChunkJob[T, R], items: Sequence[T], room: int, threads: int) -> None:
-        self._job, self._items, self._room, self._threads = job, items, room, threads
+    Args:
+        factory: makes a worker.
+        chunk: what belongs to the start of a chunk.
+        room: workers at most.
+        threads: of each.
+        reporter: shows what a worker says.
+    """
+
+    def __init__(
+        self,
+        factory: _Factory,
+        chunk: Callable[[int], Sequence[Any]],
+        room: int,
+        threads: int,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self._factory, self._chunk, self._room, self._threads = factory, chunk, room, threads
+        self._hearing = Hearing(reporter or Silent())
         self._processes: dict[Connection, BaseProcess] = {}
         self._at_work: set[Connection] = set()
 
@@ -188,7 +290,7 @@ class _Processes(Generic[T, R]):
         context: Any = multiprocessing.get_context("forkserver" if SERVED else "spawn")
         here: Connection
         here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, self._job.factory, _heeded()), daemon=True)
+        process = context.Process(target=_serve, args=(there, self._factory, self._threads, _heeded()), daemon=True)
         with _threads(self._threads), _without_script():
             process.start()
         there.close()  # the worker's end is the worker's alone: where it ends, the line does
@@ -199,19 +301,24 @@ class _Processes(Generic[T, R]):
     def give(self, worker: Connection, start: int) -> None:
         """See `Pool`."""
         with suppress(ConnectionError):  # it died; `next` tells
-            worker.send(self._items[start : start + self._job.size])
+            worker.send(self._chunk(start))
         self._at_work.add(worker)
 
     def next(self) -> tuple[Connection, Done[R] | Lost]:
         """See `Pool`."""
-        worker = next(line for line in wait(list(self._at_work)) if isinstance(line, Connection))
+        while True:
+            worker = next(line for line in wait(list(self._at_work)) if isinstance(line, Connection))
+            try:
+                outcome = worker.recv()
+            except (EOFError, ConnectionError):
+                self._at_work.remove(worker)
+                process = self._processes[worker]
+                process.join()
+                return worker, Lost(f"process {process.pid} ended with code {process.exitcode}")
+            if not isinstance(outcome, Said):
+                break
+            self._hearing.hear(outcome)
         self._at_work.remove(worker)
-        try:
-            outcome = worker.recv()
-        except (EOFError, ConnectionError):
-            process = self._processes[worker]
-            process.join()
-            return worker, Lost(f"process {process.pid} ended with code {process.exitcode}")
         if isinstance(outcome, _Failed):
             raise outcome.error
         return worker, Done(outcome)
