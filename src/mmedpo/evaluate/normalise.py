@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from mmedpo.evaluate.chinese import parted
 
+KNOWN = 1 << 14
+"""Texts whose normal form is remembered: models answer many questions alike, each read under several protocols."""
 ARTICLES = frozenset({"a", "an", "the"})
 _COUNTED = "zero one two three four five six seven eight nine ten"
 NUMBER_WORDS = {word: str(number) for number, word in enumerate(_COUNTED.split())} | {"none": "0"}
@@ -65,6 +68,7 @@ CONTRACTIONS = _contractions()
 _NEGATED_STEMS = {"ca": "can", "wo": "will", "sha": "shall", "ai": "is"}
 
 
+@lru_cache(maxsize=KNOWN)
 def strict_tokens(text: str, *, keep_articles: bool = False) -> tuple[str, ...]:
     """Tokens for the `strict` protocol.
 
@@ -90,6 +94,7 @@ def strict_tokens(text: str, *, keep_articles: bool = False) -> tuple[str, ...]:
     return tuple(word for word in words if word and (keep_articles or word not in ARTICLES))
 
 
+@lru_cache(maxsize=KNOWN)
 def plain_tokens(text: str) -> tuple[str, ...]:
     """Lower-case words without punctuation; articles, numbers and contractions stay as they are.
 
@@ -104,6 +109,7 @@ def plain_tokens(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip("'") for part in folded.split()) if word)
 
 
+@lru_cache(maxsize=KNOWN)
 def released_text(text: str) -> str:
     """The published normalisation, bug for bug (LLaVA-Med `normalize_word`, also MMedPO).
 
