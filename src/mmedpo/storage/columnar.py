@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmedpo.errors import MMedPOError, StorageError, brief
+from mmedpo.storage.arrow_values import python_rows
 from mmedpo.storage.bounds import LONGEST_ROW, MOST_DECODED, MOST_ROWS, MOST_TIMES, MOST_VALUES, Expansion
 from mmedpo.storage.raw import RawRow
 from mmedpo.storage.text import foreign
@@ -149,11 +150,10 @@ def _batches(source: Any, is_file: bool, path: Path, error: type[MMedPOError]) -
 
 def _values(batch: Any, expansion: Expansion, error: type[MMedPOError], own: bool = False) -> Iterator[Any]:
     """The rows of a batch as Python objects, counted before they are made."""
-    options = {"maps_as_pydicts": "strict"} if own else {}
     held = sum(weight(column) for column in batch.columns)
     if held <= LONGEST_ROW:
         expansion.add(held, batch.num_rows)
-        yield from batch.to_pylist(**options)
+        yield from python_rows(batch, own=own)
         return
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
@@ -161,7 +161,7 @@ def _values(batch: Any, expansion: Expansion, error: type[MMedPOError], own: boo
         if held > LONGEST_ROW:
             raise error(f"{expansion.name} holds a row of {held:,} bytes, allowed are {LONGEST_ROW:,}")
         expansion.add(held)
-        yield from row.to_pylist(**options)
+        yield from python_rows(row, own=own)
 
 
 def weight(column: Any) -> int:
