@@ -2,6 +2,7 @@
 # `make install` is the set-up alone, `make check` what a change is looked at with while it is made.
 PYTHON ?= python3
 BIN := .venv/bin
+PRODUCT := .venv/.product
 STAMP := .venv/.installed
 AXE := node_modules/axe-core/axe.min.js
 # Rooms whose tests load no model and start no server.
@@ -11,7 +12,7 @@ PURE := $(addprefix tests/,clinical storage imaging report evaluate lint score/t
 
 install: $(STAMP)  ## The set-up alone.
 
-demo: $(STAMP)  ## The whole loop on the embedded default; ends with a table and the path of report.html.
+demo: $(PRODUCT)  ## The whole loop on the embedded default; ends with a table and the path of report.html.
 	$(BIN)/mmedpo demo
 
 test: $(STAMP) lint  ## Style, types, import rules, tests.
@@ -45,11 +46,16 @@ bench-gpu: $(STAMP)  ## One CUDA device, at most nine minutes at a time; goes on
 	$(BIN)/python -m bench.gpu
 
 # The build backend is installed first, so that building the package itself fetches nothing more.
-$(STAMP): pyproject.toml constraints.txt
+$(PRODUCT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $$($(PYTHON) --version) is too old, 3.11 or newer is needed; try: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $(PRODUCT)
+
+# And what the tests need.
+$(STAMP): $(PRODUCT)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $(STAMP)
 

@@ -87,12 +87,12 @@ class ProcessesExecutor:
                 forkserver.ensure_running()
 
     def map(self, run: Run, job: ChunkJob[T, R], items: Sequence[T]) -> list[R]:
-        """See `Executor`. One chunk, or room for one worker, is for one that has all cores."""
+        """See `Executor`. One chunk, or room for one worker, is for one that has all cores; here, where no model is."""
         settings = run.settings.executor
         room = settings.workers or max(1, (os.cpu_count() or 1) // settings.cpus)
         chunks = Chunks(run.work_folder, job.label, len(items), job.size, job.record)
-        alone = min(room, len(chunks.open())) <= 1
-        if alone and not (SERVED and chunks.open()):
+        alone, models = min(room, len(chunks.open())) <= 1, run.stage is not None and run.stage.models
+        if not chunks.open() or (alone and not (SERVED and models)):
             return LocalExecutor().map(run, job, items)
         self.begin(run.settings)
 
