@@ -64,12 +64,12 @@ class OfItsOwn(Exception):
         super().__init__(f"{number} is {what}")
 
 
-def in_processes(folder: Path, mishap: str, count: int = 12) -> list[Drop]:
+def in_processes(folder: Path, mishap: str, count: int = 12, models: tuple[str, ...] = ()) -> list[Drop]:
     notes, found = folder / "notes", list[Drop]()
     notes.mkdir(exist_ok=True)
     with open_run(folder / "r", IN_PROCESSES) as run:
         work = partial(elsewhere, notes, mishap)
-        run.execute(Stage("s", lambda run: found.extend(run.map("m", range(count), 3, work, Drop)), {}))
+        run.execute(Stage("s", lambda run: found.extend(run.map("m", range(count), 3, work, Drop)), {}, models=models))
     return found
 
 
@@ -118,12 +118,19 @@ def test_a_process_heeds_the_warnings_that_are_heeded_here(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("light")
-def test_one_chunk_is_done_by_one_process_that_has_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_chunk_for_a_model_is_done_by_one_process_that_has_all_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")  # as a user says how many
-    found = in_processes(tmp_path, "", count=3)
+    found = in_processes(tmp_path, "", count=3, models=("base",))
     assert {drop.reason for drop in found} == {"3"}, "threads of the worker"
     (by,) = (tmp_path / "notes").glob("by-*")
     assert by.name != f"by-{os.getpid()}"
+
+
+def test_one_chunk_of_what_needs_no_model_is_done_in_this_process(tmp_path: Path) -> None:
+    in_processes(tmp_path, "", count=3)
+    assert [path.name for path in (tmp_path / "notes").glob("by-*")] == [f"by-{os.getpid()}"]
 
 
 def whole(notes: Path, mishap: str, run: Run) -> None:
