@@ -183,6 +183,25 @@ def test_work_that_is_one_piece_is_done_elsewhere_and_heard_here(tmp_path: Path)
         os.kill(pid, 0)
 
 
+def saying(run: Run, notes: Path) -> Callable[[Sequence[int]], list[Drop]]:
+    """A worker that has something to say, once there are two."""
+    (notes / f"by-{os.getpid()}").touch()
+    until(lambda: len(list(notes.glob("by-*"))) == 2)
+    run.message("prefix sharing is off")
+    run.track("making it")(1, 2)
+    return lambda items: [Drop(stage="s", item=str(item), reason="r") for item in items]
+
+
+@pytest.mark.usefixtures("light")
+def test_what_several_workers_say_is_heard_once(tmp_path: Path) -> None:
+    heard = Heard()
+    with open_run(tmp_path / "r", IN_PROCESSES, heard) as run:
+        factory = partial(saying, run, tmp_path)
+        run.execute(Stage("s", lambda run: run.map("m", range(12), 3, factory, Drop), {}))
+    assert heard.lines.count("[s] prefix sharing is off") == 1
+    assert not any("making it" in line for line in heard.lines)
+
+
 @pytest.mark.usefixtures("light")
 def test_what_ends_it_is_told(tmp_path: Path) -> None:
     with pytest.raises(MMedPOError, match="^no such thing$"):

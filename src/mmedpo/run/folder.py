@@ -30,6 +30,7 @@ from mmedpo.run.calling import CallOptions
 from mmedpo.run.clock import Clock
 from mmedpo.run.disk import trouble
 from mmedpo.run.executors import ChunkJob, Executor, ItemJob, ItemWork
+from mmedpo.run.executors.telling import Elsewhere
 from mmedpo.run.layout import DATA, DATA_NOTES, DROPS, MANIFEST, WORK, drops_of
 from mmedpo.run.manifest import FORMAT, Manifest, StageState, read_manifest
 from mmedpo.run.processes import launch
@@ -190,7 +191,7 @@ class Run:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker in another process needs: everything but the terminal, the executor and leave to send."""
-        return {**vars(self), "reporter": Silent(), "executor": None, "calls": CallOptions()}
+        return {**vars(self), "reporter": Elsewhere(), "executor": None, "calls": CallOptions()}
 
     def fingerprint(self, stage: Stage) -> str:
         """Hash of a stage's settings and of the bytes it reads.

@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mmedpo.config import RunSettings
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
-from mmedpo.progress import Reporter, Silent
+from mmedpo.progress import Reporter
 from mmedpo.records import Record
 from mmedpo.registry import register
 from mmedpo.run.chunks import Chunks
+from mmedpo.run.executors import telling
 from mmedpo.run.executors.executor import ChunkJob, ItemJob
 from mmedpo.run.executors.local import LocalExecutor
 from mmedpo.run.executors.pooled import map_pooled
@@ -100,7 +101,7 @@ class ProcessesExecutor:
             return items[start : start + job.size]
 
         workers = (1, _all_cores()) if alone else (room, settings.cpus)
-        return map_pooled(run, job, items, lambda: _Processes(job.factory, chunk, *workers))
+        return map_pooled(run, job, items, lambda: _Processes(job.factory, chunk, *workers, run.reporter))
 
     def stream(self, run: Run, job: ItemJob[T, R], items: Sequence[T]) -> Iterable[R]:
         """See `Executor`. It waits and hardly computes, so this process does it."""
@@ -224,6 +225,7 @@ def _serve(pipe: Connection, factory: _Factory, threads: int, told: Sequence[_Fi
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:  # it read that when the server imported it
         sys.modules["torch"].set_num_threads(threads)
+    telling.LINE = pipe
     if isinstance(factory, _Whole):
         factory.listen(pipe)
     for action, message, category, module, line in reversed(told):
@@ -274,10 +276,10 @@ class _Processes(Generic[R]):
         chunk: Callable[[int], Sequence[Any]],
         room: int,
         threads: int,
-        reporter: Reporter | None = None,
+        reporter: Reporter,
     ) -> None:
         self._factory, self._chunk, self._room, self._threads = factory, chunk, room, threads
-        self._hearing = Hearing(reporter or Silent())
+        self._hearing = Hearing(reporter)
         self._processes: dict[Connection, BaseProcess] = {}
         self._at_work: set[Connection] = set()
 

@@ -7,8 +7,10 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from mmedpo.progress import Advance, Reporter
+from mmedpo.progress import Advance, Reporter, Silent
 
+LINE: Connection | None = None
+"""In a process that works for a run: the way to the run's own process."""
 OFTEN = 0.1
 """Seconds between two steps of a progress line that are sent."""
 
@@ -25,8 +27,17 @@ class Said:
     """Done and total; None: the progress line is opened."""
 
 
+class Elsewhere(Silent):
+    """The `Reporter` of a run in another process: its lines are told where there is a way, its progress is not."""
+
+    def message(self, text: str) -> None:
+        """See `Reporter`."""
+        if LINE is not None:
+            LINE.send(Said(text))
+
+
 class Telling:
-    """The `Reporter` of the process that works."""
+    """The `Reporter` of the one process that does a stage."""
 
     def __init__(self, line: Connection) -> None:
         self._line = line
@@ -52,7 +63,7 @@ class Telling:
 
 
 class Hearing:
-    """Shows what one process tells.
+    """Shows what processes tell; a line that several of them tell, once.
 
     Args:
         reporter: of the process that has the user's terminal.
@@ -60,12 +71,15 @@ class Hearing:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
+        self._told: set[str] = set()
         self._lines: dict[int, Advance] = {}
 
     def hear(self, said: Said) -> None:
         """Shows it."""
         if said.number < 0:
-            self._reporter.message(said.text)
+            if said.text not in self._told:
+                self._reporter.message(said.text)
+            self._told.add(said.text)
         elif said.step is None:
             self._lines[said.number] = self._reporter.track(said.text)
         else:
