@@ -246,6 +246,7 @@ def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_the_server_imports_what_reading_a_model_takes(tmp_path: Path) -> None:
     """What is left to each worker are modules of its own model, not the libraries under all of them."""
     script = f"""

@@ -32,7 +32,7 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
 from mmedpo.progress import Reporter
 from mmedpo.records import Record
-from mmedpo.registry import register
+from mmedpo.registry import lookup, register
 from mmedpo.run.chunks import Chunks
 from mmedpo.run.executors import telling
 from mmedpo.run.executors.executor import ChunkJob, ItemJob
@@ -149,7 +149,7 @@ class _Whole:
 
     def listen(self, pipe: Connection) -> None:
         """What the stage says goes to the run's process; where that ends, nobody holds the run folder any more."""
-        self.run.reporter = Telling(pipe)
+        self.run.reporter, self.run.executor = Telling(pipe), lookup("executor", "local")()
         threading.Thread(target=self._end_with, args=(pipe,), daemon=True).start()
 
     def _end_with(self, pipe: Connection) -> None:
