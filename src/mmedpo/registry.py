@@ -188,6 +188,12 @@ def names(kind: Kind) -> list[str]:
     return sorted(name for k, name in _TABLE if k == kind)
 
 
+def strangers() -> set[str]:
+    """Modules outside this package that registered a piece in this process; a script's own is `__main__`."""
+    modules = {getattr(thing, "__module__", "mmedpo") for thing in _TABLE.values()}
+    return {module for module in modules if module.partition(".")[0] != "mmedpo"}
+
+
 def _short(name: str) -> str:
     return repr(name) if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]!r}..."
 

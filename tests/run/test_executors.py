@@ -77,7 +77,7 @@ def test_a_resumed_stage_does_what_is_left_and_makes_no_worker_where_nothing_is(
         with pytest.raises(RuntimeError):
             items_of(run, lambda run: work(run, 7))
         done = sorted(path.name for path in (run.path / ".work/s").glob("m-*"))
-        assert done == ["m-00000000.parquet", "m-00000003.parquet"]
+        assert done == ["m-by-3-00000000.parquet", "m-by-3-00000003.parquet"]
         # Items 0 to 5 would break now; they are not touched again.
         assert items_of(run, lambda run: work(run, 2)) == [str(n) for n in range(10)]
         MADE.clear()

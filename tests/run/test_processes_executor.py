@@ -5,11 +5,13 @@ What workers are made from is in this file, which they import: it imports nothin
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -145,6 +147,14 @@ def whole(notes: Path, mishap: str, run: Run) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if mishap == "ours":
         raise MMedPOError("no such thing")
+    if mishap == "refused":
+        raise RuntimeError("cannot write") from PermissionError(errno.EACCES, "Permission denied", "/scratch/x")
+    if mishap == "unsendable":
+        error = ValueError("the real reason")
+        error.held = threading.Lock()  # type: ignore[attr-defined]
+        raise error
+    atexit.register((notes / "at-exit").touch)
+    run.message(f"told {os.environ.get('TOLD')}")
     advance(5, 5)
     run.write("made.parquet", Drop, [Drop(stage="s", item="a", reason="b")])
 
@@ -175,7 +185,8 @@ def in_one_process(folder: Path, mishap: str) -> list[str]:
 @pytest.mark.usefixtures("light")
 def test_work_that_is_one_piece_is_done_elsewhere_and_heard_here(tmp_path: Path) -> None:
     told = in_one_process(tmp_path, "")
-    assert told[:3] == ["[s] by s", "[s] steps 3/5", "[s] steps 5/5"]
+    assert told[:4] == ["[s] by s", "[s] steps 3/5", "[s] told None", "[s] steps 5/5"]
+    assert (tmp_path / "notes" / "at-exit").exists(), "what is to be done at the end"
     (by,) = (tmp_path / "notes").glob("by-*")
     pid = int(by.name.removeprefix("by-"))
     assert pid != os.getpid()
@@ -208,7 +219,25 @@ def test_what_ends_it_is_told(tmp_path: Path) -> None:
         in_one_process(tmp_path, "ours")
     with pytest.raises(RunFolderError, match="ended with code -9 while it worked on stage 's'; if memory ran out"):
         in_one_process(tmp_path, "killed")
+    with pytest.raises(RunFolderError, match="no permission"):
+        in_one_process(tmp_path, "refused")
+    with pytest.raises(RuntimeError, match="ValueError: the real reason"):
+        in_one_process(tmp_path, "unsendable")
     assert in_one_process(tmp_path, "")[-1].startswith("[s] done")
+
+
+@pytest.mark.usefixtures("light")
+def test_it_finds_the_environment_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOLD", "something")
+    assert "[s] told something" in in_one_process(tmp_path, "")
+
+
+@pytest.mark.usefixtures("light")
+def test_pieces_of_a_script_are_there_in_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "strangers", lambda: {"__main__"})
+    in_one_process(tmp_path, "")
+    in_processes(tmp_path, "")
+    assert [path.name for path in (tmp_path / "notes").glob("by-*")] == [f"by-{os.getpid()}"]
 
 
 @pytest.mark.usefixtures("light")

@@ -72,3 +72,10 @@ def test_a_key_that_stands_twice_is_an_error_of_own_tables_and_a_pair_of_others(
 
 def test_rows_without_columns_are_empty() -> None:
     assert python_rows(pa.record_batch([pa.array([1, 2])], ["a"]).select([])) == [{}, {}]
+
+
+def test_what_lies_behind_a_null_is_not_made() -> None:
+    """A row that is null may reach over any number of values, which nobody counted."""
+    many = pa.nulls(50_000_000)
+    listed = pa.ListArray.from_arrays(pa.array([0, len(many)], pa.int32()), many, mask=pa.array([True]))
+    assert python_rows(pa.record_batch([listed], ["a"])) == [{"a": None}]

@@ -33,7 +33,7 @@ from mmedpo.engine.logprobs import (
 from mmedpo.engine.rebuild import Rebuilding
 from mmedpo.engine.support import layer_windows, trie_refusal
 from mmedpo.errors import TrainingError
-from mmedpo.models.generation import Decoding, Generated, read_answer
+from mmedpo.models.generation import Decoding, Generated, read_answer, refuse_too_long
 from mmedpo.models.vlm import VisionLanguageModel
 from mmedpo.progress import Advance
 
@@ -149,7 +149,12 @@ class Engine:
             branches: one per question, with any answer.
             asked: the questions.
             decoding: greedy.
+
+        Raises:
+            ModelError: a prompt and its answer exceed the model's context.
         """
+        if branches:
+            refuse_too_long(self.vlm, [branch.prompt for branch in branches], decoding)
         same: set[Branch] = set()
 
         def compare(batch: Sequence[Branch], said: TokenLogprobs) -> None:

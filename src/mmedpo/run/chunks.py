@@ -54,7 +54,8 @@ class Chunks(Generic[R]):
         return read_table(self._part(start), self.record)
 
     def _part(self, start: int) -> Path:
-        return self.folder / f"{self.label.replace(' ', '-')}-{start:08d}.parquet"
+        # The size is in the name: chunks of another size, or of a version that cut otherwise, are never taken up.
+        return self.folder / f"{self.label.replace(' ', '-')}-by-{self.size}-{start:08d}.parquet"
 
 
 @dataclass(frozen=True)

@@ -28,33 +28,32 @@ def _values(array: Any, own: bool) -> list[Any]:
     import pyarrow as pa
 
     kind = array.type
+    # Behind a list or map that is null anything may lie, and any amount of it; it is in no value.
+    whole = not array.null_count
     if pa.types.is_dictionary(kind) and not pa.types.is_nested(kind.value_type):
         return _looked_up(array)
     if pa.types.is_struct(kind) and len({field.name for field in kind}) == kind.num_fields > 0:
         children = [_values(child, own) for child in array.flatten()]
         names = [field.name for field in kind]
         return _with_nulls(array, [dict(zip(names, row, strict=True)) for row in zip(*children, strict=True)])
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _with_nulls(array, _pieces(array, _values(_inner(array, array.values), own)))
-    if pa.types.is_map(kind):
+    if whole and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return _pieces(array, _values(_inner(array, array.values), own))
+    if whole and pa.types.is_map(kind):
         keys, items = (_values(_inner(array, inner), own) for inner in (array.keys, array.items))
         pairs = _pieces(array, list(zip(keys, items, strict=True)))
         if not own:
-            return _with_nulls(array, pairs)
+            return list(pairs)
         maps = [dict(entries) for entries in pairs]
         if all(len(one) == len(entries) for one, entries in zip(maps, pairs, strict=True)):
-            return _with_nulls(array, maps)
+            return list(maps)
     values: list[Any] = array.to_pylist(maps_as_pydicts="strict" if own else None)
     return values
 
 
 def _looked_up(array: Any) -> list[Any]:
     """The values of a dictionary array; of the dictionary, those that stand somewhere."""
-    import pyarrow as pa
-
-    # Under a list that is null anything may stand; elsewhere, such a number was refused when the values were weighed.
-    used = [index for index in array.indices.unique().drop_null().to_pylist() if 0 <= index < len(array.dictionary)]
-    known = dict(zip(used, array.dictionary.take(pa.array(used, pa.int64())).to_pylist(), strict=True))
+    used = array.indices.unique().drop_null()
+    known = dict(zip(used.to_pylist(), array.dictionary.take(used).to_pylist(), strict=True))
     return [known.get(index) for index in array.indices.to_pylist()]
 
 

@@ -148,7 +148,7 @@ class Probe(ABC, Generic[M]):
 
     @abstractmethod
     def measure(self, subject: Subject, examples: Sequence[Example]) -> list[M]:
-        """Measures one model on the prepared questions, one row each."""
+        """Measures one model on the prepared questions, `together` at a time, one row each."""
 
     @abstractmethod
     def values(self, rows: Sequence[M]) -> Mapping[str, Mapping[str, float]]:

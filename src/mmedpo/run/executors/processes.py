@@ -7,8 +7,10 @@ What is one piece, a training or a single chunk, goes to one process that has al
 
 from __future__ import annotations
 
+import atexit
 import copy
 import gc
+import importlib
 import multiprocessing
 import os
 import re
@@ -25,6 +27,7 @@ from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -32,7 +35,7 @@ from mmedpo.config import RunSettings
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
 from mmedpo.progress import Reporter
 from mmedpo.records import Record
-from mmedpo.registry import lookup, register
+from mmedpo.registry import lookup, register, strangers
 from mmedpo.run.chunks import Chunks
 from mmedpo.run.executors import telling
 from mmedpo.run.executors.executor import ChunkJob, ItemJob
@@ -56,6 +59,8 @@ IMPORTED = (
 """What takes workers seconds to import; the server does it once."""
 LEAVES = 5.0
 """Seconds in which a worker that has nothing to do ends by itself."""
+SCRIPT = "__main__"
+"""A script's own module: no worker runs it again, so what it registers is there in this process alone."""
 SERVED = "forkserver" in multiprocessing.get_all_start_methods()
 """Whether this system can fork from a server; elsewhere every worker imports for itself."""
 
@@ -84,16 +89,22 @@ class ProcessesExecutor:
         """See `Executor`: the server imports while this process does something else."""
         if SERVED:
             multiprocessing.get_context("forkserver").set_forkserver_preload(list(IMPORTED))
-            with _threads(settings.executor.cpus):
-                forkserver.ensure_running()
+            # Ctrl-C is the run's affair alone, also while the server imports.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                with _threads(settings.executor.cpus):
+                    forkserver.ensure_running()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def map(self, run: Run, job: ChunkJob[T, R], items: Sequence[T]) -> list[R]:
         """See `Executor`. One chunk, or room for one worker, is for one that has all cores; here, where no model is."""
         settings = run.settings.executor
-        room = settings.workers or max(1, (os.cpu_count() or 1) // settings.cpus)
+        room = settings.workers or max(1, _cores() // settings.cpus)
         chunks = Chunks(run.work_folder, job.label, len(items), job.size, job.record)
         alone, models = min(room, len(chunks.open())) <= 1, run.stage is not None and run.stage.models
-        if not chunks.open() or (alone and not (SERVED and models)):
+        here = SCRIPT in strangers() or (alone and not (SERVED and models))
+        if here or not chunks.open():
             return LocalExecutor().map(run, job, items)
         self.begin(run.settings)
 
@@ -113,7 +124,7 @@ class ProcessesExecutor:
         Raises:
             RunFolderError: the process was killed.
         """
-        if not SERVED:
+        if not SERVED or SCRIPT in strangers():
             work(run)
             return
         self.begin(run.settings)
@@ -136,7 +147,12 @@ class ProcessesExecutor:
 def _all_cores() -> int:
     """Threads of a process that works alone: as torch would have here."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
+    return int(asked) if asked.isdecimal() and int(asked) else _cores()
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass
@@ -163,8 +179,12 @@ class _Whole:
         def act(given: Sequence[Any]) -> Sequence[Any]:
             self.working = True
             try:
-                self.work(self.run)
+                # Of an error that the operating system is behind, only that part can be sent.
+                with self.run.guarded():
+                    self.work(self.run)
             finally:
+                # A process of another's ends without what a library wants done at the end, e.g. a tracker.
+                atexit._run_exitfuncs()
                 self.working = False
             return ()
 
@@ -210,6 +230,21 @@ _Filter = tuple[Any, ...]
 """One of `warnings.filters`: action, pattern of the message, category, pattern of the module, line."""
 
 
+@dataclass(frozen=True)
+class _Around:
+    """What a worker should find as it is in the run's process."""
+
+    environment: dict[str, str]
+    strangers: tuple[str, ...]
+    """Modules that registered pieces."""
+    warnings: list[_Filter]
+
+    @classmethod
+    def here(cls) -> _Around:
+        """That of this process."""
+        return cls(dict(os.environ), tuple(sorted(strangers())), _heeded())
+
+
 def _heeded() -> list[_Filter]:
     """What this process makes of warnings, but for kinds that its script defines: no worker can read those."""
     return [one for one in warnings.filters if getattr(one[2], "__module__", "") != "__main__"]
@@ -219,19 +254,25 @@ def _pattern(of: re.Pattern[str] | str | None) -> str:
     return of.pattern if isinstance(of, re.Pattern) else of or ""
 
 
-def _serve(pipe: Connection, factory: _Factory, threads: int, told: Sequence[_Filter]) -> None:
+def _serve(pipe: Connection, factory: _Factory, threads: int, around: _Around) -> None:
     """A worker's life: made, then chunk after chunk, until the run hangs up; it warns of what the run would."""
     gc.freeze()  # what the server imported stays; to look through it again and again would copy its memory as well
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.clear()  # the server's is that of its own start
+    os.environ.update({**around.environment, "OMP_NUM_THREADS": str(threads)})
+    for stranger in around.strangers:
+        with suppress(ImportError):  # it will be missed where it is needed
+            importlib.import_module(stranger)
     if "torch" in sys.modules:  # it read that when the server imported it
         sys.modules["torch"].set_num_threads(threads)
     telling.LINE = pipe
     if isinstance(factory, _Whole):
         factory.listen(pipe)
-    for action, message, category, module, line in reversed(told):
+    for action, message, category, module, line in reversed(around.warnings):
         warnings.filterwarnings(action, _pattern(message), category, _pattern(module), line)
     # Ctrl-C reaches every process of the terminal; the run alone decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     made: list[Callable[[Sequence[Any]], Sequence[Any]]] = []
 
     def begin() -> Sequence[Any]:
@@ -252,6 +293,7 @@ def _outcome(act: Callable[[], Sequence[Any]]) -> Sequence[Any] | _Failed:
         try:
             # It will be put together anew in the other process, which not every error allows.
             sent = copy.copy(error)
+            ForkingPickler.dumps(sent)
         except Exception:
             sent = RuntimeError(f"{type(error).__name__}: {error}")
         if not isinstance(sent, MMedPOError):
@@ -292,7 +334,9 @@ class _Processes(Generic[R]):
         context: Any = multiprocessing.get_context("forkserver" if SERVED else "spawn")
         here: Connection
         here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, self._factory, self._threads, _heeded()), daemon=True)
+        process = context.Process(
+            target=_serve, args=(there, self._factory, self._threads, _Around.here()), daemon=True
+        )
         with _threads(self._threads), _without_script():
             process.start()
         there.close()  # the worker's end is the worker's alone: where it ends, the line does
