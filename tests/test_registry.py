@@ -331,3 +331,20 @@ def test_the_page_on_plugins_names_every_kind() -> None:
     page = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
     listed = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
     assert listed == set(typing.get_args(Kind))
+
+
+def test_a_module_that_registers_a_piece_from_outside_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process knows nothing of it unless it imports it."""
+    from mmedpo import registry
+
+    names("loss")
+    monkeypatch.setattr(registry, "_TABLE", {key: one for key, one in registry._TABLE.items() if key[0] == "loss"})
+    before = registry.strangers()
+
+    class Own:
+        pass
+
+    Own.__module__ = "somebodys.losses"
+    registry.register("loss", "own")(Own)
+    assert registry.strangers() - before == {"somebodys.losses"}
+    assert not any(module.startswith("mmedpo") for module in registry.strangers())

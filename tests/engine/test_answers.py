@@ -265,6 +265,8 @@ def test_an_answer_that_is_the_models_own_is_not_decoded(exact_engine, monkeypat
     longer = [one for one, branch in zip(asked, own, strict=True) if len(branch.response) > shortest]
     assert exact_engine.measure_and_answer(own, asked, Decoding(shortest))[1] == answers(asked, Decoding(shortest))
     assert decoded == longer
+    with pytest.raises(ModelError, match="exceed"):
+        exact_engine.measure_and_answer(own, asked, Decoding(1000))
 
 
 def test_where_the_likeliest_is_not_what_is_chosen_every_answer_is_decoded(exact_engine, monkeypatch):

@@ -24,6 +24,7 @@ from mmedpo.config import RunSettings, load_settings
 from mmedpo.errors import ConfigError, MMedPOError, RunFolderError
 from mmedpo.records import Drop
 from mmedpo.run import Run, Stage, open_run
+from mmedpo.run.chunks import Chunks
 from mmedpo.run.executors import processes
 
 IN_PROCESSES = RunSettings.model_validate({"model": {"device": "cpu"}, "executor": {"name": "processes", "workers": 2}})
@@ -331,3 +332,20 @@ def test_processes_that_would_share_a_gpu_are_refused_at_the_start(tmp_path: Pat
     settings = load_settings("phantom-dpo", ["executor.name=processes"])
     with open_run(tmp_path / "r", settings) as run, pytest.raises(ConfigError, match="model.device is 'auto'; set"):
         run_stages(run)
+
+
+def test_all_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    assert processes._all_cores() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert processes._all_cores() == 2
+
+
+def test_chunks_of_another_size_are_not_taken_up(tmp_path: Path) -> None:
+    def cut(size: int) -> Chunks[Drop]:
+        return Chunks(tmp_path, "m", 8, size, Drop)
+
+    cut(4).save(0, [Drop(stage="s", item=str(item), reason="r") for item in range(4)])
+    assert cut(4).open() == [4]
+    assert cut(2).open() == [0, 2, 4, 6]

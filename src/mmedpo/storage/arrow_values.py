@@ -40,12 +40,12 @@ def _values(array: Any, own: bool) -> list[Any]:
         return _pieces(array, _values(_inner(array, array.values), own))
     if whole and pa.types.is_map(kind):
         keys, items = (_values(_inner(array, inner), own) for inner in (array.keys, array.items))
-        pairs = _pieces(array, list(zip(keys, items, strict=True)))
+        pairs: list[Any] = _pieces(array, list(zip(keys, items, strict=True)))
         if not own:
-            return list(pairs)
-        maps = [dict(entries) for entries in pairs]
+            return pairs
+        maps: list[Any] = [dict(entries) for entries in pairs]
         if all(len(one) == len(entries) for one, entries in zip(maps, pairs, strict=True)):
-            return list(maps)
+            return maps
     values: list[Any] = array.to_pylist(maps_as_pydicts="strict" if own else None)
     return values
 
